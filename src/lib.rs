@@ -1,0 +1,12 @@
+//! flowaudit reads a packet capture, follows every flow, recognises what each flow speaks, and holds
+//! it against a documented table of allowed network communications.
+//!
+//! The data goes one way: `capture -> packet -> flow -> protocol -> policy -> report`, and
+//! [`audit`] is the one module that knows all of them. ARCHITECTURE.md has the picture.
+
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod capture;
+pub mod packet;
+pub mod protocol;

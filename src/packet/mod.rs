@@ -1,0 +1,128 @@
+//! Frames to flow keys: link layer, VLAN tags, IP and its fragments, down to ports, flags and payload.
+//!
+//! etherparse decodes everything from the IP header on. Nothing here knows flows or protocols.
+
+use std::net::IpAddr;
+
+/// One end of a flow. Protocols without ports have port 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// The address; IPv4-mapped IPv6 addresses stay as they are on the wire.
+    pub ip: IpAddr,
+    /// The port, or the ICMP type and mapped code as Community ID defines them.
+    pub port: u16,
+}
+
+/// An IP protocol number (IANA Assigned Internet Protocol Numbers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Transport(pub u8);
+
+impl Transport {
+    /// ICMP for IPv4.
+    pub const ICMP: Transport = Transport(1);
+    /// TCP.
+    pub const TCP: Transport = Transport(6);
+    /// UDP.
+    pub const UDP: Transport = Transport(17);
+    /// ICMP for IPv6.
+    pub const ICMPV6: Transport = Transport(58);
+}
+
+/// The TCP header fields the flow table follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tcp {
+    /// Sequence number of the first payload byte (of the SYN itself in a SYN).
+    pub sequence: u32,
+    /// Acknowledgement number; meaningful when [`TcpFlags::ack`] is set.
+    pub acknowledgement: u32,
+    /// The flag bits.
+    pub flags: TcpFlags,
+}
+
+/// The flag bits of a TCP header, low byte, as on the wire (RFC 9293 section 3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpFlags(pub u8);
+
+impl TcpFlags {
+    /// FIN.
+    pub fn fin(self) -> bool {
+        self.0 & 0x01 != 0
+    }
+    /// SYN.
+    pub fn syn(self) -> bool {
+        self.0 & 0x02 != 0
+    }
+    /// RST.
+    pub fn rst(self) -> bool {
+        self.0 & 0x04 != 0
+    }
+    /// ACK.
+    pub fn ack(self) -> bool {
+        self.0 & 0x10 != 0
+    }
+}
+
+/// What carried the IP packet besides the link layer; printed in the report's `encapsulation` column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Encapsulation {
+    /// VLAN identifiers from the outside in; only the first `tags` are meaningful.
+    pub vlans: [u16; Encapsulation::MAX_TAGS],
+    /// How many VLAN tags there were.
+    pub tags: u8,
+}
+
+impl Encapsulation {
+    /// The most VLAN tags followed; a frame with more is counted as malformed.
+    pub const MAX_TAGS: usize = 8;
+}
+
+/// One decoded packet: everything the flow table needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    /// Who sent it.
+    pub source: Endpoint,
+    /// To whom.
+    pub destination: Endpoint,
+    /// The IP protocol.
+    pub transport: Transport,
+    /// The TCP header, when it is TCP.
+    pub tcp: Option<Tcp>,
+    /// The payload above the transport header, as far as it was captured.
+    pub payload: &'a [u8],
+    /// The payload's length on the wire, in bytes.
+    pub payload_length: u32,
+    /// Captured packets it is made of: more than one when fragments were put together.
+    pub packets: u32,
+    /// Bytes on the wire of all those packets, link layer included.
+    pub wire_bytes: u64,
+    /// VLAN tags.
+    pub encapsulation: Encapsulation,
+}
+
+/// Why a packet belongs to no flow. Every packet read is either in a flow or counted under one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Uncounted {
+    /// ARP, LLDP, a bare 802.2 frame and the like.
+    NotIp,
+    /// A header that contradicts itself, or more VLAN tags than the cap.
+    Malformed,
+    /// The capture cut the packet before its addresses and ports were complete.
+    TruncatedBeforePorts,
+    /// A fragment whose datagram never became whole: its first or another part is missing.
+    FragmentIncomplete,
+    /// A fragment refused because the fragment store was full.
+    FragmentCap,
+    /// The link type is not one of those decoded.
+    LinkType,
+}
+
+/// What became of one packet.
+#[derive(Clone, Copy, Debug)]
+pub enum Decoded<'a> {
+    /// It goes to a flow.
+    Segment(Segment<'a>),
+    /// A fragment kept until its datagram is whole: it will be counted then, or when it is given up.
+    Held,
+    /// It belongs to no flow, for this reason.
+    Uncounted(Uncounted),
+}
