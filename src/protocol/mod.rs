@@ -5,28 +5,7 @@
 
 pub mod tls;
 
-/// One of the two ends of a flow, in the flow key's own order; who is the client is separate evidence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// The lower endpoint of the flow's key.
-    A,
-    /// The higher endpoint.
-    B,
-}
-
-impl Side {
-    /// The opposite end.
-    pub fn other(self) -> Side {
-        match self {
-            Side::A => Side::B,
-            Side::B => Side::A,
-        }
-    }
-    /// 0 for A and 1 for B, to index a pair.
-    pub fn index(self) -> usize {
-        self as usize
-    }
-}
+pub use crate::packet::Side;
 
 /// Whether the first bytes one side sent are the start of a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,129 @@
+//! Flows: which packets belong together, who opened them, how they ended, and their bytes in order.
+//!
+//! The table keeps one [`Flow`] for every conversation between two endpoints; [`stream`] puts the first
+//! bytes of each direction in order and lends them to a [`Reader`], which says how many it still needs.
+//! Nothing here knows what the bytes mean. Time is packet time: the clock is the largest time seen.
+
+pub mod community_id;
+mod stream;
+mod table;
+mod tcp;
+mod wheel;
+
+pub use stream::{Gap, Reader, Want};
+pub use table::{Account, FlowTable, Limits, Place};
+pub use tcp::ConnState;
+
+use crate::capture::{Precision, Timestamp};
+use crate::packet::{Encapsulation, Endpoint, Segment, Side, Transport};
+
+/// The two ends of a flow in a fixed order, lower first, so that both directions find the same flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The lower endpoint, [`Side::A`].
+    pub a: Endpoint,
+    /// The higher endpoint, [`Side::B`].
+    pub b: Endpoint,
+    /// The IP protocol.
+    pub transport: Transport,
+}
+
+impl Key {
+    /// The key of a segment, and the side that sent it.
+    pub fn of(segment: &Segment<'_>) -> (Key, Side) {
+        let (source, destination, transport) = (segment.source, segment.destination, segment.transport);
+        if source <= destination {
+            (Key { a: source, b: destination, transport }, Side::A)
+        } else {
+            (Key { a: destination, b: source, transport }, Side::B)
+        }
+    }
+
+    /// The endpoint on `side`.
+    pub fn end(&self, side: Side) -> Endpoint {
+        match side {
+            Side::A => self.a,
+            Side::B => self.b,
+        }
+    }
+}
+
+/// What was counted of one direction of a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Captured packets, fragments and repetitions included.
+    pub packets: u64,
+    /// Their bytes on the wire, link layer included, as Wireshark's conversations count.
+    pub bytes: u64,
+}
+
+/// One conversation between two endpoints.
+#[derive(Debug)]
+pub struct Flow<R> {
+    /// Its endpoints and transport.
+    pub key: Key,
+    /// Time of its earliest packet.
+    pub start: Timestamp,
+    /// Time of its latest packet.
+    pub end: Timestamp,
+    /// The finest unit its times were recorded in.
+    pub precision: Precision,
+    /// Counters of what each side sent, indexed by [`Side::index`].
+    pub sent: [Counters; 2],
+    /// The side that sent the first packet seen.
+    pub first_sender: Side,
+    /// The side that opened it, when a SYN or a SYN-ACK told.
+    pub opener: Option<Opener>,
+    /// Capture and packet number of its first packet.
+    pub first_packet: (u16, u64),
+    /// The first packet's ordinal over all captures of the audit, from 1.
+    pub first_ordinal: u64,
+    /// VLAN tags of its first packet.
+    pub encapsulation: Encapsulation,
+    /// TCP segments whose bytes had all been seen before.
+    pub repeated: u32,
+    /// What read its bytes.
+    pub reader: R,
+    tcp: tcp::Connection,
+    streams: Option<Box<stream::Streams>>,
+    datagrams_wanted: bool,
+    touched: Timestamp,
+    previous: Option<u32>,
+}
+
+/// Who opened a TCP connection, and by which packet it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opener {
+    /// This side sent a SYN.
+    Syn(Side),
+    /// The other side answered it with a SYN-ACK; its SYN was not captured.
+    SynAck(Side),
+}
+
+impl Opener {
+    /// The side that opened the connection.
+    pub fn side(self) -> Side {
+        match self {
+            Opener::Syn(side) | Opener::SynAck(side) => side,
+        }
+    }
+}
+
+impl<R> Flow<R> {
+    /// How the flow went, in Zeek's letters, seen from `originator`.
+    pub fn state(&self, originator: Side) -> ConnState {
+        match self.key.transport {
+            Transport::TCP => self.tcp.state(originator),
+            Transport::UDP => {
+                let sent = |side: Side| self.sent[side.index()].packets > 0;
+                ConnState::of_datagrams(sent(originator), sent(originator.other()))
+            }
+            _ => ConnState::Oth,
+        }
+    }
+
+    /// A TCP flow whose beginning is in the capture: a SYN or a SYN-ACK was seen.
+    pub fn from_start(&self) -> bool {
+        self.opener.is_some()
+    }
+}

@@ -1,0 +1,476 @@
+//! The bytes of each direction of a TCP connection, in order, lent to whoever reads them.
+//!
+//! Bytes in order go straight from the packet to the reader; what the reader cannot use yet is kept, and
+//! what comes too early waits, both under caps. A hole that never fills is told to the reader, unless it
+//! lies in bytes the reader said it does not need.
+
+use crate::capture::Timestamp;
+use crate::packet::Side;
+
+/// Why bytes are missing from a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gap {
+    /// Packets are not in the capture.
+    Loss,
+    /// The capture cut the packet (snaplen).
+    Snaplen,
+    /// A cap of this program was reached.
+    Cap,
+}
+
+/// What a reader makes of the bytes it was lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// How many of them it is done with; the rest is lent again with what follows.
+    pub used: usize,
+    /// How many bytes after those it does not need to see.
+    pub skip: u64,
+    /// It wants nothing more of this side.
+    pub done: bool,
+}
+
+impl Want {
+    /// Nothing more of this side.
+    pub const NOTHING: Want = Want { used: 0, skip: 0, done: true };
+}
+
+/// Reads the bytes of a flow.
+pub trait Reader {
+    /// Reads the next bytes of a stream: never empty, always in order.
+    fn read(&mut self, side: Side, bytes: &[u8], at: Timestamp) -> Want;
+    /// Bytes of this side are missing here; what is lent next comes after them.
+    fn gap(&mut self, side: Side, cause: Gap, at: Timestamp);
+    /// This side closed its direction, in order, or reset the connection.
+    fn closed(&mut self, side: Side, reset: bool, at: Timestamp);
+    /// Reads one datagram, `cut` if the capture cut it; says whether more are wanted.
+    fn datagram(&mut self, side: Side, bytes: &[u8], cut: bool, at: Timestamp) -> bool;
+}
+
+/// The most bytes of one direction that wait for a hole before them to fill.
+const AHEAD_BYTES: usize = 128 * 1024;
+/// The most segments of one direction that wait.
+const AHEAD_SEGMENTS: usize = 256;
+/// The most bytes of one direction kept for a reader that needs more to go on.
+const KEPT_BYTES: usize = 256 * 1024;
+
+/// How many bytes all streams together may hold, and what happened when it was reached.
+#[derive(Debug)]
+pub(super) struct Budget {
+    pub(super) held: usize,
+    pub(super) cap: usize,
+    /// Times a stream gave up bytes because the cap was reached.
+    pub(super) refused: u64,
+}
+
+/// Both directions of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    halves: [Half; 2],
+}
+
+/// One TCP segment as the stream sees it.
+#[derive(Clone, Copy)]
+pub(super) struct Piece<'a> {
+    /// Sequence number of its first payload byte.
+    pub(super) sequence: u32,
+    pub(super) payload: &'a [u8],
+    /// The payload's length on the wire.
+    pub(super) length: u32,
+    pub(super) fin: bool,
+    pub(super) at: Timestamp,
+}
+
+impl Streams {
+    /// The next byte of `side` has this sequence number, if nothing told before.
+    pub(super) fn starts_at(&mut self, side: Side, sequence: u32) {
+        self.halves[side.index()].next.get_or_insert(sequence);
+    }
+
+    pub(super) fn piece<R: Reader>(&mut self, side: Side, piece: Piece<'_>, reader: &mut R, budget: &mut Budget) {
+        let half = &mut self.halves[side.index()];
+        let before = half.held();
+        half.piece(side, piece, reader, budget);
+        budget.held = (budget.held + half.held()).saturating_sub(before);
+    }
+
+    pub(super) fn reset<R: Reader>(&mut self, side: Side, at: Timestamp, reader: &mut R) {
+        let half = &mut self.halves[side.index()];
+        if !half.closed {
+            half.closed = true;
+            reader.closed(side, true, at);
+        }
+    }
+
+    /// The reader wants nothing more of either side.
+    pub(super) fn are_done(&self) -> bool {
+        self.halves.iter().all(|half| half.done)
+    }
+
+    /// The flow is over: what waits behind holes is lent after all, and holes are told.
+    pub(super) fn finish<R: Reader>(&mut self, at: Timestamp, reader: &mut R) {
+        for side in [Side::A, Side::B] {
+            self.halves[side.index()].finish(side, at, reader);
+        }
+    }
+
+    /// Bytes held for both directions.
+    pub(super) fn held(&self) -> usize {
+        self.halves.iter().map(Half::held).sum()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Half {
+    /// Sequence number of the next byte to lend; `None` before the first packet.
+    next: Option<u32>,
+    /// Bytes from `next` on that the reader does not need.
+    skip: u64,
+    /// Bytes in order that the reader could not use yet.
+    kept: Vec<u8>,
+    /// Segments beyond `next`, nearest first.
+    ahead: Vec<Ahead>,
+    ahead_bytes: usize,
+    /// Where this side's FIN stands, and when it came.
+    fin: Option<(u32, Timestamp)>,
+    closed: bool,
+    done: bool,
+}
+
+#[derive(Debug)]
+struct Ahead {
+    sequence: u32,
+    bytes: Box<[u8]>,
+    length: u32,
+}
+
+impl Half {
+    fn held(&self) -> usize {
+        self.kept.capacity() + self.ahead_bytes
+    }
+
+    fn piece<R: Reader>(&mut self, side: Side, piece: Piece<'_>, reader: &mut R, budget: &mut Budget) {
+        let next = *self.next.get_or_insert(piece.sequence);
+        if piece.fin {
+            self.fin.get_or_insert((piece.sequence.wrapping_add(piece.length), piece.at));
+        }
+        if piece.length > 0 && !self.done {
+            let distance = piece.sequence.wrapping_sub(next) as i32;
+            if distance > 0 && distance as u64 > self.skip {
+                self.wait(side, next, piece, reader, budget);
+            } else {
+                self.take(side, piece.sequence, piece.payload, piece.length, piece.at, reader);
+            }
+            self.catch_up(side, piece.at, reader);
+        } else if self.done && piece.length > 0 {
+            let end = piece.sequence.wrapping_add(piece.length);
+            if (end.wrapping_sub(next) as i32) > 0 {
+                self.next = Some(end);
+            }
+        }
+        self.close_if_reached(side, reader);
+    }
+
+    /// Keeps a segment that came before the bytes in front of it; gives up on those when a cap is reached.
+    fn wait<R: Reader>(&mut self, side: Side, next: u32, piece: Piece<'_>, reader: &mut R, budget: &mut Budget) {
+        let far = |sequence: u32| sequence.wrapping_sub(next);
+        let at = self.ahead.partition_point(|a| far(a.sequence) < far(piece.sequence));
+        if let Some(same) = self.ahead.get_mut(at).filter(|a| a.sequence == piece.sequence) {
+            if same.bytes.len() < piece.payload.len() {
+                self.ahead_bytes += piece.payload.len() - same.bytes.len();
+                (same.bytes, same.length) = (piece.payload.into(), piece.length);
+            }
+        } else {
+            self.ahead_bytes += piece.payload.len();
+            let ahead = Ahead { sequence: piece.sequence, bytes: piece.payload.into(), length: piece.length };
+            self.ahead.insert(at, ahead);
+        }
+        let over_all = budget.held + piece.payload.len() > budget.cap;
+        if over_all {
+            budget.refused += 1;
+        }
+        if over_all || self.ahead_bytes > AHEAD_BYTES || self.ahead.len() > AHEAD_SEGMENTS {
+            let cause = if over_all { Gap::Cap } else { Gap::Loss };
+            self.give_up_hole(side, cause, piece.at, reader);
+        }
+    }
+
+    /// The bytes before the nearest waiting segment will not come any more.
+    fn give_up_hole<R: Reader>(&mut self, side: Side, cause: Gap, at: Timestamp, reader: &mut R) {
+        if let Some(nearest) = self.ahead.first() {
+            self.next = Some(nearest.sequence);
+            self.lose(side, cause, at, reader);
+        }
+    }
+
+    fn lose<R: Reader>(&mut self, side: Side, cause: Gap, at: Timestamp, reader: &mut R) {
+        self.skip = 0;
+        self.kept = Vec::new();
+        if !self.done {
+            reader.gap(side, cause, at);
+        }
+    }
+
+    /// Lends every waiting segment that is now in order.
+    fn catch_up<R: Reader>(&mut self, side: Side, at: Timestamp, reader: &mut R) {
+        while let (Some(next), Some(nearest)) = (self.next, self.ahead.first()) {
+            let distance = nearest.sequence.wrapping_sub(next) as i32;
+            if distance > 0 && distance as u64 > self.skip {
+                break;
+            }
+            let ahead = self.ahead.remove(0);
+            self.ahead_bytes -= ahead.bytes.len();
+            self.take(side, ahead.sequence, &ahead.bytes, ahead.length, at, reader);
+        }
+    }
+
+    /// Takes a segment that starts at or before `next`, or within the bytes not needed.
+    fn take<R: Reader>(
+        &mut self,
+        side: Side,
+        sequence: u32,
+        payload: &[u8],
+        length: u32,
+        at: Timestamp,
+        reader: &mut R,
+    ) {
+        let next = self.next.unwrap_or(sequence);
+        let distance = sequence.wrapping_sub(next) as i32;
+        let mut seen = 0;
+        if distance > 0 {
+            self.skip -= distance as u64;
+        } else {
+            seen = distance.unsigned_abs();
+            if seen >= length {
+                return;
+            }
+        }
+        self.next = Some(sequence.wrapping_add(length));
+        let fresh = payload.get(seen as usize..).unwrap_or(&[]);
+        let missing = u64::from(length - seen.max(payload.len().min(length as usize) as u32));
+        self.lend(side, fresh, at, reader);
+        if missing > 0 {
+            if self.skip >= missing {
+                self.skip -= missing;
+            } else {
+                self.lose(side, Gap::Snaplen, at, reader);
+            }
+        }
+    }
+
+    fn lend<R: Reader>(&mut self, side: Side, fresh: &[u8], at: Timestamp, reader: &mut R) {
+        let passed = self.skip.min(fresh.len() as u64) as usize;
+        self.skip -= passed as u64;
+        let mut rest = &fresh[passed..];
+        if rest.is_empty() || self.done {
+            return;
+        }
+        let mut joined = Vec::new();
+        if !self.kept.is_empty() {
+            joined = std::mem::take(&mut self.kept);
+            joined.extend_from_slice(rest);
+            rest = &joined;
+        }
+        while !rest.is_empty() && !self.done {
+            let want = reader.read(side, rest, at);
+            rest = rest.get(want.used..).unwrap_or(&[]);
+            self.done = want.done;
+            let passed = want.skip.min(rest.len() as u64) as usize;
+            self.skip = want.skip - passed as u64;
+            rest = &rest[passed..];
+            if want.used == 0 && passed == 0 {
+                break;
+            }
+        }
+        if self.done {
+            self.forget();
+        } else if rest.len() > KEPT_BYTES {
+            self.lose(side, Gap::Cap, at, reader);
+        } else if !rest.is_empty() {
+            if rest.len() == joined.len() {
+                self.kept = joined;
+            } else {
+                self.kept = rest.to_vec();
+            }
+        }
+    }
+
+    fn forget(&mut self) {
+        self.skip = 0;
+        self.kept = Vec::new();
+        self.ahead = Vec::new();
+        self.ahead_bytes = 0;
+    }
+
+    fn close_if_reached<R: Reader>(&mut self, side: Side, reader: &mut R) {
+        let (Some(next), Some((fin, at))) = (self.next, self.fin) else { return };
+        let left = fin.wrapping_sub(next) as i32;
+        if !self.closed && (left <= 0 || left as u64 <= self.skip) {
+            self.closed = true;
+            reader.closed(side, false, at);
+        }
+    }
+
+    fn finish<R: Reader>(&mut self, side: Side, at: Timestamp, reader: &mut R) {
+        while !self.ahead.is_empty() {
+            self.give_up_hole(side, Gap::Loss, at, reader);
+            self.catch_up(side, at, reader);
+        }
+        self.close_if_reached(side, reader);
+        if let (Some(_), false) = (self.fin, self.closed) {
+            self.lose(side, Gap::Loss, at, reader);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Collects what it is lent; `!` stands for a gap, `.` for a close.
+    #[derive(Default)]
+    struct Tape {
+        text: Vec<u8>,
+        /// Bytes to leave unused until this many are there.
+        at_least: usize,
+        /// After the first byte, skip this many.
+        skip: u64,
+    }
+
+    impl Reader for Tape {
+        fn read(&mut self, _: Side, bytes: &[u8], _: Timestamp) -> Want {
+            if bytes.len() < self.at_least {
+                return Want { used: 0, skip: 0, done: false };
+            }
+            let skip = std::mem::take(&mut self.skip);
+            let used = if skip > 0 { 1 } else { bytes.len() };
+            self.text.extend_from_slice(&bytes[..used]);
+            Want { used, skip, done: false }
+        }
+        fn gap(&mut self, _: Side, _: Gap, _: Timestamp) {
+            self.text.push(b'!');
+        }
+        fn closed(&mut self, _: Side, _: bool, _: Timestamp) {
+            self.text.push(b'.');
+        }
+        fn datagram(&mut self, _: Side, _: &[u8], _: bool, _: Timestamp) -> bool {
+            false
+        }
+    }
+
+    fn run(mut tape: Tape, pieces: &[(u32, &[u8], u32)], fin: Option<u32>) -> String {
+        let mut streams = Streams::default();
+        let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
+        streams.starts_at(Side::A, 100);
+        for &(sequence, payload, length) in pieces {
+            let piece = Piece { sequence, payload, length, fin: false, at: Timestamp(0) };
+            streams.piece(Side::A, piece, &mut tape, &mut budget);
+        }
+        if let Some(sequence) = fin {
+            let piece = Piece { sequence, payload: b"", length: 0, fin: true, at: Timestamp(0) };
+            streams.piece(Side::A, piece, &mut tape, &mut budget);
+        }
+        assert_eq!(budget.held, streams.held());
+        streams.finish(Timestamp(0), &mut tape);
+        String::from_utf8(tape.text).unwrap()
+    }
+
+    fn whole(sequence: u32, payload: &[u8]) -> (u32, &[u8], u32) {
+        (sequence, payload, payload.len() as u32)
+    }
+
+    #[test]
+    fn segments_out_of_order_and_repeated_are_put_in_order() {
+        let pieces = [whole(103, b"def"), whole(100, b"abc"), whole(100, b"abc"), whole(104, b"efgh")];
+        assert_eq!(run(Tape::default(), &pieces, Some(108)), "abcdefgh.");
+    }
+
+    #[test]
+    fn a_hole_that_never_fills_is_told_once() {
+        assert_eq!(run(Tape::default(), &[whole(100, b"ab"), whole(104, b"ef")], Some(106)), "ab!ef.");
+    }
+
+    #[test]
+    fn a_fin_beyond_what_was_seen_is_a_hole_and_not_a_close() {
+        assert_eq!(run(Tape::default(), &[whole(100, b"ab")], Some(110)), "ab!");
+    }
+
+    #[test]
+    fn a_cut_segment_leaves_a_hole_and_the_next_one_goes_on() {
+        assert_eq!(run(Tape::default(), &[(100, b"ab", 10), whole(110, b"kl")], None), "ab!kl");
+    }
+
+    #[test]
+    fn a_hole_in_bytes_not_needed_is_no_hole() {
+        let tape = Tape { skip: 5, ..Tape::default() };
+        assert_eq!(run(tape, &[whole(100, b"a"), whole(104, b"efgh")], Some(108)), "agh.");
+        let tape = Tape { skip: 5, ..Tape::default() };
+        assert_eq!(run(tape, &[(100, b"ab", 6), whole(106, b"gh")], Some(108)), "agh.");
+    }
+
+    #[test]
+    fn a_reader_that_needs_more_gets_the_same_bytes_again() {
+        let tape = Tape { at_least: 4, ..Tape::default() };
+        assert_eq!(run(tape, &[whole(100, b"ab"), whole(102, b"c"), whole(103, b"def")], None), "abcdef");
+    }
+
+    #[test]
+    fn waiting_bytes_are_capped_and_the_hole_given_up() {
+        let big = vec![b'x'; 1000];
+        let pieces: Vec<_> = (0..200).map(|n| whole(200 + n * 1000, &big)).collect();
+        let text = run(Tape::default(), &pieces, None);
+        assert_eq!(text.len(), 1 + 200 * 1000);
+        assert!(text.starts_with('!'));
+    }
+
+    proptest! {
+        /// However a text is cut, shuffled and repeated, it comes out whole and in order.
+        #[test]
+        fn any_order_gives_the_text(
+            text in proptest::collection::vec(1u8..=127, 1..200),
+            cuts in proptest::collection::vec((0usize..200, 1usize..40), 0..40),
+            start in any::<u32>(),
+        ) {
+            let text: Vec<u8> = text.iter().map(|b| b'a' + b % 26).collect();
+            let mut streams = Streams::default();
+            let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
+            let mut tape = Tape::default();
+            streams.starts_at(Side::A, start);
+            let all = (0..text.len()).step_by(7).map(|at| (at, 7));
+            for (at, length) in cuts.into_iter().chain(all) {
+                let from = at.min(text.len());
+                let payload = &text[from..(from + length).min(text.len())];
+                let piece = Piece {
+                    sequence: start.wrapping_add(from as u32),
+                    payload,
+                    length: payload.len() as u32,
+                    fin: false,
+                    at: Timestamp(0),
+                };
+                streams.piece(Side::A, piece, &mut tape, &mut budget);
+            }
+            streams.finish(Timestamp(0), &mut tape);
+            prop_assert_eq!(tape.text, text);
+        }
+
+        /// Arbitrary pieces never panic, and never hold more than the caps allow.
+        #[test]
+        fn arbitrary_pieces_stay_within_the_caps(
+            pieces in proptest::collection::vec(
+                (any::<u32>(), 0usize..3000, any::<u32>(), any::<bool>(), 0u64..5000, 0usize..3), 0..300),
+        ) {
+            let bytes = vec![0u8; 3000];
+            let mut streams = Streams::default();
+            let mut budget = Budget { held: 0, cap: 64 * 1024, refused: 0 };
+            for (sequence, captured, length, fin, skip, at_least) in pieces {
+                let mut tape = Tape { skip, at_least: at_least * 1000, ..Tape::default() };
+                let length = length % 4000;
+                let payload = &bytes[..captured.min(length as usize)];
+                let piece = Piece { sequence: sequence % 9000, payload, length, fin, at: Timestamp(0) };
+                streams.piece(Side::B, piece, &mut tape, &mut budget);
+                prop_assert!(streams.halves[1].ahead_bytes <= AHEAD_BYTES);
+                prop_assert!(streams.halves[1].kept.len() <= KEPT_BYTES);
+            }
+        }
+    }
+}
