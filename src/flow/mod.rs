@@ -10,7 +10,7 @@ mod table;
 mod tcp;
 mod wheel;
 
-pub use stream::{Gap, Reader, Want};
+pub use stream::{Reader, Want};
 pub use table::{Account, FlowTable, Limits, Place};
 pub use tcp::ConnState;
 

@@ -5,18 +5,7 @@
 //! lies in bytes the reader said it does not need.
 
 use crate::capture::Timestamp;
-use crate::packet::Side;
-
-/// Why bytes are missing from a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gap {
-    /// Packets are not in the capture.
-    Loss,
-    /// The capture cut the packet (snaplen).
-    Snaplen,
-    /// A cap of this program was reached.
-    Cap,
-}
+use crate::packet::{Gap, Side};
 
 /// What a reader makes of the bytes it was lent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +25,8 @@ impl Want {
 
 /// Reads the bytes of a flow.
 pub trait Reader {
+    /// The connection's beginning is in the capture.
+    fn begins(&mut self);
     /// Reads the next bytes of a stream: never empty, always in order.
     fn read(&mut self, side: Side, bytes: &[u8], at: Timestamp) -> Want;
     /// Bytes of this side are missing here; what is lent next comes after them.
@@ -338,6 +329,7 @@ mod tests {
     }
 
     impl Reader for Tape {
+        fn begins(&mut self) {}
         fn read(&mut self, _: Side, bytes: &[u8], _: Timestamp) -> Want {
             if bytes.len() < self.at_least {
                 return Want { used: 0, skip: 0, done: false };

@@ -369,6 +369,7 @@ impl<R: Reader + Default> Flow<R> {
     }
 
     fn opened(&mut self, side: Side, answered: bool) {
+        self.reader.begins();
         self.opener = match (self.opener, answered) {
             (Some(Opener::Syn(opener)), _) => Some(Opener::Syn(opener)),
             (_, false) => Some(Opener::Syn(side)),

@@ -36,6 +36,17 @@ impl Side {
     }
 }
 
+/// Why bytes are missing from what was captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gap {
+    /// Packets are not in the capture.
+    Loss,
+    /// The capture cut the packet (snaplen).
+    Snaplen,
+    /// A cap of this program was reached.
+    Cap,
+}
+
 /// An IP protocol number (IANA Assigned Internet Protocol Numbers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Transport(pub u8);

@@ -1,0 +1,187 @@
+//! The source and destination columns: is this address a VM the row names?
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use super::cell::End;
+use super::component::{Component, Shown};
+use super::finding::{Because, Finding, Reason};
+use super::{Options, SubnetScope};
+use crate::inventory::{Inventory, Lookup, Names, SubnetLookup, Vm, canonical};
+
+/// A source or destination cell with its names looked up.
+#[derive(Debug)]
+pub(super) enum BoundEnd {
+    AnyInSubnet,
+    AnyVmRunning {
+        component: Component,
+        /// The inventory lists some VM with this job.
+        named: bool,
+    },
+    Vm {
+        groups: HashSet<String>,
+        /// The inventory holds some VM of these groups.
+        named: bool,
+        component: Option<Component>,
+    },
+}
+
+/// Which column an end stands in, and so which words a contradiction gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Source,
+    Destination,
+}
+
+impl Role {
+    fn wrong(self) -> Reason {
+        match self {
+            Role::Source => Reason::WrongSource,
+            Role::Destination => Reason::WrongDestination,
+        }
+    }
+}
+
+impl BoundEnd {
+    pub(super) fn bind(end: &End, names: &Names, inventory: &Inventory) -> BoundEnd {
+        match end {
+            End::AnyInSubnet => BoundEnd::AnyInSubnet,
+            End::AnyVmRunning(name) => {
+                let component = Component::bind(name, names);
+                let named = component.jobs().any(|job| inventory.has_job(job));
+                BoundEnd::AnyVmRunning { component, named }
+            }
+            End::Vm { vm, component } => {
+                let mut groups: HashSet<String> = names.groups(vm).into_iter().collect();
+                groups.insert(canonical(vm));
+                let named = groups.iter().any(|group| inventory.has_group(group));
+                let component = component.as_ref().map(|name| Component::bind(name, names));
+                BoundEnd::Vm { groups, named, component }
+            }
+        }
+    }
+
+    /// The groups this end names, for `--in-scope`.
+    pub(super) fn holds(&self, vm: &Vm) -> bool {
+        match self {
+            BoundEnd::AnyInSubnet => false,
+            BoundEnd::AnyVmRunning { component, .. } => component.runs_on(vm) == Some(true),
+            BoundEnd::Vm { groups, .. } => groups.contains(&vm.group),
+        }
+    }
+
+    /// Holds `ip` against the cell; `peer` is the other end, for `Any*`.
+    pub(super) fn find(
+        &self,
+        role: Role,
+        ip: IpAddr,
+        peer: IpAddr,
+        shown: &Shown,
+        inventory: &Inventory,
+        options: &Options,
+    ) -> Finding {
+        let (groups, named, component) = match self {
+            BoundEnd::AnyInSubnet => return any_in_subnet(ip, peer, inventory, options),
+            BoundEnd::AnyVmRunning { component, named } => {
+                return any_vm_running(role, component, *named, ip, shown, inventory, options);
+            }
+            BoundEnd::Vm { groups, named, component } => (groups, *named, component),
+        };
+        let address = address(role, named, ip, inventory, options, |vm| groups.contains(&vm.group));
+        match component {
+            None => address,
+            Some(component) => {
+                let on_vm = match inventory.vm(ip) {
+                    Lookup::One(vm) => component.runs_on(vm),
+                    _ => None,
+                };
+                address.and(component.find(role.wrong(), on_vm, inventory.is_empty(), shown))
+            }
+        }
+    }
+}
+
+/// Is the VM at this address one of those the row names?
+fn address(
+    role: Role,
+    named: bool,
+    ip: IpAddr,
+    inventory: &Inventory,
+    options: &Options,
+    is_one: impl Fn(&Vm) -> bool,
+) -> Finding {
+    let contradicted = |because| {
+        if !named {
+            Finding::unseen(Reason::UnseenInventory, Because::NotNamed)
+        } else if options.inventory_partial {
+            Finding::unseen(Reason::UnseenInventory, Because::PartialInventory)
+        } else {
+            Finding::contradicted(role.wrong(), because)
+        }
+    };
+    if inventory.is_empty() {
+        return Finding::unseen(Reason::UnseenInventory, Because::NoInventory);
+    }
+    match inventory.vm(ip) {
+        Lookup::One(vm) if is_one(vm) => Finding::confirmed(Because::InInventory),
+        Lookup::One(_) => contradicted(Because::OtherVm),
+        Lookup::Ambiguous(vms) if vms.iter().any(|vm| is_one(vm)) => {
+            Finding::unseen(Reason::UnseenInventory, Because::AmbiguousAddress)
+        }
+        Lookup::Ambiguous(_) => contradicted(Because::OtherVm),
+        Lookup::Unknown => contradicted(Because::NotInInventory),
+    }
+}
+
+fn any_vm_running(
+    role: Role,
+    component: &Component,
+    named: bool,
+    ip: IpAddr,
+    shown: &Shown,
+    inventory: &Inventory,
+    options: &Options,
+) -> Finding {
+    let jobs_known = match inventory.vm(ip) {
+        Lookup::One(vm) => component.runs_on(vm),
+        _ => None,
+    };
+    let address = match jobs_known {
+        Some(true) => Finding::confirmed(Because::RunsJob),
+        Some(false) if named && !options.inventory_partial => {
+            Finding::contradicted(role.wrong(), Because::DoesNotRunJob)
+        }
+        Some(false) => Finding::unseen(Reason::UnseenInventory, Because::NotNamed),
+        None if matches!(inventory.vm(ip), Lookup::One(_)) => {
+            Finding::unseen(Reason::UnseenInventory, Because::JobsUnknown)
+        }
+        None => address(role, named, ip, inventory, options, |vm| component.runs_on(vm) == Some(true)),
+    };
+    // The VM is chosen by its job; a certificate can only say that another process is speaking.
+    match component.contradicting(shown) {
+        true => address.and(Finding::contradicted(role.wrong(), Because::CertificateNamesAnother)),
+        false => address,
+    }
+}
+
+/// `Any*`: the destination's own subnet, read literally; the source need not be a known VM.
+fn any_in_subnet(source: IpAddr, destination: IpAddr, inventory: &Inventory, options: &Options) -> Finding {
+    let unseen = |because| Finding::unseen(Reason::UnseenSubnet, because);
+    match inventory.subnet(destination) {
+        SubnetLookup::One(subnet) if subnet.range.contains(&source) => Finding::confirmed(Because::SameSubnet),
+        SubnetLookup::One(subnet) => match inventory.subnet(source) {
+            SubnetLookup::Overlapping => unseen(Because::SubnetOverlaps),
+            SubnetLookup::One(other) if other.network == subnet.network => {
+                if options.subnet_scope == SubnetScope::Network {
+                    Finding::confirmed(Because::SameNetwork)
+                } else {
+                    Finding::contradicted(Reason::OutsideSubnet, Because::OtherSubnetSameNetwork)
+                }
+            }
+            _ => Finding::contradicted(Reason::OutsideSubnet, Because::OutsideSubnet),
+        },
+        SubnetLookup::Overlapping => unseen(Because::SubnetOverlaps),
+        SubnetLookup::Dynamic => unseen(Because::SubnetDynamic),
+        SubnetLookup::Unknown | SubnetLookup::NoneGiven => unseen(Because::SubnetUnknown),
+    }
+}

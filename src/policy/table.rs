@@ -1,0 +1,271 @@
+//! Documented tables, read from CSV in the page's own six columns.
+
+use std::path::{Path, PathBuf};
+
+use super::cell::{self, App, End, Ports, Security};
+use crate::packet::Transport;
+
+/// One documented page.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// Its name in reports: `loggregator`, or `SET/TABLE`.
+    pub name: String,
+    /// Its rows, in order; row 1 is the first.
+    pub rows: Vec<Row>,
+}
+
+/// One allowed communication.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Who opens it.
+    pub source: End,
+    /// Who answers.
+    pub destination: End,
+    /// On which ports.
+    pub ports: Ports,
+    /// Over which transports.
+    pub transports: Vec<Transport>,
+    /// What it speaks: any of these.
+    pub applications: Vec<App>,
+    /// How it is secured.
+    pub security: Security,
+    /// The six cells as written.
+    pub cells: [String; 6],
+    /// The footnote conditions, as written.
+    pub note: String,
+}
+
+/// A table that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// The file cannot be read at all.
+    #[error("{file}: {error}; name a table file, a folder of them, or leave --policy out for the built-in rows")]
+    Io {
+        /// The file.
+        file: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// It is not CSV.
+    #[error("{file}: {error}; expected CSV with the columns {}", HEADERS.join(", "))]
+    Csv {
+        /// The file.
+        file: String,
+        /// What is wrong, with its line.
+        error: csv::Error,
+    },
+    /// A column is missing.
+    #[error("{file}: line 1: no column `{column}`; expected the columns {} (and `Note`)", HEADERS.join(", "))]
+    Header {
+        /// The file.
+        file: String,
+        /// The column.
+        column: &'static str,
+    },
+    /// A cell cannot be read.
+    #[error("{file}: line {line}, column `{column}`: `{}` is not understood; expected {expected}", cell.escape_debug())]
+    Cell {
+        /// The file.
+        file: String,
+        /// Its line, from 1.
+        line: u64,
+        /// The column's header.
+        column: &'static str,
+        /// The cell, as written.
+        cell: String,
+        /// What was expected.
+        expected: cell::Expected,
+    },
+    /// There is nothing in it.
+    #[error("{file}: {what}; expected at least one row")]
+    Empty {
+        /// The file or folder.
+        file: String,
+        /// What is missing.
+        what: &'static str,
+    },
+    /// A table's name would not stand in a report.
+    #[error("{file}: a table's name holds no `:` and no space; rename the file")]
+    Name {
+        /// The file.
+        file: String,
+    },
+}
+
+/// The page's own headers, in its order.
+const HEADERS: [&str; 6] = [
+    "Source VM",
+    "Destination VM",
+    "Port",
+    "Transport Layer Protocol",
+    "App Layer Protocol",
+    "Security and Authentication",
+];
+
+/// The 16 rows that hold without `--policy`: Loggregator and Log Cache communications.
+const BUILT_IN: [(&str, &str); 2] = [
+    ("loggregator", include_str!("../../policies/loggregator.csv")),
+    ("log-cache", include_str!("../../policies/log-cache.csv")),
+];
+
+impl Table {
+    /// The built-in tables.
+    pub fn built_in() -> Result<Vec<Table>, TableError> {
+        BUILT_IN.iter().map(|(name, text)| Table::parse(name, name, text.as_bytes())).collect()
+    }
+
+    /// The tables that a `--policy` argument names: a built-in name, a file, or a folder of files.
+    pub fn load(argument: &str) -> Result<Vec<Table>, TableError> {
+        if let Some((name, text)) = BUILT_IN.iter().find(|(name, _)| *name == argument) {
+            return Ok(vec![Table::parse(name, name, text.as_bytes())?]);
+        }
+        let path = Path::new(argument);
+        let io = |error| TableError::Io { file: argument.to_owned(), error };
+        if !std::fs::metadata(path).map_err(io)?.is_dir() {
+            return Ok(vec![Table::read(path)?]);
+        }
+        let mut files: Vec<PathBuf> = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(io)? {
+            let file = entry.map_err(io)?.path();
+            if file.extension().is_some_and(|extension| extension == "csv") {
+                files.push(file);
+            }
+        }
+        files.sort();
+        if files.is_empty() {
+            return Err(TableError::Empty { file: argument.to_owned(), what: "no .csv file in this folder" });
+        }
+        files.iter().map(|file| Table::read(file)).collect()
+    }
+
+    fn read(path: &Path) -> Result<Table, TableError> {
+        let file = path.display().to_string();
+        let text = std::fs::read(path).map_err(|error| TableError::Io { file: file.clone(), error })?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Table::parse(&file, &name, &text)
+    }
+
+    /// Reads a table; `file` is for messages, `name` for reports.
+    pub fn parse(file: &str, name: &str, text: &[u8]) -> Result<Table, TableError> {
+        if name.is_empty() || name.contains([':', ' ']) {
+            return Err(TableError::Name { file: file.to_owned() });
+        }
+        let csv_error = |error| TableError::Csv { file: file.to_owned(), error };
+        let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).flexible(true).from_reader(text);
+        let headers = reader.headers().map_err(csv_error)?.clone();
+        let find = |wanted: &str| {
+            headers.iter().position(|header| header.trim().trim_start_matches('\u{feff}').eq_ignore_ascii_case(wanted))
+        };
+        let mut columns = [0; 6];
+        for (column, header) in columns.iter_mut().zip(HEADERS) {
+            *column = find(header).ok_or_else(|| TableError::Header { file: file.to_owned(), column: header })?;
+        }
+        let note = find("Note");
+        let mut rows = Vec::new();
+        for record in reader.records() {
+            let record = record.map_err(csv_error)?;
+            let line = record.position().map_or(0, csv::Position::line);
+            let cells = columns.map(|column| record.get(column).unwrap_or("").trim().to_owned());
+            let note = note.and_then(|column| record.get(column)).unwrap_or("").trim().to_owned();
+            rows.push(Row::parse(cells, note).map_err(|(column, expected, cells)| TableError::Cell {
+                file: file.to_owned(),
+                line,
+                column: HEADERS[column],
+                cell: cells[column].clone(),
+                expected,
+            })?);
+        }
+        if rows.is_empty() {
+            return Err(TableError::Empty { file: file.to_owned(), what: "a table without rows" });
+        }
+        Ok(Table { name: name.to_owned(), rows })
+    }
+}
+
+impl Row {
+    /// Reads six cells; an error names the column, what was expected, and gives the cells back.
+    fn parse(cells: [String; 6], note: String) -> Result<Row, (usize, cell::Expected, [String; 6])> {
+        let read = || {
+            let at = |column| move |expected| (column, expected);
+            Ok((
+                End::parse(&cells[0]).map_err(at(0))?,
+                End::parse(&cells[1]).map_err(at(1))?,
+                Ports::parse(&cells[2]).map_err(at(2))?,
+                cell::transports(&cells[3]).map_err(at(3))?,
+                cell::applications(&cells[4]).map_err(at(4))?,
+                Security::parse(&cells[5]).map_err(at(5))?,
+            ))
+        };
+        match read() {
+            Ok((source, destination, ports, transports, applications, security)) => {
+                Ok(Row { source, destination, ports, transports, applications, security, cells, note })
+            }
+            Err((column, expected)) => Err((column, expected, cells)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_sixteen_built_in_rows_parse() {
+        let tables = Table::built_in().unwrap();
+        let counts: Vec<_> = tables.iter().map(|table| (table.name.as_str(), table.rows.len())).collect();
+        assert_eq!(counts, [("loggregator", 11), ("log-cache", 5)]);
+    }
+
+    /// The page the product was asked for, where it lies beside the project.
+    #[test]
+    fn the_built_in_rows_are_the_pages_cell_for_cell() {
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/seeds");
+        let Ok(folder) = std::fs::read_dir(&seeds) else {
+            println!("skipped the_built_in_rows_are_the_pages_cell_for_cell: ../shared/seeds is not here");
+            return;
+        };
+        let page: String =
+            folder.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect::<Vec<_>>().join("\n");
+        let documented: Vec<Vec<&str>> = page
+            .lines()
+            .filter(|line| line.matches('|').count() >= 6 && !line.starts_with("Source VM") && !line.starts_with("---"))
+            .map(|line| line.split('|').take(6).map(str::trim).collect())
+            .collect();
+        let tables = Table::built_in().unwrap();
+        let built_in: Vec<Vec<&str>> = tables
+            .iter()
+            .flat_map(|table| &table.rows)
+            .map(|row| row.cells.iter().map(String::as_str).collect())
+            .collect();
+        assert_eq!(built_in, documented);
+    }
+
+    #[test]
+    fn a_bad_cell_is_named_by_file_line_and_column() {
+        let text = "Source VM,Destination VM,Port,Transport Layer Protocol,App Layer Protocol,Security and Authentication\n\
+                    Any*,uaa,8443,TCP,HTTPS,TLS\nAny*,uaa,eight,TCP,HTTPS,TLS\n";
+        let error = Table::parse("my.csv", "my", text.as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with("my.csv: line 3, column `Port`: `eight` is not understood; expected ports"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_column_and_an_empty_table_are_errors() {
+        let error = Table::parse("t.csv", "t", b"Source VM,Port\n").unwrap_err().to_string();
+        assert!(error.contains("no column `Destination VM`"), "{error}");
+        let header = HEADERS.join(",");
+        let error = Table::parse("t.csv", "t", header.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("a table without rows"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = Table::parse("t.csv", "t", &text);
+            let mut with_header = HEADERS.join(",").into_bytes();
+            with_header.push(b'\n');
+            with_header.extend(text);
+            let _ = Table::parse("t.csv", "t", &with_header);
+        }
+    }
+}

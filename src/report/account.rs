@@ -1,0 +1,91 @@
+//! Where every packet went, and what caps and damage kept from being seen: `FILE.account.csv`.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::packet::Uncounted;
+
+/// Packets read, packets in flows, and packets that belong to no flow by reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Packets read from all captures.
+    pub read: u64,
+    /// Packets in flows.
+    pub in_flows: u64,
+    /// Packets that the `--filter` left out.
+    pub filtered_out: u64,
+    /// Packets of flows that were not begun because the flow table was full.
+    pub flow_cap: u64,
+    /// Packets that belong to no flow, by reason.
+    pub uncounted: BTreeMap<Uncounted, u64>,
+    /// Flows begun.
+    pub flows: u64,
+    /// Flows that `--in-scope` left out of the verdicts.
+    pub out_of_scope: u64,
+    /// TCP segments whose bytes had all been seen before.
+    pub repeated_segments: u64,
+    /// Times reassembly gave up bytes because all flows together held too many.
+    pub stream_cap: u64,
+    /// Packets that the kernel or the interface dropped, when live.
+    pub dropped: [u64; 2],
+}
+
+/// The word for a reason in the account.
+fn word(reason: Uncounted) -> &'static str {
+    match reason {
+        Uncounted::NotIp => "not_ip",
+        Uncounted::Malformed => "malformed",
+        Uncounted::TruncatedBeforePorts => "truncated_before_ports",
+        Uncounted::FragmentIncomplete => "fragment_incomplete",
+        Uncounted::FragmentCap => "fragment_cap",
+        Uncounted::LinkType => "link_type",
+    }
+}
+
+impl Account {
+    /// Every line: scope, name, count. Packets by reason add up to those read.
+    pub fn lines(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let mut lines = vec![
+            ("packets", "read", self.read),
+            ("packets", "in_flows", self.in_flows),
+            ("packets", "filtered_out", self.filtered_out),
+            ("packets", "flow_cap", self.flow_cap),
+        ];
+        for reason in [
+            Uncounted::NotIp,
+            Uncounted::Malformed,
+            Uncounted::TruncatedBeforePorts,
+            Uncounted::FragmentIncomplete,
+            Uncounted::FragmentCap,
+            Uncounted::LinkType,
+        ] {
+            lines.push(("packets", word(reason), self.uncounted.get(&reason).copied().unwrap_or(0)));
+        }
+        lines.extend([
+            ("flows", "total", self.flows),
+            ("flows", "out_of_scope", self.out_of_scope),
+            ("duplicates", "tcp_segments", self.repeated_segments),
+            ("caps", "stream_bytes", self.stream_cap),
+            ("drops", "kernel", self.dropped[0]),
+            ("drops", "interface", self.dropped[1]),
+        ]);
+        lines
+    }
+
+    /// Packets that are neither in a flow nor counted by reason; zero, or a defect.
+    pub fn unaccounted(&self) -> i128 {
+        let counted = self.in_flows + self.filtered_out + self.flow_cap + self.uncounted.values().sum::<u64>();
+        i128::from(self.read) - i128::from(counted)
+    }
+
+    /// Writes the account as CSV.
+    pub fn write(&self, output: impl io::Write) -> csv::Result<()> {
+        let mut writer = csv::Writer::from_writer(output);
+        writer.write_record(["scope", "name", "count"])?;
+        for (scope, name, count) in self.lines() {
+            writer.write_record([scope, name, &count.to_string()])?;
+        }
+        writer.flush()?;
+        Ok(())
+    }
+}

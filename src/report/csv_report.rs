@@ -1,0 +1,304 @@
+//! The report itself: one CSV row a flow, in a fixed order of columns.
+
+use std::fmt::{self, Write as _};
+use std::io;
+
+use super::escape::{clean, clean_bytes, is_formula};
+use super::{Certificate, Record, evidence};
+use crate::capture::{Precision, Timestamp};
+use crate::flow::community_id;
+use crate::inventory::Lookup;
+use crate::packet::{Encapsulation, Transport};
+use crate::protocol::tls::{self, Alpn};
+
+/// The columns, in order: a stable contract, new ones at the end.
+pub const COLUMNS: [&str; 44] = [
+    "verdict",
+    "reason",
+    "table",
+    "row",
+    "also_rows",
+    "source_vm",
+    "destination_vm",
+    "source_ip",
+    "source_port",
+    "destination_ip",
+    "destination_port",
+    "transport",
+    "application",
+    "security",
+    "tls_version",
+    "tls_cipher",
+    "server_name",
+    "alpn",
+    "client_certificate",
+    "server_certificate",
+    "start",
+    "end",
+    "packets_to_destination",
+    "packets_to_source",
+    "bytes_to_destination",
+    "bytes_to_source",
+    "state",
+    "source_finding",
+    "destination_finding",
+    "port_finding",
+    "transport_finding",
+    "application_finding",
+    "security_finding",
+    "evidence",
+    "community_id",
+    "documented",
+    "opened_by",
+    "application_basis",
+    "security_basis",
+    "capture",
+    "first_packet",
+    "encapsulation",
+    "known_deviation",
+    "row_state",
+];
+
+/// Writes judged flows as CSV.
+pub struct CsvReport<W: io::Write> {
+    writer: csv::Writer<W>,
+    field: String,
+}
+
+impl<W: io::Write> CsvReport<W> {
+    /// Begins a report: writes the header.
+    pub fn new(output: W) -> csv::Result<CsvReport<W>> {
+        let mut writer = csv::WriterBuilder::new().buffer_capacity(256 * 1024).from_writer(output);
+        writer.write_record(COLUMNS)?;
+        Ok(CsvReport { writer, field: String::new() })
+    }
+
+    /// Writes one flow.
+    pub fn write(&mut self, record: &Record<'_>) -> csv::Result<()> {
+        let (policy, subject, judgement) = (record.policy, &record.subject, record.judgement);
+        let (observed, counted) = (subject.observed, &record.counted);
+        let tls = observed.tls();
+        self.text(judgement.verdict)?;
+        self.text(Maybe(judgement.reason))?;
+        self.text(Maybe(judgement.row.map(|at| clean(&policy.tables()[at.table].name))))?;
+        self.text(Maybe(judgement.row.map(|at| at.row + 1)))?;
+        self.text(Joined(judgement.also.iter().map(|at| policy.name(*at))))?;
+        self.text(vm(record, subject.source.ip))?;
+        self.text(vm(record, subject.destination.ip))?;
+        self.text(subject.source.ip)?;
+        self.text(subject.source.port)?;
+        self.text(subject.destination.ip)?;
+        self.text(subject.destination.port)?;
+        self.text(transport(subject.transport))?;
+        self.text(observed.application)?;
+        self.text(observed.security)?;
+        self.text(Maybe(tls.and_then(tls::Evidence::version)))?;
+        self.text(Maybe(tls.and_then(tls::Evidence::cipher).map(cipher)))?;
+        self.text(Maybe(server_name(record)))?;
+        self.text(Maybe(tls.and_then(alpn)))?;
+        let [server, client] = record.certificates.map_or([None, None], |[server, client]| [Some(server), Some(client)]);
+        self.text(Maybe(client.map(certificate)))?;
+        self.text(Maybe(server.map(certificate)))?;
+        self.text(time(counted.start, counted.precision))?;
+        self.text(time(counted.end, counted.precision))?;
+        self.text(counted.packets[0])?;
+        self.text(counted.packets[1])?;
+        self.text(counted.bytes[0])?;
+        self.text(counted.bytes[1])?;
+        self.text(counted.state)?;
+        for column in 0..6 {
+            self.text(Maybe(judgement.findings.map(|findings| findings[column].grade)))?;
+        }
+        self.text(evidence(record))?;
+        self.text(community_id::text(0, subject.source, subject.destination, subject.transport))?;
+        self.text(Maybe(judgement.row.map(|at| Documented(&policy.row(at).cells))))?;
+        self.text(subject.opened_by.word())?;
+        self.text(observed.application_basis)?;
+        self.text(observed.security_basis)?;
+        self.text(clean(record.capture))?;
+        self.text(counted.first_packet)?;
+        self.text(encapsulation(counted.encapsulation))?;
+        self.text("")?;
+        self.text("final")?;
+        self.writer.write_record(None::<&[u8]>)
+    }
+
+    /// Everything written so far reaches the output.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+
+    fn text(&mut self, text: impl fmt::Display) -> csv::Result<()> {
+        self.field.clear();
+        let _ = write!(self.field, "{text}");
+        if is_formula(&self.field) {
+            self.field.insert(0, '\'');
+        }
+        self.writer.write_field(&self.field)
+    }
+}
+
+/// A field that may be empty.
+struct Maybe<T>(Option<T>);
+
+impl<T: fmt::Display> fmt::Display for Maybe<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |value| value.fmt(f))
+    }
+}
+
+/// Words separated by spaces.
+struct Joined<I>(I);
+
+impl<I: Iterator<Item = String> + Clone> fmt::Display for Joined<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, word) in self.0.clone().enumerate() {
+            if at > 0 {
+                f.write_str(" ")?;
+            }
+            write!(f, "{}", clean(&word))?;
+        }
+        Ok(())
+    }
+}
+
+struct Documented<'a>(&'a [String; 6]);
+
+impl fmt::Display for Documented<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, cell) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str(" | ")?;
+            }
+            write!(f, "{}", clean(cell))?;
+        }
+        Ok(())
+    }
+}
+
+/// The instance name the inventory gives an address; several, joined, when they conflict.
+pub(super) fn vm(record: &Record<'_>, ip: std::net::IpAddr) -> String {
+    match record.policy.inventory().vm(ip) {
+        Lookup::Unknown => String::new(),
+        Lookup::One(vm) => clean(&vm.instance).to_string(),
+        Lookup::Ambiguous(vms) => {
+            let names: Vec<String> = vms.iter().map(|vm| clean(&vm.instance).to_string()).collect();
+            names.join(" or ")
+        }
+    }
+}
+
+pub(super) fn transport(transport: Transport) -> impl fmt::Display {
+    struct Word(Transport);
+    impl fmt::Display for Word {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self.0 {
+                Transport::TCP => f.write_str("TCP"),
+                Transport::UDP => f.write_str("UDP"),
+                Transport::ICMP => f.write_str("ICMP"),
+                Transport::ICMPV6 => f.write_str("ICMPv6"),
+                Transport(132) => f.write_str("SCTP"),
+                Transport(number) => write!(f, "IP protocol {number}"),
+            }
+        }
+    }
+    Word(transport)
+}
+
+fn cipher(suite: u16) -> impl fmt::Display {
+    struct Suite(u16);
+    impl fmt::Display for Suite {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match tls::cipher::name(self.0) {
+                Some(name) => f.write_str(name),
+                None => write!(f, "0x{:04x}", self.0),
+            }
+        }
+    }
+    Suite(suite)
+}
+
+/// SNI, or the name the client gave in clear.
+fn server_name(record: &Record<'_>) -> Option<String> {
+    let evidence = &record.subject.observed.evidence;
+    let name = match (&evidence.tls, &evidence.http1, &evidence.http2) {
+        (Some(tls), ..) => tls.server_name(),
+        (None, Some(http1), _) => http1.host.as_deref(),
+        (None, None, Some(http2)) => http2.authority.as_deref(),
+        _ => None,
+    };
+    name.map(|name| clean_bytes(name).to_string())
+}
+
+/// `chosen (offered a b)`, `offered a b`, or nothing.
+fn alpn(tls: &tls::Evidence) -> Option<String> {
+    let chosen = match tls.alpn() {
+        Alpn::Chosen(name) => clean_bytes(name).to_string(),
+        Alpn::Inferred(name) => format!("{} inferred", clean_bytes(name)),
+        Alpn::NoneChosen => "none chosen".to_owned(),
+        Alpn::Unseen(_) => "unseen".to_owned(),
+    };
+    let offered = match tls.alpn_offered() {
+        tls::Offer::Unseen => "offer unseen".to_owned(),
+        tls::Offer::None => "none offered".to_owned(),
+        tls::Offer::Protocols(protocols) => {
+            let names: Vec<String> = protocols.iter().map(|name| clean_bytes(name).to_string()).collect();
+            format!("offered {}", names.join(" "))
+        }
+    };
+    Some(format!("{chosen} ({offered})"))
+}
+
+fn certificate(certificate: &Certificate) -> String {
+    match certificate {
+        Certificate::None => String::new(),
+        Certificate::Empty => "empty".to_owned(),
+        Certificate::Unseen => "unseen".to_owned(),
+        Certificate::Unreadable => "unreadable".to_owned(),
+        Certificate::Names(names) => clean(names).to_string(),
+    }
+}
+
+fn encapsulation(encapsulation: Encapsulation) -> String {
+    let tags = encapsulation.vlans.iter().take(usize::from(encapsulation.tags));
+    let words: Vec<String> = tags.map(|id| format!("vlan {id}")).collect();
+    words.join(" ")
+}
+
+/// RFC 3339 in UTC, with the capture's digits.
+fn time(time: Timestamp, precision: Precision) -> impl fmt::Display {
+    struct Time(Timestamp, Precision);
+    impl fmt::Display for Time {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let digits = match self.1 {
+                Precision::Micro => 6,
+                Precision::Nano => 9,
+            };
+            match jiff::Timestamp::from_nanosecond(i128::from(self.0.0)) {
+                Ok(time) => write!(f, "{time:.digits$}"),
+                Err(_) => write!(f, "{} ns", self.0.0),
+            }
+        }
+    }
+    Time(time, precision)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339_with_the_captures_digits() {
+        let at = Timestamp(1_795_000_000_123_456_789);
+        assert_eq!(time(at, Precision::Micro).to_string(), "2026-11-18T11:06:40.123456Z");
+        assert_eq!(time(at, Precision::Nano).to_string(), "2026-11-18T11:06:40.123456789Z");
+    }
+
+    #[test]
+    fn encapsulation_is_said_from_the_outside_in() {
+        let mut vlans = [0; Encapsulation::MAX_TAGS];
+        vlans[..2].copy_from_slice(&[100, 200]);
+        assert_eq!(encapsulation(Encapsulation { vlans, tags: 2 }), "vlan 100 vlan 200");
+        assert_eq!(encapsulation(Encapsulation::default()), "");
+    }
+}

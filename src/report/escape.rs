@@ -1,0 +1,103 @@
+//! Hostile text made harmless: for terminals, for spreadsheets, and for whoever reads along.
+
+use std::fmt::{self, Write};
+
+/// The longest text shown from the wire or from an operator's file, in characters.
+const SHOWN: usize = 255;
+
+/// Text with control characters and direction overrides written as `\u{…}`, and cut when very long.
+pub fn clean(text: &str) -> impl fmt::Display + '_ {
+    Clean(text)
+}
+
+/// The same for bytes, with those that are no UTF-8 written as `\xNN`.
+pub fn clean_bytes(bytes: &[u8]) -> impl fmt::Display + '_ {
+    CleanBytes(bytes)
+}
+
+/// A field that begins like this is a formula to a spreadsheet.
+pub(super) fn is_formula(field: &str) -> bool {
+    field.starts_with(['=', '+', '-', '@', '\t', '\r', '\n'])
+}
+
+struct Clean<'a>(&'a str);
+
+impl fmt::Display for Clean<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut budget = SHOWN;
+        write_clean(self.0, &mut budget, f)
+    }
+}
+
+struct CleanBytes<'a>(&'a [u8]);
+
+impl fmt::Display for CleanBytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut budget = SHOWN;
+        for chunk in self.0.utf8_chunks() {
+            write_clean(chunk.valid(), &mut budget, f)?;
+            for byte in chunk.invalid() {
+                if budget == 0 {
+                    return Ok(());
+                }
+                budget -= 1;
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_clean(text: &str, budget: &mut usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for character in text.chars() {
+        if *budget == 0 {
+            return Ok(());
+        }
+        *budget -= 1;
+        if *budget == 0 {
+            return f.write_char('…');
+        }
+        if is_harmless(character) {
+            f.write_char(character)?;
+        } else {
+            write!(f, "{}", character.escape_unicode())?;
+        }
+    }
+    Ok(())
+}
+
+/// Neither a control character nor one that changes how what follows is shown.
+fn is_harmless(character: char) -> bool {
+    let reorders = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let invisible = matches!(character, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2028}' | '\u{2029}' | '\u{2060}' | '\u{feff}');
+    !(character.is_control() || reorders || invisible)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn escape_sequences_and_overrides_are_spelled_out() {
+        assert_eq!(clean("a\u{1b}[31mb").to_string(), "a\\u{1b}[31mb");
+        assert_eq!(clean("\u{202e}exe").to_string(), "\\u{202e}exe");
+        assert_eq!(clean_bytes(b"ok\xff\n").to_string(), "ok\\xff\\u{a}");
+        assert_eq!(clean("naïve ✓").to_string(), "naïve ✓");
+    }
+
+    #[test]
+    fn very_long_text_is_cut() {
+        let long = "x".repeat(100_000);
+        assert_eq!(clean(&long).to_string().chars().count(), SHOWN);
+        assert!(clean_bytes(&[0xff; 100_000]).to_string().len() <= SHOWN * 4);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_unprintable_gets_through(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let shown = clean_bytes(&bytes).to_string();
+            prop_assert!(shown.chars().all(is_harmless));
+        }
+    }
+}

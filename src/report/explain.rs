@@ -1,0 +1,259 @@
+//! The `evidence` column: why each finding is what it is, in words for people.
+
+use std::fmt;
+
+use super::escape::clean;
+use super::{Record, csv_report};
+use crate::inventory::SubnetLookup;
+use crate::packet::Endpoint;
+use crate::policy::{Because, Column, Finding, Missing, Verdict, columns};
+use crate::protocol::tls;
+use crate::protocol::{NatsAuthentication, Requests};
+
+/// A short text of what was held against the row that decides, and what else was seen.
+pub fn evidence<'a>(record: &'a Record<'a>) -> impl fmt::Display + 'a {
+    Evidence(record)
+}
+
+struct Evidence<'a>(&'a Record<'a>);
+
+impl fmt::Display for Evidence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separate = Separator { f, first: true };
+        let record = self.0;
+        match &record.judgement.findings {
+            None => separate.part(format_args!("no documented row names this port, source or destination"))?,
+            Some(findings) => {
+                let mut all: Vec<(Column, &Finding)> = columns(findings).collect();
+                // What decides is read first.
+                all.sort_by_key(|(_, finding)| std::cmp::Reverse(finding.grade));
+                for (column, finding) in all {
+                    if is_plain(column, finding) {
+                        continue;
+                    }
+                    separate.part(format_args!("{}: {}", name(column), Words { record, column, finding }))?;
+                }
+            }
+        }
+        further(record, &mut separate)
+    }
+}
+
+/// A matching port or transport needs no words.
+fn is_plain(column: Column, finding: &Finding) -> bool {
+    matches!(column, Column::Port | Column::Transport)
+        && finding.because().all(|because| matches!(because, Because::PortMatches | Because::TransportMatches))
+}
+
+fn name(column: Column) -> &'static str {
+    match column {
+        Column::Source => "source",
+        Column::Destination => "destination",
+        Column::Port => "port",
+        Column::Transport => "transport",
+        Column::Application => "application",
+        Column::Security => "security",
+    }
+}
+
+struct Separator<'a, 'f> {
+    f: &'a mut fmt::Formatter<'f>,
+    first: bool,
+}
+
+impl Separator<'_, '_> {
+    fn part(&mut self, part: fmt::Arguments<'_>) -> fmt::Result {
+        if !std::mem::replace(&mut self.first, false) {
+            self.f.write_str("; ")?;
+        }
+        self.f.write_fmt(part)
+    }
+}
+
+struct Words<'a> {
+    record: &'a Record<'a>,
+    column: Column,
+    finding: &'a Finding,
+}
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, because) in self.finding.because().enumerate() {
+            if at > 0 {
+                f.write_str(", ")?;
+            }
+            self.one(because, f)?;
+        }
+        Ok(())
+    }
+}
+
+impl Words<'_> {
+    fn end(&self) -> Endpoint {
+        match self.column {
+            Column::Destination => self.record.subject.destination,
+            _ => self.record.subject.source,
+        }
+    }
+
+    /// What the row documents in this column.
+    fn documented(&self) -> impl fmt::Display + '_ {
+        let row = self.record.judgement.row.map(|at| self.record.policy.row(at));
+        clean(row.map_or("", |row| row.cells[self.column as usize].as_str()))
+    }
+
+    fn vm(&self) -> String {
+        csv_report::vm(self.record, self.end().ip)
+    }
+
+    fn one(&self, because: Because, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ip = self.end().ip;
+        match because {
+            Because::InInventory => write!(f, "{ip} is {}", self.vm()),
+            Because::OtherVm => write!(f, "{ip} is {}, not {}", self.vm(), self.documented()),
+            Because::NotInInventory => write!(f, "{ip} is not in the inventory, documented is {}", self.documented()),
+            Because::NoInventory => f.write_str("no inventory was given"),
+            Because::NotNamed => write!(f, "the inventory names no {}", self.documented()),
+            Because::PartialInventory => write!(f, "the inventory is partial and does not say that {ip} is {}", self.documented()),
+            Because::AmbiguousAddress => write!(f, "{ip} is claimed by {}", self.vm()),
+            Because::RunsJob => write!(f, "the inventory lists the job on {ip} ({})", self.vm()),
+            Because::DoesNotRunJob => write!(f, "the inventory lists no such job on {ip} ({}), documented is {}", self.vm(), self.documented()),
+            Because::JobsUnknown => write!(f, "the inventory lists no jobs for {ip}"),
+            Because::CertificateNamesIt => f.write_str("its certificate names the component"),
+            Because::CertificateNamesAnother => write!(f, "its certificate names another component than {}", self.documented()),
+            Because::SameSubnet => write!(f, "{ip} is in the destination's subnet {}", self.subnet()),
+            Because::SameNetwork => write!(f, "{ip} is in the destination's network {}", self.subnet()),
+            Because::OtherSubnetSameNetwork => write!(f, "{ip} is in another subnet of the destination's network, not in {}", self.subnet()),
+            Because::OutsideSubnet => write!(f, "{ip} is outside the destination's subnet {}", self.subnet()),
+            Because::SubnetUnknown => f.write_str("no cloud config tells the destination's subnet"),
+            Because::SubnetOverlaps => f.write_str("subnets overlap there"),
+            Because::SubnetDynamic => f.write_str("the destination is on a network without ranges"),
+            Because::DirectionGuessed => f.write_str("which end opened the flow is only guessed"),
+            Because::PortMatches | Because::TransportMatches => f.write_str("as documented"),
+            Because::PortDiffers => write!(f, "{} is documented on {}", self.record.subject.destination.port, self.documented()),
+            Because::TransportDiffers => write!(f, "documented is {}", self.documented()),
+            Because::Speaks(application) => write!(f, "{application} in clear"),
+            Because::ContentTypeUnseen => f.write_str("HTTP/2 in clear, no content type seen"),
+            Because::SpeaksUnknown => f.write_str("the first bytes are no protocol known"),
+            Because::NoPayload => write!(f, "no payload was exchanged ({})", self.record.counted.state),
+            Because::NotCaptured(missing) => f.write_str(missing_words(missing)),
+            Because::InsideTls => f.write_str("what is inside TLS is unseen"),
+            Because::AlpnInClear => f.write_str("ALPN chosen in clear"),
+            Because::AlpnInferred => f.write_str("ALPN inferred from record lengths"),
+            Because::OnlyH2Offered => f.write_str("only h2 was offered and the connection was accepted"),
+            Because::OnlyHttpOffered => f.write_str("every protocol offered is HTTP and the connection was accepted"),
+            Because::NoAlpnOffered => f.write_str("the client offered no ALPN"),
+            Because::H2NotOffered => f.write_str("the client offered ALPN without h2"),
+            Because::AlpnOther => f.write_str("the server chose another protocol or none"),
+            Because::NotAccepted(None) => f.write_str("not seen to be accepted"),
+            Because::NotAccepted(Some(why)) => write!(f, "not seen to be accepted ({why})"),
+            Because::HandshakeAccepted => write!(f, "{}handshake accepted", self.version()),
+            Because::HandshakeRefused(None) => write!(f, "{}handshake refused", self.version()),
+            Because::HandshakeRefused(Some(alert)) => write!(f, "{}handshake refused with alert {alert} {}", self.version(), tls::alert::name(alert).unwrap_or("")),
+            Because::ClientCertificate => f.write_str("the client presented a certificate"),
+            Because::EmptyClientCertificate => f.write_str("the client was asked for a certificate and sent none"),
+            Because::NoClientCertificate => f.write_str("the client presented no certificate"),
+            Because::ClientCertificateUnseen(why) => write!(f, "client certificate unseen ({why})"),
+            Because::Resumed => f.write_str("a resumed session shows no certificates"),
+            Because::InClear => f.write_str("no TLS"),
+            Because::TlsUnderPlainRow => write!(f, "{}where {} without TLS is documented", self.version(), self.documented()),
+            Because::TlsVersionBelow(version) => write!(f, "{version} is below the accepted version"),
+            Because::WeakSuite(suite) => match (tls::cipher::name(suite), tls::cipher::weakness(suite)) {
+                (Some(name), Some(weakness)) => write!(f, "weak cipher suite {name} ({weakness})"),
+                _ => write!(f, "weak cipher suite 0x{suite:04x}"),
+            },
+            Because::Chain { client, problem } => write!(f, "{} certificate: {problem}", if client { "client" } else { "server" }),
+            Because::EveryRequest => write!(f, "every request carried it ({})", self.requests()),
+            Because::RequestsWithout(count) => write!(f, "{count} requests did not carry it ({})", self.requests()),
+            Because::RequestsUnread => write!(f, "some requests could not be read ({})", self.requests()),
+            Because::NoRequest => f.write_str("no request was read"),
+            Because::Only401 => write!(f, "nothing but 401 came back ({})", self.requests()),
+            Because::NatsPresented(presented) => f.write_str(nats_words(presented)),
+            Because::NatsRefused => f.write_str("the NATS server refused the credentials"),
+            Because::AnswerUnseen => f.write_str("user and password were sent, the server's answer was not seen"),
+            Because::NothingAsked => f.write_str("nothing is asked for"),
+        }
+    }
+
+    fn subnet(&self) -> String {
+        match self.record.policy.inventory().subnet(self.record.subject.destination.ip) {
+            SubnetLookup::One(subnet) if subnet.azs.is_empty() => {
+                format!("{} ({})", subnet.range, clean(&subnet.network))
+            }
+            SubnetLookup::One(subnet) => {
+                format!("{} ({}, {})", subnet.range, clean(&subnet.network), clean(&subnet.azs.join(" ")))
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn version(&self) -> String {
+        let version = self.record.subject.observed.tls().and_then(tls::Evidence::version);
+        version.map_or("TLS ".to_owned(), |version| format!("{version} "))
+    }
+
+    fn requests(&self) -> String {
+        self.record.subject.observed.requests().map_or(String::new(), requests_words)
+    }
+}
+
+fn requests_words(requests: &Requests) -> String {
+    let counts = [
+        (requests.bearer, "bearer"),
+        (requests.basic, "basic"),
+        (requests.other, "other credentials"),
+        (requests.none, "without credentials"),
+        (requests.status_401, "answered 401"),
+        (requests.status_403, "answered 403"),
+        (requests.status_404, "answered 404"),
+    ];
+    let mut words = format!("{} requests", requests.read);
+    for (count, what) in counts {
+        if count > 0 {
+            words.push_str(&format!(", {count} {what}"));
+        }
+    }
+    words
+}
+
+fn nats_words(presented: NatsAuthentication) -> &'static str {
+    match presented {
+        NatsAuthentication::Unseen => "no CONNECT was read",
+        NatsAuthentication::None => "CONNECT carried no credentials",
+        NatsAuthentication::UserPassword => "CONNECT carried user and password",
+        NatsAuthentication::Token => "CONNECT carried a token",
+        NatsAuthentication::Nkey => "CONNECT carried an nkey signature",
+        NatsAuthentication::Jwt => "CONNECT carried a JWT",
+    }
+}
+
+fn missing_words(missing: Missing) -> &'static str {
+    match missing {
+        Missing::Midstream => "the flow began before the capture",
+        Missing::Loss => "packets are missing from the capture",
+        Missing::Snaplen => "the capture cut the packets",
+        Missing::OneDirection => "only one direction was captured",
+        Missing::TooLittle => "too few bytes were sent to tell",
+    }
+}
+
+/// What else bears on the flow, whatever the row.
+fn further(record: &Record<'_>, separate: &mut Separator<'_, '_>) -> fmt::Result {
+    let observed = record.subject.observed;
+    if record.judgement.findings.is_none() || record.judgement.verdict == Verdict::Violation {
+        separate.part(format_args!("spoke {}, {}", observed.application, observed.security))?;
+    }
+    if observed.evidence.broken {
+        separate.part(format_args!("the bytes broke the rules of the protocol they began as"))?;
+    }
+    if let Some(tls) = observed.tls() {
+        if tls.hello_retry() {
+            separate.part(format_args!("HelloRetryRequest"))?;
+        }
+        for alert in tls.alerts().iter().filter(|alert| alert.fatal) {
+            let name = tls::alert::name(alert.description).unwrap_or("unknown");
+            separate.part(format_args!("fatal alert {} {name}", alert.description))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! What people get: the CSV report, the account of packets, the rows of the tables, and the summary.
+//!
+//! Everything that came off the wire, and everything an operator's files hold, is escaped here
+//! ([`escape`]) before it reaches a file or a terminal.
+
+pub mod account;
+mod csv_report;
+mod escape;
+mod explain;
+mod rows;
+mod summary;
+
+pub use account::Account;
+pub use csv_report::{COLUMNS, CsvReport};
+pub use escape::{clean, clean_bytes};
+pub use explain::evidence;
+pub use rows::RowStatistics;
+pub use summary::Summary;
+
+use crate::capture::{Precision, Timestamp};
+use crate::flow::ConnState;
+use crate::packet::Encapsulation;
+use crate::policy::{Judgement, Policy, Subject, Verdict};
+
+/// One judged flow, as reports see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// The tables, the inventory and the options it was judged by.
+    pub policy: &'a Policy,
+    /// Its ends and what was observed of it.
+    pub subject: Subject<'a>,
+    /// What the tables say of it.
+    pub judgement: &'a Judgement,
+    /// What the flow table counted.
+    pub counted: Counted,
+    /// The capture its first packet came from.
+    pub capture: &'a str,
+    /// The certificates of the server and of the client, if there was TLS.
+    pub certificates: Option<&'a [Certificate; 2]>,
+}
+
+/// What the flow table counted of a flow, seen from its source.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted {
+    /// Time of the earliest packet.
+    pub start: Timestamp,
+    /// Time of the latest.
+    pub end: Timestamp,
+    /// Digits its times were recorded with.
+    pub precision: Precision,
+    /// Packets to the destination, and to the source.
+    pub packets: [u64; 2],
+    /// Bytes on the wire to the destination, and to the source.
+    pub bytes: [u64; 2],
+    /// Zeek's conn_state.
+    pub state: ConnState,
+    /// Number of the first packet in its capture.
+    pub first_packet: u64,
+    /// VLAN tags.
+    pub encapsulation: Encapsulation,
+    /// TCP segments that repeated bytes already seen.
+    pub repeated: u32,
+}
+
+/// What is known of one end's certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Certificate {
+    /// None was asked for or presented.
+    #[default]
+    None,
+    /// An empty chain was presented.
+    Empty,
+    /// It could not be seen.
+    Unseen,
+    /// The leaf's names, as `CN=…; SAN=…`, unescaped.
+    Names(String),
+    /// A certificate was presented that cannot be parsed.
+    Unreadable,
+}
+
+impl Record<'_> {
+    /// The flow is one that the user should look at.
+    pub fn is_reportable(&self, strict: bool) -> bool {
+        match self.judgement.verdict {
+            Verdict::Violation => true,
+            Verdict::Unproven => strict,
+            Verdict::Allowed => strict && self.judgement.is_inferred(),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What every row of the tables saw: `FILE.rows.csv`, and the summary's lines.
+
+use std::io;
+
+use crate::policy::{Judgement, Policy, RowRef, Verdict};
+
+/// Flows, packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Flows.
+    pub flows: u64,
+    /// Packets, both ways.
+    pub packets: u64,
+    /// Bytes on the wire, both ways.
+    pub bytes: u64,
+}
+
+impl Tally {
+    /// Adds one flow.
+    pub fn add(&mut self, packets: u64, bytes: u64) {
+        self.flows += 1;
+        self.packets += packets;
+        self.bytes += bytes;
+    }
+}
+
+/// What one row saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowTally {
+    /// Flows it decides, by [`Verdict`]; on violations it is the closest row.
+    pub by_verdict: [Tally; 3],
+    /// Flows that another row decides and this one would allow or leave unproven too.
+    pub also: Tally,
+}
+
+impl RowTally {
+    /// Some flow went as this row documents, as far as could be seen.
+    pub fn was_seen(&self) -> bool {
+        self.by_verdict[Verdict::Allowed as usize].flows
+            + self.by_verdict[Verdict::Unproven as usize].flows
+            + self.also.flows
+            > 0
+    }
+}
+
+/// What all rows saw, in table order.
+#[derive(Clone, Debug)]
+pub struct RowStatistics {
+    tables: Vec<Vec<RowTally>>,
+}
+
+impl RowStatistics {
+    /// Nothing seen yet.
+    pub fn new(policy: &Policy) -> RowStatistics {
+        let tables = policy.tables().iter().map(|table| vec![RowTally::default(); table.rows.len()]).collect();
+        RowStatistics { tables }
+    }
+
+    /// Counts one judged flow.
+    pub fn add(&mut self, judgement: &Judgement, packets: u64, bytes: u64) {
+        if let Some(at) = judgement.row {
+            self.tables[at.table][at.row].by_verdict[judgement.verdict as usize].add(packets, bytes);
+        }
+        for at in &judgement.also {
+            self.tables[at.table][at.row].also.add(packets, bytes);
+        }
+    }
+
+    /// Every row with what it saw.
+    pub fn iter(&self) -> impl Iterator<Item = (RowRef, &RowTally)> {
+        self.tables.iter().enumerate().flat_map(|(table, rows)| {
+            rows.iter().enumerate().map(move |(row, tally)| (RowRef { table, row }, tally))
+        })
+    }
+
+    /// Writes the rows as CSV.
+    pub fn write(&self, policy: &Policy, output: impl io::Write) -> csv::Result<()> {
+        let mut writer = csv::Writer::from_writer(output);
+        let columns = ["allowed", "unproven", "violation", "also"];
+        let counts = columns.iter().flat_map(|column| {
+            ["flows", "packets", "bytes"].iter().map(move |what| format!("{what}_{column}"))
+        });
+        let header = ["table", "row", "documented", "seen"].iter().map(|word| (*word).to_owned()).chain(counts);
+        writer.write_record(header)?;
+        for (at, tally) in self.iter() {
+            let cells: Vec<String> = policy.row(at).cells.iter().map(|cell| super::clean(cell).to_string()).collect();
+            let seen = if tally.was_seen() { "yes" } else { "never" };
+            let fixed = [
+                super::clean(&policy.tables()[at.table].name).to_string(),
+                (at.row + 1).to_string(),
+                cells.join(" | "),
+                seen.to_owned(),
+            ];
+            let tallies = tally.by_verdict.iter().chain([&tally.also]);
+            let counts = tallies.flat_map(|tally| [tally.flows, tally.packets, tally.bytes]).map(|n| n.to_string());
+            let fields = fixed.into_iter().chain(counts).map(|field| {
+                if super::escape::is_formula(&field) { format!("'{field}") } else { field }
+            });
+            writer.write_record(fields)?;
+        }
+        writer.flush()?;
+        Ok(())
+    }
+}
