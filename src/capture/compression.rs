@@ -46,13 +46,19 @@ struct Zstd<R> {
     source: BufReader<R>,
     decoder: FrameDecoder,
     in_frame: bool,
+    /// Given once everything decoded before it was read.
+    error: Option<io::Error>,
 }
+
+/// An empty last block, and room for the checksum that some frames have after it (RFC 8878 section
+/// 3.1.1.2).
+const LAST_BLOCK: [u8; 7] = [1, 0, 0, 0, 0, 0, 0];
 
 impl<R: Read> Zstd<R> {
     fn new(reader: R) -> Zstd<R> {
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(ZSTD_WINDOW);
-        Zstd { source: BufReader::with_capacity(CHUNK, reader), decoder, in_frame: false }
+        Zstd { source: BufReader::with_capacity(CHUNK, reader), decoder, in_frame: false, error: None }
     }
 
     /// Starts the next frame; `false` at the end of the file.
@@ -77,9 +83,27 @@ impl<R: Read> Zstd<R> {
         }
     }
 
+    /// Decodes one block. After an error the decoder still holds back as much output as the window is
+    /// long; it gives that away at the end of a frame only, so that it is told of one.
+    fn next_block(&mut self) -> io::Result<()> {
+        let one = || BlockDecodingStrategy::UptoBlocks(1);
+        if let Err(error) = self.decoder.decode_blocks(&mut self.source, one()) {
+            self.error = Some(if at_end(&mut self.source)? {
+                io::Error::new(io::ErrorKind::UnexpectedEof, "the zstd data is cut short")
+            } else {
+                io::Error::other(error)
+            });
+            self.decoder.decode_blocks(&LAST_BLOCK[..], one()).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
     /// Holds the frame just read against its checksum, if it has one.
     fn end_frame(&mut self) -> io::Result<()> {
         self.in_frame = false;
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
         let stored = self.decoder.get_checksum_from_data();
         if stored.is_some() && stored != self.decoder.get_calculated_checksum() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a zstd frame's checksum is wrong"));
@@ -101,9 +125,7 @@ impl<R: Read> Read for Zstd<R> {
                 self.in_frame = true;
             }
             while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
-                self.decoder
-                    .decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBlocks(1))
-                    .map_err(io::Error::other)?;
+                self.next_block()?;
             }
             let n = self.decoder.read(buffer)?;
             if n > 0 {
@@ -185,6 +207,17 @@ pub(super) mod tests {
         let (out, error) = undone(Compression::Zstd, bytes, vec![1 << 20]);
         assert_eq!(out, b"some bytes to compress");
         assert!(error.unwrap().contains("checksum"));
+    }
+
+    #[test]
+    fn a_cut_frame_gives_all_whole_blocks_before() {
+        let noise: Vec<u8> = (0..400_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let mut bytes = zstd(&noise);
+        bytes.truncate(bytes.len() - 10);
+        let (out, error) = undone(Compression::Zstd, bytes, vec![1 << 20]);
+        assert_eq!(out.len(), 3 * (128 << 10));
+        assert!(noise.starts_with(&out));
+        assert_eq!(error.unwrap(), "the zstd data is cut short");
     }
 
     #[test]
