@@ -152,8 +152,11 @@ mod tests {
         bytes
     }
 
-    /// Second, capture and number of every packet, and the errors with the number of packets before.
-    fn everything(merged: &mut Merged) -> (Vec<(u32, u16, u64)>, Vec<(usize, String)>) {
+    /// Second, capture and number of a packet.
+    type Seen = (u32, u16, u64);
+
+    /// Every packet, and the errors with the number of packets before.
+    fn everything(merged: &mut Merged) -> (Vec<Seen>, Vec<(usize, String)>) {
         let (mut packets, mut errors) = (Vec::new(), Vec::new());
         loop {
             match merged.next_packet() {

@@ -108,19 +108,22 @@ impl Pcapng {
         };
         let total = order.u32(total);
         let size = checked_length(total, FRAME + 16, MAX_BLOCK)?;
-        let (Some(body), Some(major)) = (whole(window, size, total, order)?, array(window, 12)) else {
+        let Some(body) = whole(window, size, total, order)? else {
             return Ok(Found::Need(size));
         };
-        let major = order.u16(major);
-        if major != 1 {
+        let version = (array(body, 4).map(|n| order.u16(n)), array(body, 6).map(|n| order.u16(n)));
+        // 1.2 was written by mistake, and means 1.0.
+        if let (Some(major), Some(minor)) = version
+            && (major != 1 || !matches!(minor, 0 | 2))
+        {
             return Err(Damage {
-                what: format!("pcapng version {major}, where only 1 is known"),
+                what: format!("pcapng version {major}.{minor}, where only 1.0 is known"),
                 advice: "convert it with a newer `editcap -F pcapng IN OUT`",
             });
         }
         self.order = order;
         self.interfaces.clear();
-        Ok(Found::Skip(body.len() as u64 + u64::from(FRAME)))
+        Ok(Found::Skip(size as u64))
     }
 
     /// An Interface Description Block (section 4.2).
@@ -564,7 +567,10 @@ pub(super) mod tests {
         assert!(after(options).contains("option 2 of 200 bytes"));
         let mut section = LITTLE.section();
         section[12] = 2;
-        assert!(damage(&section).contains("version 2"));
+        assert!(damage(&section).contains("version 2.0"));
+        section[12] = 1;
+        section[14] = 1;
+        assert!(damage(&section).contains("version 1.1"));
         section[8] = 0;
         assert!(damage(&section).contains("byte-order mark"));
     }
