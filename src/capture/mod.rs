@@ -3,7 +3,30 @@
 //! Every source lends its packets: the bytes stay in the memory map, the read buffer or the kernel's
 //! ring, and nothing is copied. This room knows nothing of what is inside a packet.
 
+mod compression;
+mod file;
+mod filter;
+mod link;
+mod live;
+mod map;
+mod merge;
+#[cfg(test)]
+mod oracle;
+mod pcap;
+mod pcapng;
+mod record;
+mod records;
+mod stream;
+mod window;
+
 use std::fmt;
+
+pub use file::{FileSource, open};
+pub use filter::{Filter, FilterError};
+pub use link::link_name;
+pub use live::{Live, LiveEvent, LiveOptions, LiveStats};
+pub use merge::Merged;
+pub use record::MAX_CAPTURED;
 
 /// A point in packet time: nanoseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,11 +83,37 @@ pub struct Packet<'a> {
     pub bytes: &'a [u8],
 }
 
+/// Secrets that a capture carries for the packets after it: a pcapng Decryption Secrets Block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Secrets<'a> {
+    /// Which capture they came from, as in [`Packet::capture`].
+    pub capture: u16,
+    /// What they are, such as [`Secrets::TLS_KEY_LOG`].
+    pub kind: u32,
+    /// The secrets themselves, without padding. Never to be stored in or printed by a report.
+    pub bytes: &'a [u8],
+}
+
+impl Secrets<'_> {
+    /// A TLS key log in the format of `SSLKEYLOGFILE` (draft-ietf-opsawg-pcapng section 4.7).
+    pub const TLS_KEY_LOG: u32 = 0x544c_534b;
+}
+
+/// What a capture file holds, in the order in which it holds it.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// A packet.
+    Packet(Packet<'a>),
+    /// Secrets for the packets after it.
+    Secrets(Secrets<'a>),
+}
+
 /// A source of packets.
 pub trait Source {
     /// Lends the next packet, or `None` at the end.
     ///
-    /// After an error the source is finished: what was lent before it stands.
+    /// An error ends the capture that it names, and what was lent before it stands. It is given once:
+    /// the next call goes on with the captures that are left, or gives `None` if there are none.
     fn next_packet(&mut self) -> Result<Option<Packet<'_>>, CaptureError>;
 }
 

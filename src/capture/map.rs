@@ -1,0 +1,37 @@
+//! Memory maps of capture files: the one place of this crate with `unsafe` in it.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+
+use memmap2::{Advice, Mmap};
+
+/// Maps a regular, non-empty file for reading from front to back.
+///
+/// # Errors
+/// What `mmap` says, for example on file systems that cannot map.
+pub(super) fn map(file: &File) -> io::Result<Mmap> {
+    // SAFETY: a map is only sound while nobody changes the file, and no program can make sure of that
+    // (ripgrep has the same note). Two things can go wrong. If the file is changed in place, the
+    // parsers may see a byte twice with two values: they check every length against the window after
+    // they have copied it out, so that this gives wrong packets at worst. If the file is cut short,
+    // touching what is gone raises SIGBUS, and the program dies without a report: captures still being
+    // rotated in place should come in over a pipe, which is never mapped. A file that only grows, as
+    // under `tcpdump -w`, is read up to the length it had here.
+    let map = unsafe { Mmap::map(file) }?;
+    // Only advice: without it the kernel reads ahead less.
+    let _ = map.advise(Advice::Sequential);
+    Ok(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_holds_the_file() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let map = map(&File::open(path).unwrap()).unwrap();
+        assert_eq!(&map[..], std::fs::read(path).unwrap());
+    }
+}
