@@ -15,9 +15,9 @@ use std::ops::Range;
 pub(super) const MAX_DATAGRAMS: usize = 4096;
 /// The most memory held for datagrams in progress, in bytes, bookkeeping of pieces included.
 pub(super) const MAX_BYTES: usize = 16 << 20;
-/// The most pieces kept of one datagram: 64 KiB in the smallest fragments an IPv4 link must carry
-/// unfragmented (RFC 791: 68 bytes) would be more, in the usual ones it is fewer than 130.
-pub(super) const MAX_PIECES: usize = 256;
+/// The most pieces kept of one datagram: enough for 64 KiB over the narrowest lawful link, which carries
+/// 48 bytes of each 68-byte packet (RFC 791 section 3.2).
+pub(super) const MAX_PIECES: usize = 1366;
 /// How long after its first fragment was read a datagram is given up, in nanoseconds of packet time
 /// (the clock is the latest time read, whatever the order of packets).
 pub(super) const MAX_AGE: i64 = 30 * Timestamp::SECOND;
@@ -122,8 +122,11 @@ impl Fragments {
         if known.is_none() && self.datagrams.len() >= MAX_DATAGRAMS {
             return Err(Uncounted::FragmentCap);
         }
-        let mut fit = known.map_or_else(|| Fit::alone(&range), |it| it.fit(fragment, &range));
-        let cost = cost_of(&mut fit.gaps, fragment);
+        let fit = match known {
+            Some(datagram) => datagram.fit(fragment, &range),
+            None => Datagram::new(self.clock, fragment).fit(fragment, &range),
+        };
+        let cost = fit.gaps.iter().map(|gap| cost_of(cut_out(fragment, &range, gap))).sum::<usize>();
         if known.map_or(0, |it| it.pieces.len()) + fit.gaps.len() > MAX_PIECES
             || self.bytes.saturating_add(cost) > MAX_BYTES
         {
@@ -214,16 +217,10 @@ struct Piece {
 
 /// How a fragment fits in with those before it.
 struct Fit {
-    /// Which of its ranges are new.
+    /// Which of its ranges are new; none of them is empty.
     gaps: Vec<Range<u32>>,
     /// It brings other bytes for a place already filled, or another end.
     conflict: bool,
-}
-
-impl Fit {
-    fn alone(range: &Range<u32>) -> Fit {
-        Fit { gaps: vec![range.clone()], conflict: false }
-    }
 }
 
 impl Datagram {
@@ -287,7 +284,7 @@ impl Datagram {
     }
 
     fn cost(&self) -> usize {
-        self.pieces.iter().map(|it| size_of::<Piece>() + it.data.len()).sum()
+        self.pieces.iter().map(|it| cost_of(&it.data)).sum()
     }
 }
 
@@ -304,12 +301,9 @@ fn range_of(fragment: &Fragment<'_>) -> Result<Range<u32>, Uncounted> {
     Ok(start..end)
 }
 
-/// The memory that keeping these ranges takes; empty ranges are dropped, they only carry an end.
-fn cost_of(gaps: &mut Vec<Range<u32>>, fragment: &Fragment<'_>) -> usize {
-    gaps.retain(|it| !it.is_empty());
-    let start = u32::from(fragment.offset);
-    let range = start..start.saturating_add(fragment.carried.length);
-    gaps.iter().map(|gap| size_of::<Piece>() + cut_out(fragment, &range, gap).len()).sum()
+/// The memory that keeping these bytes as a piece takes.
+fn cost_of(data: &[u8]) -> usize {
+    size_of::<Piece>() + data.len()
 }
 
 /// The captured bytes of a fragment at `part`, which lies within its `range`.

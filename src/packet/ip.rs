@@ -52,8 +52,9 @@ pub(super) struct Fragment<'a> {
 /// Reads an IP packet of which `wire_length` bytes were on the wire, link-layer padding included.
 ///
 /// That length counts only when the header gives none, as segmentation offload leaves it: total
-/// length 0 in IPv4, payload length 0 in IPv6. A header whose own lengths disagree is
-/// [`Uncounted::Malformed`]; bytes that run out are [`Uncounted::TruncatedBeforePorts`].
+/// length 0 in IPv4, payload length 0 in IPv6. A header's length is believed even beyond it, since
+/// tools that cut packets often note the cut length as the one on the wire. A header whose own lengths
+/// disagree is [`Uncounted::Malformed`]; bytes that run out are [`Uncounted::TruncatedBeforePorts`].
 pub(super) fn parse(ip: &[u8], wire_length: u32) -> Result<IpPacket<'_>, Uncounted> {
     match ip.first().map(|first| first >> 4) {
         Some(4) => parse_v4(ip, wire_length),
