@@ -2,6 +2,18 @@
 //!
 //! etherparse decodes everything from the IP header on. Nothing here knows flows or protocols.
 
+mod decoder;
+mod fragments;
+mod ip;
+mod link;
+mod transport;
+
+#[cfg(test)]
+mod corpus;
+
+pub use decoder::{Decoder, GivenUp};
+pub use transport::icmp_counterpart;
+
 use std::net::IpAddr;
 
 /// One end of a flow. Protocols without ports have port 0.
@@ -60,6 +72,8 @@ impl Transport {
     pub const UDP: Transport = Transport(17);
     /// ICMP for IPv6.
     pub const ICMPV6: Transport = Transport(58);
+    /// SCTP.
+    pub const SCTP: Transport = Transport(132);
 }
 
 /// The TCP header fields the flow table follows.
@@ -97,7 +111,7 @@ impl TcpFlags {
 }
 
 /// What carried the IP packet besides the link layer; printed in the report's `encapsulation` column.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Encapsulation {
     /// VLAN identifiers from the outside in; only the first `tags` are meaningful.
     pub vlans: [u16; Encapsulation::MAX_TAGS],
@@ -108,6 +122,15 @@ pub struct Encapsulation {
 impl Encapsulation {
     /// The most VLAN tags followed; a frame with more is counted as malformed.
     pub const MAX_TAGS: usize = 8;
+
+    /// Adds the next inner tag; `false` when the cap is reached.
+    #[must_use]
+    pub(crate) fn push(&mut self, vlan: u16) -> bool {
+        let Some(slot) = self.vlans.get_mut(usize::from(self.tags)) else { return false };
+        *slot = vlan;
+        self.tags += 1;
+        true
+    }
 }
 
 /// One decoded packet: everything the flow table needs.
