@@ -8,5 +8,6 @@
 #![warn(missing_docs)]
 
 pub mod capture;
+pub mod inventory;
 pub mod packet;
 pub mod protocol;
