@@ -9,5 +9,6 @@
 
 pub mod capture;
 pub mod flow;
+pub mod inventory;
 pub mod packet;
 pub mod protocol;
