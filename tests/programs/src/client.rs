@@ -80,6 +80,7 @@ async fn connect(arguments: &Arguments) -> Result<Channel, Box<dyn Error>> {
         let (connector, name) = (connector.clone(), name.clone());
         async move {
             let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
             let stream = connector.connect(name, stream).await?;
             Ok::<_, std::io::Error>(TokioIo::new(stream))
         }

@@ -5,11 +5,13 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
-use tokio_stream::Stream;
 use tonic::body::Body;
 use tonic::server::{Grpc, ServerStreamingService, UnaryService};
 use tonic::{Request, Response, Status};
@@ -46,65 +48,40 @@ pub struct Arguments {
 /// Serves until stopped, or until the last of the connections asked for has ended.
 pub async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let config = tls::server(&arguments.files, arguments.tls, arguments.client_certificate)?;
+    let acceptor = TlsAcceptor::from(config);
     let listener = TcpListener::bind(arguments.listen)
         .await
         .map_err(|error| format!("{}: {error}", arguments.listen))?;
     println!("listening {}", listener.local_addr()?);
-    let (accepted, incoming) = mpsc::channel(16);
-    let accept = accept(listener, TlsAcceptor::from(config), arguments.connections, accepted);
-    let batches = arguments.batches;
-    let service =
-        tower::service_fn(move |request| async move { Ok::<_, Infallible>(answer(request, batches).await) });
-    let serve = tonic::transport::Server::builder().serve_with_incoming(service, Receiver(incoming));
-    tokio::pin!(serve);
-    tokio::select! {
-        result = &mut serve => return Ok(result?),
-        result = accept => result?,
-    }
-    // The listener is closed and the channel with it: what is left ends with its connections.
-    Ok(serve.await?)
-}
-
-async fn accept(
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    connections: Option<u32>,
-    accepted: mpsc::Sender<TlsStream<TcpStream>>,
-) -> std::io::Result<()> {
-    let mut left = connections;
-    let mut handshakes = tokio::task::JoinSet::new();
+    let mut left = arguments.connections;
+    let mut open = JoinSet::new();
     while left != Some(0) {
         let (stream, peer) = listener.accept().await?;
+        stream.set_nodelay(true)?;
         left = left.map(|left| left - 1);
-        let (acceptor, accepted) = (acceptor.clone(), accepted.clone());
-        handshakes.spawn(async move {
-            match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                // A closed channel means that the server is going down.
-                Ok(Ok(stream)) => drop(accepted.send(stream).await),
-                Ok(Err(error)) => eprintln!("{peer}: {error}"),
-                Err(_) => eprintln!("{peer}: no handshake within {HANDSHAKE:?}"),
+        let acceptor = acceptor.clone();
+        open.spawn(async move {
+            if let Err(error) = serve(stream, acceptor, arguments.batches).await {
+                eprintln!("{peer}: {error}");
             }
         });
+        while open.try_join_next().is_some() {}
     }
-    while handshakes.join_next().await.is_some() {}
+    drop(listener);
+    while open.join_next().await.is_some() {}
     Ok(())
 }
 
-/// Connections as the stream that tonic serves.
-struct Receiver(mpsc::Receiver<TlsStream<TcpStream>>);
-
-impl Stream for Receiver {
-    type Item = Result<TlsStream<TcpStream>, Infallible>;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        self.0.poll_recv(context).map(|stream| stream.map(Ok))
-    }
+/// One connection, from its handshake to its end.
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, batches: u32) -> Result<(), Box<dyn Error>> {
+    let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await??;
+    let service =
+        service_fn(move |request| async move { Ok::<_, Infallible>(answer(request, batches).await) });
+    http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await?;
+    Ok(())
 }
 
-async fn answer(request: http::Request<Body>, batches: u32) -> http::Response<Body> {
+async fn answer(request: http::Request<Incoming>, batches: u32) -> http::Response<Body> {
     match request.uri().path() {
         SEND => {
             let mut grpc = Grpc::new(ProstCodec::<SendResponse, EnvelopeBatch>::default());
