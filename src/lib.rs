@@ -7,8 +7,13 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod audit;
 pub mod capture;
+pub mod cli;
 pub mod flow;
 pub mod inventory;
 pub mod packet;
+pub mod pki;
+pub mod policy;
 pub mod protocol;
+pub mod report;

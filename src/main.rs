@@ -1,1 +1,5 @@
-fn main() {}
+//! The `flowaudit` program; see the library for what it does.
+
+fn main() -> std::process::ExitCode {
+    flowaudit::cli::main()
+}

@@ -21,7 +21,7 @@ impl Shown {
         let mut components: Vec<String> = certificate_names
             .into_iter()
             .flat_map(|name| names.components_with_certificate(name))
-            .map(|component| crate::inventory::canonical(&component))
+            .map(|component| crate::inventory::canonical(component).into_owned())
             .collect();
         components.sort();
         components.dedup();
@@ -31,7 +31,7 @@ impl Shown {
 
 impl Component {
     pub(super) fn bind(documented: &str, names: &Names) -> Component {
-        let name = crate::inventory::canonical(documented);
+        let name = crate::inventory::canonical(documented).into_owned();
         Component { jobs: names.jobs(documented), name }
     }
 

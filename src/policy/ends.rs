@@ -53,7 +53,7 @@ impl BoundEnd {
             }
             End::Vm { vm, component } => {
                 let mut groups: HashSet<String> = names.groups(vm).into_iter().collect();
-                groups.insert(canonical(vm));
+                groups.insert(canonical(vm).into_owned());
                 let named = groups.iter().any(|group| inventory.has_group(group));
                 let component = component.as_ref().map(|name| Component::bind(name, names));
                 BoundEnd::Vm { groups, named, component }

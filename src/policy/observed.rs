@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::finding::Missing;
 use crate::packet::{Gap, Side};
-use crate::protocol::tls::{self, Alpn, ClientCertificate, Outcome};
+use crate::protocol::tls::{self, Alpn, Authentication};
 use crate::protocol::{Evidence, NatsAuthentication, Requests};
 
 /// The `application` column.
@@ -55,6 +55,15 @@ pub enum Basis {
     Inferred,
     /// Nothing that could be seen.
     Unseen,
+}
+
+impl From<tls::Basis> for Basis {
+    fn from(basis: tls::Basis) -> Basis {
+        match basis {
+            tls::Basis::Clear => Basis::Clear,
+            tls::Basis::Inferred => Basis::Inferred,
+        }
+    }
 }
 
 impl fmt::Display for Basis {
@@ -219,15 +228,12 @@ fn application(evidence: &Evidence) -> (Application, Basis) {
     }
 }
 
-/// What ALPN says of what is inside TLS.
+/// What ALPN says of what is inside TLS: never more than an inference, since it is what was agreed and
+/// not what was spoken.
 fn inside_tls(tls: &tls::Evidence) -> (Application, Basis) {
-    let chosen = match tls.alpn() {
-        Alpn::Chosen(name) | Alpn::Inferred(name) => Some(name),
-        Alpn::NoneChosen | Alpn::Unseen(_) => None,
-    };
-    match chosen {
-        Some(b"h2") => (Application::Http2, Basis::Inferred),
-        Some(b"http/1.1") => (Application::Http1, Basis::Inferred),
+    match tls.alpn() {
+        Alpn::Chosen(b"h2", _) => (Application::Http2, Basis::Inferred),
+        Alpn::Chosen(b"http/1.1", _) => (Application::Http1, Basis::Inferred),
         _ => (Application::Tls, Basis::Unseen),
     }
 }
@@ -241,32 +247,15 @@ fn security(evidence: &Evidence, application: Application) -> (Security, Basis) 
         };
         return (Security { tls: None, credential }, basis);
     };
-    let (kind, basis) = tls_kind(tls);
+    let (kind, basis) = match tls.authentication() {
+        Authentication::Mutual(basis) => (TlsKind::Mutual, basis.into()),
+        Authentication::OneWay(basis) => (TlsKind::Server, basis.into()),
+        Authentication::Empty(basis) => (TlsKind::EmptyClientCertificate, basis.into()),
+        Authentication::Refused(basis) => (TlsKind::Refused, basis.into()),
+        Authentication::Resumed => (TlsKind::Resumed, Basis::Clear),
+        Authentication::Unseen(_) => (TlsKind::ClientCertificateUnseen, Basis::Unseen),
+    };
     (Security { tls: Some(kind), credential }, basis)
-}
-
-/// The kind of TLS, and how it is known.
-pub(super) fn tls_kind(tls: &tls::Evidence) -> (TlsKind, Basis) {
-    let outcome = tls.outcome();
-    if let Outcome::Refused { .. } = outcome {
-        return (TlsKind::Refused, basis(tls.outcome_is_inferred()));
-    }
-    if tls.resumed() == Some(true) {
-        return (TlsKind::Resumed, Basis::Clear);
-    }
-    let accepted = matches!(outcome, Outcome::Accepted);
-    let certificate = tls.client_certificate();
-    let inferred = tls.client_certificate_is_inferred() || tls.outcome_is_inferred();
-    match certificate {
-        ClientCertificate::Presented if accepted => (TlsKind::Mutual, basis(inferred)),
-        ClientCertificate::Empty if accepted => (TlsKind::EmptyClientCertificate, basis(inferred)),
-        ClientCertificate::None => (TlsKind::Server, basis(inferred)),
-        _ => (TlsKind::ClientCertificateUnseen, Basis::Unseen),
-    }
-}
-
-fn basis(inferred: bool) -> Basis {
-    if inferred { Basis::Inferred } else { Basis::Clear }
 }
 
 fn credential(evidence: &Evidence) -> Option<Credential> {

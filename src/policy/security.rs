@@ -5,7 +5,7 @@ use super::finding::{Because, Finding, Missing, Reason};
 use super::observed::{Application, Observed};
 use super::{Options, Row, WeakCipher};
 use crate::pki::ChainProblem;
-use crate::protocol::tls::{self, Alpn, ClientCertificate, Offer, Outcome};
+use crate::protocol::tls::{self, Alpn, Basis, ClientCertificate, Offer, Outcome};
 use crate::protocol::{NatsAuthentication, Requests};
 
 /// Holds what the flow speaks against the row's application cell: the best of its alternatives.
@@ -61,7 +61,7 @@ fn unrecognised(observed: &Observed) -> Finding {
 }
 
 fn inside_tls(app: App, row: &Row, tls: &tls::Evidence, observed: &Observed) -> Finding {
-    let accepted = matches!(tls.outcome(), Outcome::Accepted);
+    let accepted = matches!(tls.outcome(), Outcome::Accepted(_));
     match app {
         App::Grpc if row.security.tls != cell::Tls::No => grpc(tls, accepted, observed),
         App::Https => https(tls, accepted, observed),
@@ -73,36 +73,47 @@ fn inside_tls(app: App, row: &Row, tls: &tls::Evidence, observed: &Observed) -> 
 /// gRPC needs HTTP/2, and HTTP/2 over TLS needs ALPN (RFC 9113 section 3.2).
 fn grpc(tls: &tls::Evidence, accepted: bool, observed: &Observed) -> Finding {
     let wrong = |because| Finding::contradicted(Reason::WrongApplication, because);
-    let offer = tls.alpn_offered();
-    match (tls.alpn(), &offer) {
-        (Alpn::Chosen(name), _) if name != b"h2" => wrong(Because::AlpnOther),
-        (Alpn::NoneChosen, _) => wrong(Because::AlpnOther),
-        (_, Offer::None) => wrong(Because::NoAlpnOffered),
-        (_, Offer::Protocols(protocols)) if !protocols.contains(b"h2") => wrong(Because::H2NotOffered),
-        (Alpn::Chosen(_), Offer::Protocols(protocols)) if protocols.only(b"h2") => {
-            Finding::inferred(Because::AlpnInClear)
+    let offered_only_h2 = match tls.alpn_offered() {
+        Offer::None => return wrong(Because::NoAlpnOffered),
+        Offer::List(names) if !names.iter().any(|name| is_h2(name)) => return wrong(Because::H2NotOffered),
+        Offer::List(names) => names.iter().all(|name| is_h2(name)),
+        Offer::Unseen(_) => false,
+    };
+    match tls.alpn() {
+        Alpn::Chosen(name, Basis::Clear) if !is_h2(name) => wrong(Because::AlpnOther),
+        Alpn::None(Basis::Clear) => wrong(Because::AlpnOther),
+        Alpn::Chosen(_, Basis::Clear) if offered_only_h2 => Finding::inferred(Because::AlpnInClear),
+        _ if offered_only_h2 && accepted => Finding::inferred(Because::OnlyH2Offered),
+        _ if offered_only_h2 => not_accepted(tls, observed),
+        _ => inside_unseen(observed),
+    }
+}
+
+fn https(tls: &tls::Evidence, accepted: bool, observed: &Observed) -> Finding {
+    match tls.alpn() {
+        Alpn::Chosen(name, Basis::Clear) if is_http(name) => return Finding::confirmed(Because::AlpnInClear),
+        Alpn::Chosen(_, Basis::Clear) => {
+            return Finding::contradicted(Reason::WrongApplication, Because::AlpnOther);
         }
-        (_, Offer::Protocols(protocols)) if protocols.only(b"h2") => match accepted {
-            true => Finding::inferred(Because::OnlyH2Offered),
+        Alpn::Chosen(name, Basis::Inferred) if is_http(name) => return Finding::inferred(Because::AlpnInferred),
+        _ => {}
+    }
+    match tls.alpn_offered() {
+        Offer::None => Finding::unseen(Reason::UnseenApplicationNoAlpn, Because::NoAlpnOffered),
+        Offer::List(names) if names.iter().all(|name| is_http(name)) => match accepted {
+            true => Finding::inferred(Because::OnlyHttpOffered),
             false => not_accepted(tls, observed),
         },
         _ => inside_unseen(observed),
     }
 }
 
-fn https(tls: &tls::Evidence, accepted: bool, observed: &Observed) -> Finding {
-    let is_http = |name: &[u8]| matches!(name, b"h2" | b"http/1.1" | b"http/1.0");
-    match (tls.alpn(), tls.alpn_offered()) {
-        (Alpn::Chosen(name), _) if is_http(name) => Finding::confirmed(Because::AlpnInClear),
-        (Alpn::Chosen(_), _) => Finding::contradicted(Reason::WrongApplication, Because::AlpnOther),
-        (_, Offer::Protocols(protocols)) if protocols.all(is_http) => match accepted {
-            true => Finding::inferred(Because::OnlyHttpOffered),
-            false => not_accepted(tls, observed),
-        },
-        (_, Offer::None) => Finding::unseen(Reason::UnseenApplicationNoAlpn, Because::NoAlpnOffered),
-        (Alpn::Inferred(name), _) if is_http(name) => Finding::inferred(Because::AlpnInferred),
-        _ => inside_unseen(observed),
-    }
+fn is_h2(name: &[u8]) -> bool {
+    name == b"h2"
+}
+
+fn is_http(name: &[u8]) -> bool {
+    matches!(name, b"h2" | b"http/1.1" | b"http/1.0")
 }
 
 fn inside_unseen(observed: &Observed) -> Finding {
@@ -158,7 +169,7 @@ fn tls_finding(tls: &tls::Evidence, mutual: bool, observed: &Observed, options: 
     if let Some(version) = tls.version().filter(|version| *version < options.min_tls) {
         finding = finding.and(Finding::contradicted(Reason::WeakTls, Because::TlsVersionBelow(version)));
     }
-    if let Some(suite) = tls.cipher().filter(|suite| tls::cipher::weakness(*suite).is_some()) {
+    if let Some(suite) = tls.cipher().filter(|suite| tls::classify(*suite).is_some_and(tls::Class::is_weak)) {
         finding = finding.and(match options.weak_cipher {
             WeakCipher::Note => Finding::confirmed(Because::WeakSuite(suite)),
             WeakCipher::Deny => Finding::contradicted(Reason::WeakCipher, Because::WeakSuite(suite)),
@@ -174,8 +185,8 @@ fn tls_finding(tls: &tls::Evidence, mutual: bool, observed: &Observed, options: 
 
 fn outcome(tls: &tls::Evidence, observed: &Observed) -> Finding {
     match tls.outcome() {
-        Outcome::Accepted if tls.outcome_is_inferred() => Finding::inferred(Because::HandshakeAccepted),
-        Outcome::Accepted => Finding::confirmed(Because::HandshakeAccepted),
+        Outcome::Accepted(Basis::Inferred) => Finding::inferred(Because::HandshakeAccepted),
+        Outcome::Accepted(Basis::Clear) => Finding::confirmed(Because::HandshakeAccepted),
         Outcome::Refused { alert, .. } => {
             Finding::contradicted(Reason::HandshakeFailed, Because::HandshakeRefused(alert))
         }
@@ -192,12 +203,12 @@ fn client_certificate(tls: &tls::Evidence, observed: &Observed) -> Finding {
     }
     let wrong = |because| Finding::contradicted(Reason::WrongSecurity, because);
     match tls.client_certificate() {
-        ClientCertificate::Presented if tls.client_certificate_is_inferred() => {
+        ClientCertificate::Presented { basis: Basis::Inferred, .. } => {
             Finding::inferred(Because::ClientCertificate)
         }
-        ClientCertificate::Presented => Finding::confirmed(Because::ClientCertificate),
-        ClientCertificate::Empty => wrong(Because::EmptyClientCertificate),
-        ClientCertificate::None => wrong(Because::NoClientCertificate),
+        ClientCertificate::Presented { .. } => Finding::confirmed(Because::ClientCertificate),
+        ClientCertificate::Empty(_) => wrong(Because::EmptyClientCertificate),
+        ClientCertificate::None(_) => wrong(Because::NoClientCertificate),
         ClientCertificate::Unseen(why) => {
             let reason = observed.missing.map_or(Reason::UnseenClientCertificate, Missing::reason);
             Finding::unseen(reason, Because::ClientCertificateUnseen(why))

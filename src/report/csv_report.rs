@@ -9,7 +9,7 @@ use crate::capture::{Precision, Timestamp};
 use crate::flow::community_id;
 use crate::inventory::Lookup;
 use crate::packet::{Encapsulation, Transport};
-use crate::protocol::tls::{self, Alpn};
+use crate::protocol::tls::{self, Alpn, Basis};
 
 /// The columns, in order: a stable contract, new ones at the end.
 pub const COLUMNS: [&str; 44] = [
@@ -92,7 +92,7 @@ impl<W: io::Write> CsvReport<W> {
         self.text(transport(subject.transport))?;
         self.text(observed.application)?;
         self.text(observed.security)?;
-        self.text(Maybe(tls.and_then(tls::Evidence::version)))?;
+        self.text(Maybe(tls.and_then(tls::Evidence::version).map(tls::Version::name)))?;
         self.text(Maybe(tls.and_then(tls::Evidence::cipher).map(cipher)))?;
         self.text(Maybe(server_name(record)))?;
         self.text(Maybe(tls.and_then(alpn)))?;
@@ -110,7 +110,7 @@ impl<W: io::Write> CsvReport<W> {
             self.text(Maybe(judgement.findings.map(|findings| findings[column].grade)))?;
         }
         self.text(evidence(record))?;
-        self.text(community_id::text(0, subject.source, subject.destination, subject.transport))?;
+        self.text(community_id::community_id(subject.source, subject.destination, subject.transport, 0))?;
         self.text(Maybe(judgement.row.map(|at| Documented(&policy.row(at).cells))))?;
         self.text(subject.opened_by.word())?;
         self.text(observed.application_basis)?;
@@ -209,7 +209,7 @@ fn cipher(suite: u16) -> impl fmt::Display {
     struct Suite(u16);
     impl fmt::Display for Suite {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            match tls::cipher::name(self.0) {
+            match tls::cipher_name(self.0) {
                 Some(name) => f.write_str(name),
                 None => write!(f, "0x{:04x}", self.0),
             }
@@ -233,16 +233,16 @@ fn server_name(record: &Record<'_>) -> Option<String> {
 /// `chosen (offered a b)`, `offered a b`, or nothing.
 fn alpn(tls: &tls::Evidence) -> Option<String> {
     let chosen = match tls.alpn() {
-        Alpn::Chosen(name) => clean_bytes(name).to_string(),
-        Alpn::Inferred(name) => format!("{} inferred", clean_bytes(name)),
-        Alpn::NoneChosen => "none chosen".to_owned(),
+        Alpn::Chosen(name, Basis::Clear) => clean_bytes(name).to_string(),
+        Alpn::Chosen(name, Basis::Inferred) => format!("{} inferred", clean_bytes(name)),
+        Alpn::None(_) => "none chosen".to_owned(),
         Alpn::Unseen(_) => "unseen".to_owned(),
     };
     let offered = match tls.alpn_offered() {
-        tls::Offer::Unseen => "offer unseen".to_owned(),
+        tls::Offer::Unseen(_) => "offer unseen".to_owned(),
         tls::Offer::None => "none offered".to_owned(),
-        tls::Offer::Protocols(protocols) => {
-            let names: Vec<String> = protocols.iter().map(|name| clean_bytes(name).to_string()).collect();
+        tls::Offer::List(names) => {
+            let names: Vec<String> = names.iter().map(|name| clean_bytes(name).to_string()).collect();
             format!("offered {}", names.join(" "))
         }
     };

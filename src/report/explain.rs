@@ -149,7 +149,7 @@ impl Words<'_> {
             Because::NotAccepted(Some(why)) => write!(f, "not seen to be accepted ({why})"),
             Because::HandshakeAccepted => write!(f, "{}handshake accepted", self.version()),
             Because::HandshakeRefused(None) => write!(f, "{}handshake refused", self.version()),
-            Because::HandshakeRefused(Some(alert)) => write!(f, "{}handshake refused with alert {alert} {}", self.version(), tls::alert::name(alert).unwrap_or("")),
+            Because::HandshakeRefused(Some(alert)) => write!(f, "{}handshake refused with alert {alert} {}", self.version(), tls::alert_name(alert).unwrap_or("")),
             Because::ClientCertificate => f.write_str("the client presented a certificate"),
             Because::EmptyClientCertificate => f.write_str("the client was asked for a certificate and sent none"),
             Because::NoClientCertificate => f.write_str("the client presented no certificate"),
@@ -157,10 +157,10 @@ impl Words<'_> {
             Because::Resumed => f.write_str("a resumed session shows no certificates"),
             Because::InClear => f.write_str("no TLS"),
             Because::TlsUnderPlainRow => write!(f, "{}where {} without TLS is documented", self.version(), self.documented()),
-            Because::TlsVersionBelow(version) => write!(f, "{version} is below the accepted version"),
-            Because::WeakSuite(suite) => match (tls::cipher::name(suite), tls::cipher::weakness(suite)) {
-                (Some(name), Some(weakness)) => write!(f, "weak cipher suite {name} ({weakness})"),
-                _ => write!(f, "weak cipher suite 0x{suite:04x}"),
+            Because::TlsVersionBelow(version) => write!(f, "{} is below the accepted version", version.name()),
+            Because::WeakSuite(suite) => match tls::cipher_name(suite) {
+                Some(name) => write!(f, "weak cipher suite {name}"),
+                None => write!(f, "weak cipher suite 0x{suite:04x}"),
             },
             Because::Chain { client, problem } => write!(f, "{} certificate: {problem}", if client { "client" } else { "server" }),
             Because::EveryRequest => write!(f, "every request carried it ({})", self.requests()),
@@ -189,7 +189,7 @@ impl Words<'_> {
 
     fn version(&self) -> String {
         let version = self.record.subject.observed.tls().and_then(tls::Evidence::version);
-        version.map_or("TLS ".to_owned(), |version| format!("{version} "))
+        version.map_or("TLS ".to_owned(), |version| format!("{} ", version.name()))
     }
 
     fn requests(&self) -> String {
@@ -251,7 +251,7 @@ fn further(record: &Record<'_>, separate: &mut Separator<'_, '_>) -> fmt::Result
             separate.part(format_args!("HelloRetryRequest"))?;
         }
         for alert in tls.alerts().iter().filter(|alert| alert.fatal) {
-            let name = tls::alert::name(alert.description).unwrap_or("unknown");
+            let name = tls::alert_name(alert.description).unwrap_or("unknown");
             separate.part(format_args!("fatal alert {} {name}", alert.description))?;
         }
     }

@@ -1,0 +1,380 @@
+//! The pipeline: packets in, judged flows out. The one module that knows every stage.
+//!
+//! ```text
+//! packet -> decode -> flow table -> (bytes in order) -> conversation
+//!                          |
+//!                 a flow that ended -> observed -> judged -> report
+//! ```
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::capture::{CaptureError, Filter, FilterError, LinkType, Packet, Timestamp, link_name};
+use crate::flow::{Flow, FlowTable, Limits, Place, Reader, Want};
+use crate::packet::{Decoded, Decoder, Gap, Side, Transport, Uncounted};
+use crate::pki::{Authorities, CertificateNames, Usage};
+use crate::policy::{Circumstances, Judgement, Observed, OpenedBy, Policy, Shown, Subject, Verdict};
+use crate::protocol::tls::{self, ClientCertificate};
+use crate::protocol::{Conversation, Step};
+use crate::report::{Account, Certificate, Counted, CsvReport, Record, RowStatistics, Summary};
+
+/// What an audit holds flows against, and what it reports of them.
+#[derive(Debug)]
+pub struct Plan {
+    /// The tables, bound to the inventory.
+    pub policy: Policy,
+    /// The operator's certificate authorities, if given.
+    pub authorities: Option<Authorities>,
+    /// Verdicts to write to the report; empty for all.
+    pub only: Vec<Verdict>,
+    /// Leave flows that touch nothing of the policy out of the verdicts.
+    pub in_scope: bool,
+    /// Report unproven and inferred flows as well.
+    pub strict: bool,
+    /// What the flow table may grow to.
+    pub limits: Limits,
+}
+
+/// A running audit, writing its report to `W` as flows end.
+pub struct Audit<'p, W: io::Write> {
+    plan: &'p Plan,
+    captures: Vec<String>,
+    filter: Option<Filter>,
+    decoder: Decoder,
+    flows: FlowTable<FlowReader>,
+    ended: Vec<Flow<FlowReader>>,
+    ordinal: u64,
+    judge: Judge<'p, W>,
+    account: Account,
+    undecoded: BTreeMap<(u16, u16), u64>,
+}
+
+/// What an audit comes to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The verdicts, for people.
+    pub summary: Summary,
+    /// What every row of the tables saw.
+    pub rows: RowStatistics,
+    /// Where every packet went.
+    pub account: Account,
+    /// Captures whose link type is not decoded.
+    pub errors: Vec<CaptureError>,
+    /// The report could not be written to its end.
+    pub write_error: Option<csv::Error>,
+}
+
+impl<'p, W: io::Write> Audit<'p, W> {
+    /// Begins an audit of captures with these names; a report is written if there is somewhere to.
+    pub fn new(
+        plan: &'p Plan,
+        captures: Vec<String>,
+        filter: Option<Filter>,
+        report: Option<W>,
+    ) -> Result<Audit<'p, W>, csv::Error> {
+        Ok(Audit {
+            plan,
+            captures,
+            filter,
+            decoder: Decoder::new(),
+            flows: FlowTable::new(plan.limits),
+            ended: Vec::new(),
+            ordinal: 0,
+            judge: Judge::new(plan, report.map(CsvReport::new).transpose()?),
+            account: Account::default(),
+            undecoded: BTreeMap::new(),
+        })
+    }
+
+    /// Takes the next packet.
+    pub fn packet(&mut self, packet: &Packet<'_>) -> Result<(), FilterError> {
+        self.account.read += 1;
+        self.ordinal += 1;
+        if let Some(filter) = &mut self.filter
+            && !filter.matches(packet)?
+        {
+            self.account.filtered_out += 1;
+            return Ok(());
+        }
+        match self.decoder.decode(packet) {
+            Decoded::Segment(segment) => {
+                let packets = u64::from(segment.packets);
+                match self.flows.packet(&segment, packet, self.ordinal, &mut self.ended) {
+                    Place::Flow => self.account.in_flows += packets,
+                    Place::Refused => self.account.flow_cap += packets,
+                }
+            }
+            Decoded::Held => {}
+            Decoded::Uncounted(reason) => {
+                *self.account.uncounted.entry(reason).or_default() += 1;
+                if let LinkType::Other(code) = packet.link {
+                    *self.undecoded.entry((packet.capture, code)).or_default() += 1;
+                }
+            }
+        }
+        if !self.ended.is_empty() {
+            self.judge_ended();
+        }
+        Ok(())
+    }
+
+    /// Time goes on without packets: flows that are due end.
+    pub fn advance(&mut self, now: Timestamp) {
+        self.flows.advance(now, &mut self.ended);
+        self.judge_ended();
+    }
+
+    /// The report could not be written, so that there is no use in going on.
+    pub fn cannot_write(&self) -> bool {
+        self.judge.write_error.is_some()
+    }
+
+    /// Ends the audit: every flow still open is judged, and the report is complete.
+    pub fn finish(mut self) -> Outcome {
+        self.flows.finish(&mut self.ended);
+        self.judge_ended();
+        self.judge.flush();
+        let mut account = self.account;
+        let incomplete = self.decoder.finish();
+        let given_up = self.decoder.take_given_up();
+        for (reason, packets) in [
+            (Uncounted::FragmentIncomplete, incomplete + given_up.incomplete),
+            (Uncounted::Malformed, given_up.malformed),
+            (Uncounted::TruncatedBeforePorts, given_up.truncated),
+        ] {
+            *account.uncounted.entry(reason).or_default() += packets;
+        }
+        let flows = self.flows.account();
+        account.flows = flows.flows;
+        account.repeated_segments = flows.repeated;
+        account.stream_cap = flows.stream_refused;
+        account.out_of_scope = self.judge.out_of_scope;
+        let errors = self.undecoded.iter().map(|(at, packets)| undecoded(&self.captures, *at, *packets)).collect();
+        Outcome {
+            summary: self.judge.summary,
+            rows: self.judge.rows,
+            account,
+            errors,
+            write_error: self.judge.write_error,
+        }
+    }
+
+    fn judge_ended(&mut self) {
+        for flow in self.ended.drain(..) {
+            let capture = self.captures.get(usize::from(flow.first_packet.0));
+            self.judge.flow(flow, capture.map_or("", String::as_str));
+        }
+    }
+}
+
+fn undecoded(captures: &[String], (capture, code): (u16, u16), packets: u64) -> CaptureError {
+    let name = link_name(code).map_or(String::new(), |name| format!(" ({name})"));
+    CaptureError {
+        capture: captures.get(usize::from(capture)).cloned().unwrap_or_default(),
+        offset: None,
+        packet: None,
+        what: format!("link type {code}{name} is not decoded, {packets} packets were not audited"),
+        advice: "capture on an Ethernet, raw IP, Linux cooked or loopback interface".to_owned(),
+    }
+}
+
+/// The second half of the pipeline: a flow that ended, to a row in the report.
+struct Judge<'p, W: io::Write> {
+    plan: &'p Plan,
+    report: Option<CsvReport<W>>,
+    summary: Summary,
+    rows: RowStatistics,
+    out_of_scope: u64,
+    write_error: Option<csv::Error>,
+}
+
+impl<'p, W: io::Write> Judge<'p, W> {
+    fn new(plan: &'p Plan, report: Option<CsvReport<W>>) -> Judge<'p, W> {
+        Judge {
+            plan,
+            report,
+            summary: Summary::new(plan.strict),
+            rows: RowStatistics::new(&plan.policy),
+            out_of_scope: 0,
+            write_error: None,
+        }
+    }
+
+    fn flow(&mut self, mut flow: Flow<FlowReader>, capture: &str) {
+        let policy = &self.plan.policy;
+        let evidence = std::mem::take(&mut flow.reader.0).finish();
+        let (source, opened_by) = direction(&flow, evidence.client, policy);
+        let circumstances = Circumstances {
+            from_start: flow.from_start(),
+            connected: flow.key.transport == Transport::TCP,
+            packets: [flow.sent[0].packets, flow.sent[1].packets],
+        };
+        let mut observed = Observed::new(evidence, circumstances);
+        let names = observed.tls().map(certificates);
+        if let Some(authorities) = &self.plan.authorities {
+            observed.chains = judge_chains(observed.tls(), authorities, flow.start);
+        }
+        let shown = |side: usize| match names.as_ref().and_then(|names| names[side].1.as_ref()) {
+            Some(names) => Shown::by_certificate(names.iter(), policy.names()),
+            None => Shown::default(),
+        };
+        let (server_shown, client_shown) = (shown(0), shown(1));
+        // Certificates belong to the TLS roles, which a flow opened the other way round turns about.
+        let turned = observed.tls().and_then(tls::Evidence::client).is_some_and(|client| client != source);
+        let (source_shown, destination_shown) =
+            if turned { (&server_shown, &client_shown) } else { (&client_shown, &server_shown) };
+        let subject = Subject {
+            source: flow.key.end(source),
+            destination: flow.key.end(source.other()),
+            transport: flow.key.transport,
+            opened_by,
+            observed: &observed,
+            source_shown,
+            destination_shown,
+        };
+        if self.plan.in_scope && !policy.in_scope(&subject) {
+            self.out_of_scope += 1;
+            return;
+        }
+        let judgement = policy.judge(&subject);
+        let counted = counted(&flow, source);
+        let certificates = names.map(|[(server, _), (client, _)]| [server, client]);
+        self.record(&Record {
+            policy,
+            subject,
+            judgement: &judgement,
+            counted,
+            capture,
+            certificates: certificates.as_ref(),
+        });
+        self.count(&judgement, &counted);
+    }
+
+    fn count(&mut self, judgement: &Judgement, counted: &Counted) {
+        self.rows.add(judgement, counted.packets.iter().sum(), counted.bytes.iter().sum());
+    }
+
+    fn record(&mut self, record: &Record<'_>) {
+        self.summary.add(record);
+        let only = &self.plan.only;
+        if !only.is_empty() && !only.contains(&record.judgement.verdict) {
+            return;
+        }
+        if let (Some(report), None) = (&mut self.report, &self.write_error) {
+            self.write_error = report.write(record).err();
+        }
+    }
+
+    fn flush(&mut self) {
+        if let (Some(report), None) = (&mut self.report, &self.write_error) {
+            self.write_error = report.flush().err().map(csv::Error::from);
+        }
+    }
+}
+
+/// Which side opened a flow, and how that is known.
+fn direction(flow: &Flow<FlowReader>, client: Option<Side>, policy: &Policy) -> (Side, OpenedBy) {
+    use crate::flow::Opener;
+    match (flow.opener, client) {
+        (Some(Opener::Syn(side)), _) => return (side, OpenedBy::Syn),
+        (Some(Opener::SynAck(side)), _) => return (side, OpenedBy::SynAck),
+        (None, Some(side)) => return (side, OpenedBy::Protocol),
+        (None, None) => {}
+    }
+    let documented = |side: Side| policy.documents(flow.key.transport, flow.key.end(side).port);
+    match (documented(Side::A), documented(Side::B)) {
+        (false, true) => (Side::A, OpenedBy::DocumentedPort),
+        (true, false) => (Side::B, OpenedBy::DocumentedPort),
+        _ => (flow.first_sender, OpenedBy::FirstPacket),
+    }
+}
+
+fn counted(flow: &Flow<FlowReader>, source: Side) -> Counted {
+    let (to_destination, to_source) = (flow.sent[source.index()], flow.sent[source.other().index()]);
+    Counted {
+        start: flow.start,
+        end: flow.end,
+        precision: flow.precision,
+        packets: [to_destination.packets, to_source.packets],
+        bytes: [to_destination.bytes, to_source.bytes],
+        state: flow.state(source),
+        first_packet: flow.first_packet.1,
+        encapsulation: flow.encapsulation,
+        repeated: flow.repeated,
+    }
+}
+
+/// The certificates of the server and of the client, for the report and for telling components apart.
+fn certificates(tls: &tls::Evidence) -> [(Certificate, Option<CertificateNames>); 2] {
+    let server = match tls.server_chain() {
+        Some(chain) => leaf(chain),
+        None => (Certificate::Unseen, None),
+    };
+    let client = match tls.client_certificate() {
+        ClientCertificate::Presented { chain: Some(chain), .. } => leaf(chain),
+        ClientCertificate::Presented { chain: None, .. } | ClientCertificate::Unseen(_) => {
+            (Certificate::Unseen, None)
+        }
+        ClientCertificate::Empty(_) => (Certificate::Empty, None),
+        ClientCertificate::None(_) => (Certificate::None, None),
+    };
+    [server, client]
+}
+
+fn leaf(chain: &tls::Chain) -> (Certificate, Option<CertificateNames>) {
+    match chain.certificates.first().map(|der| CertificateNames::from_der(der)) {
+        None => (Certificate::Empty, None),
+        Some(Ok(names)) => (Certificate::Names(names.to_string()), Some(names)),
+        Some(Err(_)) => (Certificate::Unreadable, None),
+    }
+}
+
+/// What the operator's authorities say of the server's and of the client's chain, at the capture's time.
+fn judge_chains(
+    tls: Option<&tls::Evidence>,
+    authorities: &Authorities,
+    at: Timestamp,
+) -> [Option<Result<(), crate::pki::ChainProblem>>; 2] {
+    let Some(tls) = tls else { return [None, None] };
+    let judge = |chain: Option<&tls::Chain>, usage| {
+        let chain = chain.filter(|chain| chain.complete && !chain.certificates.is_empty())?;
+        let der: Vec<&[u8]> = chain.certificates.iter().map(|der| &**der).collect();
+        Some(authorities.check(&der, usage, at.0.div_euclid(Timestamp::SECOND)))
+    };
+    let client = match tls.client_certificate() {
+        ClientCertificate::Presented { chain, .. } => chain,
+        _ => None,
+    };
+    [judge(tls.server_chain(), Usage::Server), judge(client, Usage::Client)]
+}
+
+/// Hands a flow's bytes to its conversation.
+#[derive(Debug, Default)]
+struct FlowReader(Conversation);
+
+impl Reader for FlowReader {
+    fn begins(&mut self) {
+        self.0.begins();
+    }
+
+    fn read(&mut self, side: Side, bytes: &[u8], at: Timestamp) -> Want {
+        match self.0.read(side, bytes, at.0) {
+            Step::More { used } => Want { used, skip: 0, done: false },
+            Step::Skip { used, skip } => Want { used, skip, done: false },
+            // The conversation itself turns these into one of the others; nothing more is wanted.
+            Step::Done | Step::Switch { .. } | Step::Broken => Want::NOTHING,
+        }
+    }
+
+    fn gap(&mut self, side: Side, cause: Gap, _: Timestamp) {
+        self.0.gap(side, cause);
+    }
+
+    fn closed(&mut self, side: Side, reset: bool, at: Timestamp) {
+        self.0.closed(side, reset, at.0);
+    }
+
+    fn datagram(&mut self, side: Side, bytes: &[u8], cut: bool, _: Timestamp) -> bool {
+        self.0.datagram(side, bytes, cut)
+    }
+}

@@ -1,0 +1,135 @@
+//! What the user typed.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Audits a packet capture against a documented table of allowed network communications.
+#[derive(Debug, Parser)]
+#[command(name = "flowaudit", version, max_term_width = 100)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Audit capture files or pipes.
+    ///
+    /// Exit status: 0 nothing to report, 1 at least one flow to report, 2 an error.
+    Check(CheckArguments),
+    /// Audit a live interface.
+    ///
+    /// Runs until the duration is over or it is interrupted, then writes the report. Exit status as for
+    /// `check`.
+    Live(LiveArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArguments {
+    /// pcap or pcapng files, also in gzip or zstd; `-` is standard input. Several are one audit.
+    #[arg(required = true, value_name = "CAPTURE")]
+    pub(super) captures: Vec<String>,
+
+    #[command(flatten)]
+    pub(super) audit: AuditArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LiveArguments {
+    /// The interface to capture on, or `any`.
+    #[arg(short = 'i', long, value_name = "IFACE")]
+    pub(super) interface: String,
+
+    /// Stop after this many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) duration: Option<u64>,
+
+    #[command(flatten)]
+    pub(super) audit: AuditArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AuditArguments {
+    /// Tables in force: `loggregator`, `log-cache`, a CSV file or a folder of them. [default: both built-in tables]
+    #[arg(long, value_name = "NAME|FILE|DIR")]
+    pub(super) policy: Vec<String>,
+
+    /// Who is who: `bosh instances --ps --json`, `bosh vms --json`, `bosh cloud-config`, or CSV with
+    /// `ip, vm, jobs, subnet`; also a CSV that maps documented names to deployed ones.
+    #[arg(long, value_name = "FILE")]
+    pub(super) inventory: Vec<String>,
+
+    /// Certificate authorities (PEM) that certificates seen in clear must lead to.
+    #[arg(long, value_name = "FILE")]
+    pub(super) ca: Vec<String>,
+
+    /// Audit only packets that this pcap-filter(7) expression matches.
+    #[arg(long, value_name = "BPF")]
+    pub(super) filter: Option<String>,
+
+    /// Write the CSV report here, with FILE.account.csv and FILE.rows.csv beside it; `-` is standard output.
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub(super) output: Option<String>,
+
+    /// Write only flows with this verdict to the report; may be given several times.
+    #[arg(long, value_name = "VERDICT")]
+    pub(super) only: Vec<VerdictArgument>,
+
+    /// Leave flows that touch no destination and no port of the tables out of the verdicts.
+    #[arg(long)]
+    pub(super) in_scope: bool,
+
+    /// The inventory is partial: an address it does not know is unseen, not contradicted.
+    #[arg(long)]
+    pub(super) inventory_partial: bool,
+
+    /// How far `Any*` reaches: the destination's own subnet, or any subnet of its network.
+    #[arg(long, value_name = "SCOPE", default_value = "subnet")]
+    pub(super) subnet_scope: ScopeArgument,
+
+    /// TLS below this version contradicts.
+    #[arg(long, value_name = "V", default_value = "1.2")]
+    pub(super) min_tls: TlsArgument,
+
+    /// Whether weak cipher suites (RSA key exchange, NULL, EXPORT, RC4, 3DES) are noted or contradict.
+    #[arg(long, value_name = "ACTION", default_value = "note")]
+    pub(super) weak_cipher: WeakArgument,
+
+    /// Report unproven flows, and allowed ones that rest on an inference, as well.
+    #[arg(long)]
+    pub(super) strict: bool,
+
+    /// Write no summary.
+    #[arg(short = 'q', long)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum VerdictArgument {
+    Allowed,
+    Unproven,
+    Violation,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ScopeArgument {
+    Subnet,
+    Network,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum TlsArgument {
+    #[value(name = "1.0")]
+    Tls10,
+    #[value(name = "1.1")]
+    Tls11,
+    #[value(name = "1.2")]
+    Tls12,
+    #[value(name = "1.3")]
+    Tls13,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum WeakArgument {
+    Note,
+    Deny,
+}
