@@ -40,7 +40,7 @@ enum Head {
     Packet(Record),
     Secrets(SecretsRecord),
     /// It was lent, and ends after so many bytes.
-    Lent(usize),
+    Lent(u32),
     /// The capture is at its end, or broken.
     Finished,
 }
@@ -123,7 +123,7 @@ impl<W: Window> Records<W> {
             Head::Finished => return Ok(Next::End),
             Head::Lent(size) => {
                 self.head = Head::Finished;
-                self.skip(size as u64)?;
+                self.skip(u64::from(size))?;
             }
             Head::Unread => self.head = Head::Finished,
         }
@@ -247,8 +247,8 @@ impl<W: Window> Records<W> {
 
 const READ_ADVICE: &str = "check the disk, or the compressed file (`gzip -t`, `zstd -t`)";
 
-fn slice(window: &[u8], start: usize, length: usize) -> &[u8] {
-    window.get(start..).and_then(|rest| rest.get(..length)).unwrap_or_default()
+fn slice(window: &[u8], start: u32, length: u32) -> &[u8] {
+    window.get(start as usize..).and_then(|rest| rest.get(..length as usize)).unwrap_or_default()
 }
 
 #[cfg(test)]
