@@ -267,6 +267,7 @@ impl Pcapng {
         }))
     }
 
+    #[inline]
     fn interface_of(&self, number: u32) -> Result<&Interface, Damage> {
         self.interfaces.get(number as usize).ok_or_else(|| {
             Damage::new(format!(
@@ -279,6 +280,7 @@ impl Pcapng {
 
 impl Interface {
     /// A time outside the range of [`Timestamp`] becomes the nearest that fits.
+    #[inline]
     fn time(&self, ticks: u64) -> Timestamp {
         let nanoseconds = match self.unit {
             Unit::Multiply(by) => ticks.saturating_mul(by),
@@ -312,6 +314,7 @@ fn unit(resolution: u8) -> (Unit, Precision) {
 }
 
 /// The block's whole length, if it can be: within the limits, and whole 32-bit words.
+#[inline]
 fn checked_length(total: u32, least: u32, most: u32) -> Result<usize, Damage> {
     if total < least || total > most {
         return Err(Damage::new(format!(
@@ -325,6 +328,7 @@ fn checked_length(total: u32, least: u32, most: u32) -> Result<usize, Damage> {
 }
 
 /// The length of a packet, if it can be: under the cap, and with room in its block.
+#[inline]
 fn packet_length(captured: u32, room: u32) -> Result<u32, Damage> {
     if captured > MAX_CAPTURED {
         return Err(Damage::new(format!(
@@ -338,6 +342,7 @@ fn packet_length(captured: u32, room: u32) -> Result<u32, Damage> {
 }
 
 /// The body of a block between its lengths, if the window holds all of it.
+#[inline]
 fn whole(window: &[u8], size: usize, total: u32, order: Order) -> Result<Option<&[u8]>, Damage> {
     let Some(block) = window.get(..size) else {
         return Ok(None);
@@ -349,6 +354,7 @@ fn whole(window: &[u8], size: usize, total: u32, order: Order) -> Result<Option<
     Ok(Some(body))
 }
 
+#[inline]
 fn same_length(first: u32, second: u32) -> Result<(), Damage> {
     if first == second {
         return Ok(());

@@ -18,6 +18,7 @@ pub(super) enum Order {
 }
 
 impl Order {
+    #[inline]
     pub fn u16(self, bytes: [u8; 2]) -> u16 {
         match self {
             Order::Little => u16::from_le_bytes(bytes),
@@ -25,6 +26,7 @@ impl Order {
         }
     }
 
+    #[inline]
     pub fn u32(self, bytes: [u8; 4]) -> u32 {
         match self {
             Order::Little => u32::from_le_bytes(bytes),
@@ -87,6 +89,7 @@ pub(super) struct Damage {
 
 impl Damage {
     /// Damage that nothing but a good copy of the file can mend.
+    #[cold]
     pub fn new(what: String) -> Damage {
         Damage { what, advice: "the capture is damaged from here on: fetch or record it again" }
     }
