@@ -15,7 +15,7 @@ pub(super) struct Pcap {
     precision: Precision,
     link: LinkType,
     /// Length of a record's header, in bytes.
-    header: usize,
+    header: u32,
     lengths: Lengths,
 }
 
@@ -70,6 +70,7 @@ impl Pcap {
     ///
     /// A sub-second field over its range carries over into the seconds, as it does in tcpdump. The
     /// snapshot length of the file header is not held against any record.
+    #[inline]
     pub fn next(&self, window: &[u8]) -> Result<Found, Damage> {
         let Some(head) = window.first_chunk::<16>() else {
             return Ok(Found::Need(16));
@@ -81,21 +82,18 @@ impl Pcap {
             Lengths::Either => (first.min(second), first.max(second)),
         };
         if captured > MAX_CAPTURED {
-            return Err(Damage::new(format!(
-                "the record claims {captured} captured bytes, more than {MAX_CAPTURED}"
-            )));
+            return Err(too_long(captured));
         }
-        let length = captured as usize;
-        let size = self.header + length;
-        if window.len() < size {
-            return Ok(Found::Need(size));
+        let size = self.header + captured;
+        if window.len() < size as usize {
+            return Ok(Found::Need(size as usize));
         }
         // Both factors are below 2^32: seconds end in 2106, well within an i64 of nanoseconds.
         let time = i64::from(seconds) * Timestamp::SECOND + i64::from(fraction) * self.unit;
         Ok(Found::Packet(Record {
             size,
             start: self.header,
-            length,
+            length: captured,
             time: Timestamp(time),
             precision: self.precision,
             link: self.link,
@@ -104,11 +102,16 @@ impl Pcap {
     }
 }
 
+#[cold]
+fn too_long(captured: u32) -> Damage {
+    Damage::new(format!("the record claims {captured} captured bytes, more than {MAX_CAPTURED}"))
+}
+
 /// What a magic number says: byte order, time unit, length of a record's header.
-fn layout(magic: [u8; 4]) -> Option<(Order, Precision, usize)> {
-    const STANDARD: usize = 16;
+fn layout(magic: [u8; 4]) -> Option<(Order, Precision, u32)> {
+    const STANDARD: u32 = 16;
     // Alexey Kuznetsov's patched libpcap added interface index, protocol and packet type.
-    const PATCHED: usize = 24;
+    const PATCHED: u32 = 24;
     let of = |magic: u32| match magic {
         0xa1b2_c3d4 => Some((Precision::Micro, STANDARD)),
         0xa1b2_3c4d => Some((Precision::Nano, STANDARD)),
@@ -205,8 +208,8 @@ pub(super) mod tests {
         bytes.extend([9; 8]);
         bytes.extend(b"data");
         let record = packet(&pcap, &bytes);
-        assert_eq!(&bytes[record.start..record.start + record.length], b"data");
-        assert_eq!(record.size, bytes.len());
+        assert_eq!(&bytes[record.start as usize..][..record.length as usize], b"data");
+        assert_eq!(record.size as usize, bytes.len());
         assert_eq!(pcap.next(&bytes[..20]), Ok(Found::Need(28)));
     }
 
@@ -256,7 +259,7 @@ pub(super) mod tests {
             if let Ok(pcap) = Pcap::open(&all) {
                 match pcap.next(&bytes) {
                     Ok(Found::Packet(r)) => {
-                        prop_assert!(r.start + r.length == r.size && r.size <= bytes.len());
+                        prop_assert!(r.start + r.length == r.size && r.size as usize <= bytes.len());
                     }
                     Ok(Found::Need(n)) => prop_assert!(n > bytes.len()),
                     Ok(other) => prop_assert!(false, "{other:?}"),

@@ -64,6 +64,7 @@ impl Pcapng {
     }
 
     /// Reads the block at the front of the window.
+    #[inline]
     pub fn next(&mut self, window: &[u8]) -> Result<Found, Damage> {
         if let Some(total) = self.trailer {
             let Some(trailer) = array(window, 0) else {
@@ -187,11 +188,12 @@ impl Pcapng {
 
     /// An Enhanced Packet Block (section 4.3), or the obsolete Packet Block (appendix A), which
     /// differs in its interface number only.
+    #[inline]
     fn packet(&self, window: &[u8], kind: u32, total: u32) -> Result<Found, Damage> {
-        const BODY: usize = 28;
+        const BODY: u32 = 28;
         let size = checked_length(total, FRAME + 20, MAX_BLOCK)?;
-        let Some(head) = window.first_chunk::<BODY>() else {
-            return Ok(Found::Need(BODY));
+        let Some(head) = window.first_chunk::<{ BODY as usize }>() else {
+            return Ok(Found::Need(BODY as usize));
         };
         let [_, _, number, high, low, captured, wire_length] = words(head, self.order);
         let interface = self.interface_of(match (kind, self.order) {
@@ -206,7 +208,7 @@ impl Pcapng {
         }
         let ticks = u64::from(high) << 32 | u64::from(low);
         Ok(Found::Packet(Record {
-            size,
+            size: total,
             start: BODY,
             length,
             time: interface.time(ticks),
@@ -232,7 +234,7 @@ impl Pcapng {
             return Ok(Found::Need(size));
         }
         Ok(Found::Packet(Record {
-            size,
+            size: total,
             start: 12,
             length,
             time: Timestamp(0),
@@ -251,15 +253,21 @@ impl Pcapng {
         let Some((&[k0, k1, k2, k3, l0, l1, l2, l3], secrets)) = body.split_first_chunk::<8>() else {
             return Ok(Found::Need(size));
         };
-        let length = self.order.u32([l0, l1, l2, l3]) as usize;
-        if length > secrets.len() {
+        let length = self.order.u32([l0, l1, l2, l3]);
+        if length as usize > secrets.len() {
             return Err(Damage::new(format!(
                 "secrets of {length} bytes do not fit into their block of {total}"
             )));
         }
-        Ok(Found::Secrets(SecretsRecord { size, start: 16, length, kind: self.order.u32([k0, k1, k2, k3]) }))
+        Ok(Found::Secrets(SecretsRecord {
+            size: total,
+            start: 16,
+            length,
+            kind: self.order.u32([k0, k1, k2, k3]),
+        }))
     }
 
+    #[inline]
     fn interface_of(&self, number: u32) -> Result<&Interface, Damage> {
         self.interfaces.get(number as usize).ok_or_else(|| {
             Damage::new(format!(
@@ -272,6 +280,7 @@ impl Pcapng {
 
 impl Interface {
     /// A time outside the range of [`Timestamp`] becomes the nearest that fits.
+    #[inline]
     fn time(&self, ticks: u64) -> Timestamp {
         let nanoseconds = match self.unit {
             Unit::Multiply(by) => ticks.saturating_mul(by),
@@ -305,6 +314,7 @@ fn unit(resolution: u8) -> (Unit, Precision) {
 }
 
 /// The block's whole length, if it can be: within the limits, and whole 32-bit words.
+#[inline]
 fn checked_length(total: u32, least: u32, most: u32) -> Result<usize, Damage> {
     if total < least || total > most {
         return Err(Damage::new(format!(
@@ -318,7 +328,8 @@ fn checked_length(total: u32, least: u32, most: u32) -> Result<usize, Damage> {
 }
 
 /// The length of a packet, if it can be: under the cap, and with room in its block.
-fn packet_length(captured: u32, room: u32) -> Result<usize, Damage> {
+#[inline]
+fn packet_length(captured: u32, room: u32) -> Result<u32, Damage> {
     if captured > MAX_CAPTURED {
         return Err(Damage::new(format!(
             "the block claims {captured} captured bytes, more than {MAX_CAPTURED}"
@@ -327,10 +338,11 @@ fn packet_length(captured: u32, room: u32) -> Result<usize, Damage> {
     if captured > room {
         return Err(Damage::new(format!("{captured} captured bytes do not fit into a block with {room}")));
     }
-    Ok(captured as usize)
+    Ok(captured)
 }
 
 /// The body of a block between its lengths, if the window holds all of it.
+#[inline]
 fn whole(window: &[u8], size: usize, total: u32, order: Order) -> Result<Option<&[u8]>, Damage> {
     let Some(block) = window.get(..size) else {
         return Ok(None);
@@ -342,6 +354,7 @@ fn whole(window: &[u8], size: usize, total: u32, order: Order) -> Result<Option<
     Ok(Some(body))
 }
 
+#[inline]
 fn same_length(first: u32, second: u32) -> Result<(), Damage> {
     if first == second {
         return Ok(());
@@ -418,11 +431,11 @@ pub(super) mod tests {
         loop {
             match parser.next(&bytes[at..]) {
                 Ok(Found::Packet(record)) => {
-                    at += record.size;
+                    at += record.size as usize;
                     packets.push(record);
                 }
                 Ok(Found::Secrets(record)) => {
-                    at += record.size;
+                    at += record.size as usize;
                     secrets.push(record);
                 }
                 Ok(Found::Skip(n)) if n as usize <= bytes.len() - at => at += n as usize,
@@ -598,12 +611,12 @@ pub(super) mod tests {
             loop {
                 let size = match parser.next(rest) {
                     Ok(Found::Packet(r)) => {
-                        prop_assert!(r.start + r.length <= r.size && r.size <= rest.len());
-                        r.size as u64
+                        prop_assert!(r.start + r.length <= r.size && r.size as usize <= rest.len());
+                        u64::from(r.size)
                     }
                     Ok(Found::Secrets(r)) => {
-                        prop_assert!(r.start + r.length <= r.size && r.size <= rest.len());
-                        r.size as u64
+                        prop_assert!(r.start + r.length <= r.size && r.size as usize <= rest.len());
+                        u64::from(r.size)
                     }
                     Ok(Found::Skip(n)) => n,
                     Ok(Found::Need(n)) => {

@@ -18,6 +18,7 @@ pub(super) enum Order {
 }
 
 impl Order {
+    #[inline]
     pub fn u16(self, bytes: [u8; 2]) -> u16 {
         match self {
             Order::Little => u16::from_le_bytes(bytes),
@@ -25,6 +26,7 @@ impl Order {
         }
     }
 
+    #[inline]
     pub fn u32(self, bytes: [u8; 4]) -> u32 {
         match self {
             Order::Little => u32::from_le_bytes(bytes),
@@ -53,15 +55,16 @@ pub(super) enum Found {
     Need(usize),
 }
 
-/// Where a packet is in the window, and what its record says of it.
+/// Where a packet is in the window, and what its record says of it. Kept small: it is copied for every
+/// packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Record {
     /// Length of the whole record.
-    pub size: usize,
+    pub size: u32,
     /// Where the packet's bytes start.
-    pub start: usize,
+    pub start: u32,
     /// How many they are.
-    pub length: usize,
+    pub length: u32,
     pub time: Timestamp,
     pub precision: Precision,
     pub link: LinkType,
@@ -71,9 +74,9 @@ pub(super) struct Record {
 /// Where secrets are in the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SecretsRecord {
-    pub size: usize,
-    pub start: usize,
-    pub length: usize,
+    pub size: u32,
+    pub start: u32,
+    pub length: u32,
     pub kind: u32,
 }
 
@@ -86,6 +89,7 @@ pub(super) struct Damage {
 
 impl Damage {
     /// Damage that nothing but a good copy of the file can mend.
+    #[cold]
     pub fn new(what: String) -> Damage {
         Damage { what, advice: "the capture is damaged from here on: fetch or record it again" }
     }
@@ -99,6 +103,7 @@ pub(super) fn array<const N: usize>(window: &[u8], at: usize) -> Option<[u8; N]>
 /// As many 32-bit words as are asked for, from the front of at least as many bytes.
 ///
 /// The compiler knows both lengths: nothing is checked at run time.
+#[inline]
 pub(super) fn words<const WORDS: usize, const BYTES: usize>(
     bytes: &[u8; BYTES],
     order: Order,
@@ -107,7 +112,11 @@ pub(super) fn words<const WORDS: usize, const BYTES: usize>(
     let (chunks, _) = bytes.as_chunks::<4>();
     let mut words = [0; WORDS];
     for (word, chunk) in words.iter_mut().zip(chunks) {
-        *word = order.u32(*chunk);
+        *word = u32::from_le_bytes(*chunk);
     }
-    words
+    // One branch for all words, not one for each.
+    match order {
+        Order::Little => words,
+        Order::Big => words.map(u32::swap_bytes),
+    }
 }

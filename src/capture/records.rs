@@ -40,7 +40,7 @@ enum Head {
     Packet(Record),
     Secrets(SecretsRecord),
     /// It was lent, and ends after so many bytes.
-    Lent(usize),
+    Lent(u32),
     /// The capture is at its end, or broken.
     Finished,
 }
@@ -116,22 +116,40 @@ impl<W: Window> Records<W> {
     /// Reads ahead to the next packet or secrets, unless that was done already.
     ///
     /// An error is given once; afterwards the capture is at its end.
+    #[inline]
     pub fn peek(&mut self) -> Result<Next, CaptureError> {
         match self.head {
             Head::Packet(record) => return Ok(Next::Packet(record.time)),
             Head::Secrets(_) => return Ok(Next::Secrets),
             Head::Finished => return Ok(Next::End),
             Head::Lent(size) => {
-                self.head = Head::Finished;
-                self.skip(size as u64)?;
+                self.window.consume(size as usize);
+                self.offset = self.offset.saturating_add(u64::from(size));
             }
-            Head::Unread => self.head = Head::Finished,
+            Head::Unread => {}
         }
+        match self.parse() {
+            Ok(Found::Packet(record)) => {
+                self.head = Head::Packet(record);
+                Ok(Next::Packet(record.time))
+            }
+            other => self.look_further(other),
+        }
+    }
+
+    #[inline]
+    fn parse(&mut self) -> Result<Found, Damage> {
+        match &mut self.format {
+            Format::Pcap(pcap) => pcap.next(self.window.bytes()),
+            Format::Pcapng(pcapng) => pcapng.next(self.window.bytes()),
+        }
+    }
+
+    /// All of [`Records::peek`] that most packets do not need.
+    #[inline(never)]
+    fn look_further(&mut self, mut found: Result<Found, Damage>) -> Result<Next, CaptureError> {
+        self.head = Head::Finished;
         loop {
-            let found = match &mut self.format {
-                Format::Pcap(pcap) => pcap.next(self.window.bytes()),
-                Format::Pcapng(pcapng) => pcapng.next(self.window.bytes()),
-            };
             match found {
                 Ok(Found::Packet(record)) => {
                     self.head = Head::Packet(record);
@@ -155,10 +173,12 @@ impl<W: Window> Records<W> {
                 },
                 Err(Damage { what, advice }) => return Err(self.fail(what, advice)),
             }
+            found = self.parse();
         }
     }
 
     /// Lends the packet that [`Records::peek`] announced.
+    #[inline]
     pub fn lend_packet(&mut self) -> Option<Packet<'_>> {
         let Head::Packet(record) = self.head else {
             return None;
@@ -247,8 +267,8 @@ impl<W: Window> Records<W> {
 
 const READ_ADVICE: &str = "check the disk, or the compressed file (`gzip -t`, `zstd -t`)";
 
-fn slice(window: &[u8], start: usize, length: usize) -> &[u8] {
-    window.get(start..).and_then(|rest| rest.get(..length)).unwrap_or_default()
+fn slice(window: &[u8], start: u32, length: u32) -> &[u8] {
+    window.get(start as usize..).and_then(|rest| rest.get(..length as usize)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -56,8 +56,14 @@ impl<R: Read> Buffer<R> {
 }
 
 impl<R: Read> Window for Buffer<R> {
+    #[inline]
     fn bytes(&self) -> &[u8] {
         self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    #[inline]
+    fn consume(&mut self, n: usize) {
+        self.start = self.start.saturating_add(n).min(self.end);
     }
 
     fn fill(&mut self, n: usize) -> io::Result<bool> {

@@ -8,6 +8,9 @@ pub(super) trait Window {
     /// What is in memory.
     fn bytes(&self) -> &[u8];
 
+    /// Passes over `n` bytes that are in memory.
+    fn consume(&mut self, n: usize);
+
     /// Brings at least `n` bytes into memory; `false` if the capture ends before.
     fn fill(&mut self, n: usize) -> io::Result<bool>;
 
@@ -34,8 +37,14 @@ impl<B: Deref<Target = [u8]>> Whole<B> {
 }
 
 impl<B: Deref<Target = [u8]>> Window for Whole<B> {
+    #[inline]
     fn bytes(&self) -> &[u8] {
         self.all.get(self.position..).unwrap_or_default()
+    }
+
+    #[inline]
+    fn consume(&mut self, n: usize) {
+        self.position = self.position.saturating_add(n).min(self.all.len());
     }
 
     fn fill(&mut self, n: usize) -> io::Result<bool> {
