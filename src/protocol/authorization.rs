@@ -134,9 +134,7 @@ fn carries_bearer(cookies: &[u8]) -> bool {
             return false;
         };
         // The space between scheme and token comes as it is, percent-encoded, or as a form's `+`.
-        let token = [&b" "[..], b"%20", b"+"]
-            .iter()
-            .find_map(|space| rest.strip_prefix(*space));
+        let token = [&b" "[..], b"%20", b"+"].iter().find_map(|space| rest.strip_prefix(*space));
         scheme.eq_ignore_ascii_case(b"bearer") && token.is_some_and(|t| !t.trim_ascii().is_empty())
     })
 }
@@ -202,22 +200,14 @@ mod tests {
 
     #[test]
     fn the_field_outranks_the_cookie() {
-        let fields = [
-            ("cookie", "authorization=bearer x"),
-            ("authorization", "Basic x"),
-        ];
+        let fields = [("cookie", "authorization=bearer x"), ("authorization", "Basic x")];
         assert_eq!(of(&fields), Credentials::Basic);
     }
 
     #[test]
     fn counts_by_kind_and_by_status() {
         let mut requests = Requests::default();
-        for kind in [
-            Credentials::None,
-            Credentials::Bearer,
-            Credentials::Basic,
-            Credentials::Other,
-        ] {
+        for kind in [Credentials::None, Credentials::Bearer, Credentials::Basic, Credentials::Other] {
             requests.request(kind);
         }
         for status in [100, 103, 101, 200, 401, 403, 404, 500] {

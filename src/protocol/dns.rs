@@ -76,10 +76,7 @@ impl Parser {
             match length.checked_sub(rest.len()) {
                 None | Some(0) => used += length,
                 Some(skip) => {
-                    return Step::Skip {
-                        used: bytes.len(),
-                        skip: skip as u64,
-                    };
+                    return Step::Skip { used: bytes.len(), skip: skip as u64 };
                 }
             }
         }
@@ -273,8 +270,7 @@ mod tests {
     use crate::protocol::testing::{Stream, cut};
 
     /// A query for `doppler.service`, type A, class IN.
-    const QUERY: &[u8] =
-        b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07doppler\x07service\0\0\x01\0\x01";
+    const QUERY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07doppler\x07service\0\0\x01\0\x01";
 
     fn answer() -> Vec<u8> {
         let mut answer = QUERY.to_vec();
@@ -295,11 +291,7 @@ mod tests {
         let mut parser = Parser::new();
         parser.datagram(Side::B, QUERY);
         parser.datagram(Side::A, &answer());
-        let expected = Dns {
-            queries: 1,
-            answers: 1,
-            name: Some(b"doppler.service"[..].into()),
-        };
+        let expected = Dns { queries: 1, answers: 1, name: Some(b"doppler.service"[..].into()) };
         assert_eq!(parser.evidence(), &expected);
         assert_eq!(parser.client(), Some(Side::B));
     }

@@ -6,7 +6,7 @@
 mod authorization;
 pub mod dns;
 pub mod http1;
-
+pub mod http2;
 pub mod nats;
 pub mod tls;
 
@@ -16,7 +16,7 @@ mod testing;
 pub use authorization::{Credentials, Requests};
 pub use dns::Dns;
 pub use http1::Http1;
-
+pub use http2::Http2;
 pub use nats::{Nats, NatsAuthentication};
 
 /// One of the two ends of a flow, in the flow key's own order; who is the client is separate evidence.

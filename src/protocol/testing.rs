@@ -12,12 +12,7 @@ pub struct Stream {
 
 impl Stream {
     /// Lends `bytes` of `side`, and what was left of it before.
-    pub fn lend(
-        &mut self,
-        side: Side,
-        mut bytes: &[u8],
-        mut advance: impl FnMut(Side, &[u8]) -> Step,
-    ) {
+    pub fn lend(&mut self, side: Side, mut bytes: &[u8], mut advance: impl FnMut(Side, &[u8]) -> Step) {
         let i = side.index();
         if self.ended[i].is_some() {
             return;

@@ -242,12 +242,7 @@ pub fn response(head: &[u8]) -> Option<Response> {
         field.name.eq_ignore_ascii_case("content-type")
             && media_type.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
     });
-    Some(Response {
-        status,
-        framing,
-        upgrade: upgrade(parsed.headers),
-        event_stream,
-    })
+    Some(Response { status, framing, upgrade: upgrade(parsed.headers), event_stream })
 }
 
 /// What the fields say about the length of the body.
@@ -268,8 +263,7 @@ impl Lengths {
             if field.name.eq_ignore_ascii_case("content-length") {
                 for element in field.value.split(|b| *b == b',') {
                     let length = decimal(element.trim_ascii());
-                    found.malformed |= length.is_none()
-                        || (found.length.is_some() && found.length != length);
+                    found.malformed |= length.is_none() || (found.length.is_some() && found.length != length);
                     found.length = found.length.or(length);
                 }
             } else if field.name.eq_ignore_ascii_case("transfer-encoding") {

@@ -290,9 +290,7 @@ impl Parser {
         };
         match (head::start(bytes), left.checked_sub(1)) {
             (Start::Unsure, _) => Outcome::Need,
-            (found @ (Start::Request | Start::Response), _)
-                if wanted == found || wanted == Start::Unsure =>
-            {
+            (found @ (Start::Request | Start::Response), _) if wanted == found || wanted == Start::Unsure => {
                 reader.state = State::Head;
                 self.head(side, bytes)
             }
@@ -352,13 +350,7 @@ struct Outstanding {
 
 impl Default for Outstanding {
     fn default() -> Outstanding {
-        Outstanding {
-            kinds: [Kind::Other; OUTSTANDING_CAP],
-            first: 0,
-            count: 0,
-            early: 0,
-            in_step: true,
-        }
+        Outstanding { kinds: [Kind::Other; OUTSTANDING_CAP], first: 0, count: 0, early: 0, in_step: true }
     }
 }
 

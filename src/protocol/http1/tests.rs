@@ -114,7 +114,9 @@ fn an_answer_seen_before_its_request_is_still_matched() {
 #[test]
 fn a_websocket_ends_the_reading() {
     let (parser, stream) = read(&[
-        client("GET /stream HTTP/1.1\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\nAuthorization: bearer x\r\n\r\n"),
+        client(
+            "GET /stream HTTP/1.1\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\nAuthorization: bearer x\r\n\r\n",
+        ),
         server("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\u{1}frame"),
         client("\u{1}\u{2}frame"),
     ]);
@@ -167,11 +169,7 @@ fn connect_switches_when_it_is_accepted() {
     let ask = client("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
     let (_, stream) = read(&[ask.clone(), server("HTTP/1.1 200 OK\r\n\r\n")]);
     assert!(matches!(stream.ended(SERVER), Some(Step::Switch { .. })));
-    let (parser, stream) = read(&[
-        ask.clone(),
-        server("HTTP/1.1 407 x\r\nContent-Length: 0\r\n\r\n"),
-        ask,
-    ]);
+    let (parser, stream) = read(&[ask.clone(), server("HTTP/1.1 407 x\r\nContent-Length: 0\r\n\r\n"), ask]);
     assert_eq!(stream.ended(SERVER), None);
     assert_eq!(parser.evidence().requests.read, 2);
 }
@@ -201,10 +199,9 @@ fn an_answer_until_close_ends_that_side_only() {
 
 #[test]
 fn smuggling_shapes_end_the_reading() {
-    for fields in [
-        "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
-        "Content-Length: 4\r\nContent-Length: 5\r\n",
-    ] {
+    for fields in
+        ["Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", "Content-Length: 4\r\nContent-Length: 5\r\n"]
+    {
         let (parser, stream) = read(&[
             client(&format!("POST / HTTP/1.1\r\nAuthorization: bearer x\r\n{fields}\r\n")),
             client("0\r\n\r\nGET / HTTP/1.1\r\n\r\n"),
@@ -297,7 +294,10 @@ fn message() -> impl Strategy<Value = (Side, Vec<u8>)> {
             4 => (SERVER, format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n")),
             5 => (SERVER, "HTTP/1.1 401 x\r\nContent-Length: 0\r\n\r\n".to_owned()),
             6 => (SERVER, "HTTP/1.1 101 x\r\nUpgrade: websocket\r\n\r\n".to_owned()),
-            7 => (SERVER, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n".to_owned()),
+            7 => (
+                SERVER,
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n".to_owned(),
+            ),
             _ => (CLIENT, "CONNECT a:1 HTTP/1.1\r\n\r\n".to_owned()),
         };
         let mut bytes = head.into_bytes();

@@ -277,11 +277,8 @@ mod tests {
 
     #[test]
     fn a_client_with_user_and_password_is_let_in() {
-        let (mut parser, _) = read(&[
-            server(INFO),
-            client(&format!("{CONNECT}PING\r\n")),
-            server("PONG\r\n"),
-        ]);
+        let (mut parser, _) =
+            read(&[server(INFO), client(&format!("{CONNECT}PING\r\n")), server("PONG\r\n")]);
         let expected = Nats {
             info: true,
             auth_required: true,
