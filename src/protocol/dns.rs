@@ -1,0 +1,440 @@
+//! DNS (RFC 1035) over UDP, and over TCP behind its two-byte length (section 4.2.2), on any port.
+//!
+//! Only the header and the first question (or, without questions, the first record) are read. mDNS
+//! (RFC 6762) and LLMNR (RFC 4795) have the same form and count as DNS.
+
+use super::{NAME_CAP, Probe, Side, Step};
+
+/// Evidence of DNS (RFC 1035).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// Queries seen.
+    pub queries: u32,
+    /// Answers seen.
+    pub answers: u32,
+    /// First name asked for, in presentation form without the last dot (`.` for the root), at most
+    /// [`NAME_CAP`] bytes.
+    pub name: Option<Box<[u8]>>,
+}
+
+/// Whether one UDP payload is a DNS message.
+///
+/// Flags, four counts, name, type and class leave random bytes less than one chance in 2^60.
+pub fn probe_datagram(bytes: &[u8]) -> Probe {
+    match message(bytes) {
+        Ok(_) => Probe::Certain,
+        Err(_) => Probe::NotForUs,
+    }
+}
+
+/// Whether the first bytes of one side of a TCP stream are a DNS message behind its length.
+pub fn probe(bytes: &[u8]) -> Probe {
+    match framed(bytes) {
+        Ok(_) => Probe::Certain,
+        Err(Fault::Short) => Probe::Unsure,
+        Err(Fault::Malformed) => Probe::NotForUs,
+    }
+}
+
+/// Reads both sides of one DNS conversation.
+#[derive(Clone, Debug, Default)]
+pub struct Parser {
+    evidence: Dns,
+    client: Option<Side>,
+}
+
+impl Parser {
+    /// A parser that has seen nothing.
+    pub fn new() -> Parser {
+        Parser::default()
+    }
+
+    /// Reads one UDP payload, whole or as far as it was captured.
+    pub fn datagram(&mut self, side: Side, bytes: &[u8]) -> Step {
+        match message(bytes) {
+            Ok(message) => {
+                self.count(side, &message);
+                Step::More { used: bytes.len() }
+            }
+            Err(_) => Step::Broken,
+        }
+    }
+
+    /// Reads on in one side's bytes of a TCP stream.
+    pub fn advance(&mut self, side: Side, bytes: &[u8]) -> Step {
+        let mut used = 0;
+        loop {
+            let rest = bytes.get(used..).unwrap_or_default();
+            let length = match framed(rest) {
+                Ok((length, message)) => {
+                    self.count(side, &message);
+                    length
+                }
+                Err(Fault::Short) => return Step::More { used },
+                Err(Fault::Malformed) => return Step::Broken,
+            };
+            match length.checked_sub(rest.len()) {
+                None | Some(0) => used += length,
+                Some(skip) => {
+                    return Step::Skip { used: bytes.len(), skip: skip as u64 };
+                }
+            }
+        }
+    }
+
+    /// Bytes of this side are missing here, and with them where the next message begins.
+    ///
+    /// What follows need not be DNS any more, so [`Parser::advance`] may find it broken; what was seen
+    /// stands.
+    pub fn gap(&mut self, _side: Side) {}
+
+    /// What was seen so far.
+    pub fn evidence(&self) -> &Dns {
+        &self.evidence
+    }
+
+    /// Who asks, by the QR bit of the first message.
+    pub fn client(&self) -> Option<Side> {
+        self.client
+    }
+
+    fn count(&mut self, side: Side, message: &Message<'_>) {
+        let asker = if message.answer { side.other() } else { side };
+        self.client.get_or_insert(asker);
+        let counter = match message.answer {
+            true => &mut self.evidence.answers,
+            false => &mut self.evidence.queries,
+        };
+        *counter = counter.saturating_add(1);
+        if let (None, Some(name)) = (&self.evidence.name, message.name) {
+            self.evidence.name = Some(presentation(name));
+        }
+    }
+}
+
+/// Why bytes are no DNS message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// They end before the first question does.
+    Short,
+    /// They break a rule.
+    Malformed,
+}
+
+/// What is read of one message.
+struct Message<'a> {
+    answer: bool,
+    /// The first question's name in wire form, up to its root label.
+    name: Option<&'a [u8]>,
+}
+
+/// The part of a message that is read: header, longest name, and the fixed part of a record.
+const READ_CAP: usize = 12 + NAME_CAP + 10;
+
+/// A message behind its length; gives the length of both.
+fn framed(bytes: &[u8]) -> Result<(usize, Message<'_>), Fault> {
+    let (&[high, low], rest) = bytes.split_first_chunk().ok_or(Fault::Short)?;
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    let read = length.min(READ_CAP);
+    let Some(bytes) = rest.get(..read) else {
+        // Wait only for what can still become a message.
+        return match message(rest) {
+            Ok(_) | Err(Fault::Short) if length >= 12 => Err(Fault::Short),
+            _ => Err(Fault::Malformed),
+        };
+    };
+    match message(bytes) {
+        Ok(message) => Ok((2 + length, message)),
+        Err(_) => Err(Fault::Malformed),
+    }
+}
+
+fn message(bytes: &[u8]) -> Result<Message<'_>, Fault> {
+    let (header, body) = bytes.split_first_chunk::<12>().ok_or(Fault::Short)?;
+    let answer = header[2] & 0x80 != 0;
+    let opcode = (header[2] >> 3) & 0x0f;
+    let code = header[3] & 0x0f;
+    let [questions, answers, authorities, additional] =
+        [4, 6, 8, 10].map(|at| u16::from_be_bytes([header[at], header[at + 1]]));
+
+    // Standard query, notify (RFC 1996) and update (RFC 2136); the Z bit is zero (RFC 1035 4.1.1).
+    let sane = matches!(opcode, 0 | 4 | 5)
+        && header[3] & 0x40 == 0
+        && code <= 11
+        && (answer || (code == 0 && header[3] & 0x80 == 0))
+        && questions <= 32
+        && [answers, authorities, additional].iter().all(|count| *count <= 1024);
+    if !sane {
+        return Err(Fault::Malformed);
+    }
+    if questions > 0 {
+        let (name, rest) = name(body)?;
+        let (fixed, _) = rest.split_first_chunk::<4>().ok_or(Fault::Short)?;
+        type_and_class(*fixed)?;
+        return Ok(Message { answer, name: Some(name) });
+    }
+    if !answer {
+        return Err(Fault::Malformed);
+    }
+    if answers > 0 {
+        let (_, rest) = name(body)?;
+        let (fixed, _) = rest.split_first_chunk::<10>().ok_or(Fault::Short)?;
+        type_and_class([fixed[0], fixed[1], fixed[2], fixed[3]])?;
+        return Ok(Message { answer, name: None });
+    }
+    // A server that could not read the question answers with the header alone.
+    match body.is_empty() && code != 0 && authorities == 0 && additional == 0 {
+        true => Ok(Message { answer, name: None }),
+        false => Err(Fault::Malformed),
+    }
+}
+
+/// An uncompressed name (RFC 1035 section 3.1) up to its root label, and what follows it.
+///
+/// The first name of a message has nothing before it to point to, so it is never compressed.
+fn name(bytes: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
+    let mut at = 0;
+    loop {
+        match bytes.get(at) {
+            None => return Err(Fault::Short),
+            Some(0) => {
+                let (name, rest) = bytes.split_at_checked(at + 1).ok_or(Fault::Short)?;
+                return Ok((name, rest));
+            }
+            Some(length @ 1..=63) => at += 1 + usize::from(*length),
+            Some(_) => return Err(Fault::Malformed),
+        }
+        if at >= NAME_CAP {
+            return Err(Fault::Malformed);
+        }
+    }
+}
+
+/// Types up to the meta-types and SVCB's neighbours, CAA and TA; classes IN, CH, HS, NONE and ANY, with
+/// mDNS's top bit (RFC 6762 section 5.4).
+fn type_and_class([high, low, class_high, class_low]: [u8; 4]) -> Result<(), Fault> {
+    let kind = u16::from_be_bytes([high, low]);
+    let class = u16::from_be_bytes([class_high & 0x7f, class_low]);
+    let known = matches!(kind, 1..=260 | 32768 | 32769) && matches!(class, 1 | 3 | 4 | 254 | 255);
+    known.then_some(()).ok_or(Fault::Malformed)
+}
+
+/// Writes a wire-form name as text (RFC 1035 section 5.1): dots and backslashes within a label are
+/// escaped, bytes that are not printable ASCII written as `\DDD`.
+fn presentation(name: &[u8]) -> Box<[u8]> {
+    let mut text = Text { bytes: [0; NAME_CAP], length: 0 };
+    // A name over the cap ends with the last character that fits whole.
+    let _ = text.name(name);
+    text.bytes.get(..text.length).unwrap_or_default().into()
+}
+
+struct Text {
+    bytes: [u8; NAME_CAP],
+    length: usize,
+}
+
+impl Text {
+    fn name(&mut self, mut rest: &[u8]) -> Option<()> {
+        while let Some((length, more)) = rest.split_first() {
+            let (label, more) = more.split_at_checked(usize::from(*length))?;
+            rest = more;
+            // Dots stand between labels; the root's stands alone.
+            if label.is_empty() != (self.length > 0) {
+                self.put(b".")?;
+            }
+            for byte in label {
+                let digit = |scale: u8| b'0' + byte / scale % 10;
+                match byte {
+                    b'.' | b'\\' => self.put(&[b'\\', *byte])?,
+                    b'!'..=b'~' => self.put(&[*byte])?,
+                    _ => self.put(&[b'\\', digit(100), digit(10), digit(1)])?,
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Option<()> {
+        let end = self.length + bytes.len();
+        self.bytes.get_mut(self.length..end)?.copy_from_slice(bytes);
+        self.length = end;
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::protocol::testing::{Stream, cut};
+
+    /// A query for `doppler.service`, type A, class IN.
+    const QUERY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07doppler\x07service\0\0\x01\0\x01";
+
+    fn answer() -> Vec<u8> {
+        let mut answer = QUERY.to_vec();
+        answer[2] = 0x85;
+        answer[3] = 0x80;
+        answer[7] = 1;
+        answer.extend(b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x04\x0a\0\x04\x0a");
+        answer
+    }
+
+    fn with_length(message: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(message.len()).unwrap();
+        [&length.to_be_bytes()[..], message].concat()
+    }
+
+    #[test]
+    fn counts_queries_and_answers_and_keeps_the_name() {
+        let mut parser = Parser::new();
+        parser.datagram(Side::B, QUERY);
+        parser.datagram(Side::A, &answer());
+        let expected = Dns { queries: 1, answers: 1, name: Some(b"doppler.service"[..].into()) };
+        assert_eq!(parser.evidence(), &expected);
+        assert_eq!(parser.client(), Some(Side::B));
+    }
+
+    #[test]
+    fn an_answer_first_names_the_client_too() {
+        let mut parser = Parser::new();
+        parser.datagram(Side::A, &answer());
+        assert_eq!(parser.client(), Some(Side::B));
+    }
+
+    #[test]
+    fn reads_an_answer_whose_records_were_cut_off() {
+        assert_eq!(probe_datagram(&answer()[..QUERY.len()]), Probe::Certain);
+        assert_eq!(probe_datagram(&QUERY[..QUERY.len() - 1]), Probe::NotForUs);
+    }
+
+    #[test]
+    fn reads_mdns_and_header_only_errors() {
+        let mdns = b"\0\0\x84\0\0\0\0\x01\0\0\0\0\x01a\x05local\0\0\x01\x80\x01\0\0\0\x78\0\x04\x0a\0\0\x01";
+        assert_eq!(probe_datagram(mdns), Probe::Certain);
+        assert_eq!(probe_datagram(b"\0\x01\x80\x01\0\0\0\0\0\0\0\0"), Probe::Certain);
+        assert_eq!(probe_datagram(b"\0\x01\x80\0\0\0\0\0\0\0\0\0"), Probe::NotForUs);
+    }
+
+    #[test]
+    fn refuses_what_breaks_a_rule() {
+        let change = |at: usize, value: u8| {
+            let mut message = QUERY.to_vec();
+            message[at] = value;
+            probe_datagram(&message)
+        };
+        assert_eq!(change(0, 0xff), Probe::Certain);
+        assert_eq!(change(2, 0x79), Probe::NotForUs, "opcode 15");
+        assert_eq!(change(3, 0x40), Probe::NotForUs, "Z bit");
+        assert_eq!(change(3, 0x03), Probe::NotForUs, "a query with an error");
+        assert_eq!(change(4, 1), Probe::NotForUs, "257 questions");
+        assert_eq!(change(5, 0), Probe::NotForUs, "a query without a question");
+        assert_eq!(change(12, 0xc0), Probe::NotForUs, "a pointer to nowhere");
+        assert_eq!(change(12, 64), Probe::NotForUs, "a label over 63 bytes");
+        assert_eq!(change(QUERY.len() - 1, 2), Probe::NotForUs, "class 2");
+        assert_eq!(change(QUERY.len() - 3, 0), Probe::NotForUs, "type 0");
+        assert_eq!(probe_datagram(&[0; 64]), Probe::NotForUs);
+    }
+
+    #[test]
+    fn a_name_over_255_bytes_is_refused() {
+        let mut message = QUERY[..12].to_vec();
+        for _ in 0..4 {
+            message.push(63);
+            message.extend([b'a'; 63]);
+        }
+        message.extend(b"\0\0\x01\0\x01");
+        assert_eq!(probe_datagram(&message), Probe::NotForUs);
+    }
+
+    #[test]
+    fn names_in_presentation_form() {
+        assert_eq!(&*presentation(b"\0"), b".");
+        assert_eq!(&*presentation(b"\x03a.b\x04\\\0 \xff\0"), br"a\.b.\\\000\032\255");
+        let long = [&[63][..], &[0xff; 63], &[63], &[b'a'; 63], &[0]].concat();
+        let text = presentation(&long);
+        assert_eq!(text.len(), NAME_CAP);
+        assert!(text.ends_with(b"\\255.aa"), "cut at the cap");
+    }
+
+    #[test]
+    fn reads_messages_behind_their_length() {
+        let mut parser = Parser::new();
+        let two = [with_length(QUERY), with_length(QUERY)].concat();
+        assert_eq!(parser.advance(Side::A, &two), Step::More { used: two.len() });
+        assert_eq!(parser.evidence().queries, 2);
+        assert_eq!(probe(&two[..2]), Probe::Unsure);
+        assert_eq!(probe(&two[..20]), Probe::Unsure);
+        assert_eq!(probe(&two), Probe::Certain);
+        assert_eq!(probe(b"\0\x0b"), Probe::NotForUs);
+        assert_eq!(probe(b"\0\x0b01234567890"), Probe::NotForUs);
+        assert_eq!(probe(b"GET / HTTP/1.1\r\n\r\n"), Probe::NotForUs);
+    }
+
+    #[test]
+    fn the_rest_of_a_long_message_is_skipped() {
+        let mut long = answer();
+        long.resize(5000, 7);
+        let framed = with_length(&long);
+        let mut parser = Parser::new();
+        let step = parser.advance(Side::A, &framed[..300]);
+        assert_eq!(step, Step::Skip { used: 300, skip: 5002 - 300 });
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic_and_alike_in_any_pieces(
+            a: Vec<u8>, sizes in proptest::collection::vec(1_usize..9, 1..5),
+        ) {
+            probe(&a);
+            Parser::new().datagram(Side::A, &a);
+            let conversation = [(Side::A, a)];
+            prop_assert_eq!(read(&conversation, &[]), read(&conversation, &sizes));
+        }
+
+        #[test]
+        fn a_conversation_reads_alike_in_any_pieces(
+            kinds in proptest::collection::vec(any::<bool>(), 0..8),
+            padding in 0_usize..400,
+            sizes in proptest::collection::vec(1_usize..70, 1..5),
+        ) {
+            let conversation: Vec<_> = kinds.iter().map(|query| match query {
+                true => (Side::A, with_length(QUERY)),
+                false => {
+                    let mut answer = answer();
+                    answer.extend(vec![0; padding]);
+                    (Side::B, with_length(&answer))
+                }
+            }).collect();
+            let whole = read(&conversation, &[]);
+            prop_assert_eq!(whole.queries as usize, kinds.iter().filter(|query| **query).count());
+            prop_assert_eq!(whole.answers as usize, kinds.iter().filter(|query| !**query).count());
+            prop_assert_eq!(whole, read(&conversation, &sizes));
+        }
+
+        #[test]
+        fn any_name_in_presentation_form_is_printable_and_within_the_cap(
+            labels in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..64), 0..5),
+        ) {
+            let mut wire = Vec::new();
+            for label in &labels {
+                wire.push(u8::try_from(label.len()).unwrap());
+                wire.extend(label);
+            }
+            wire.push(0);
+            let text = presentation(&wire);
+            prop_assert!(!text.is_empty() && text.len() <= NAME_CAP);
+            prop_assert!(text.iter().all(|byte| (b'!'..=b'~').contains(byte)));
+        }
+    }
+
+    fn read(conversation: &[(Side, Vec<u8>)], sizes: &[usize]) -> Dns {
+        let mut parser = Parser::new();
+        let mut stream = Stream::default();
+        for (side, piece) in cut(conversation, sizes) {
+            stream.lend(side, piece, |side, bytes| parser.advance(side, bytes));
+        }
+        parser.evidence().clone()
+    }
+}
