@@ -3,6 +3,7 @@
 //! One file or folder a protocol. No I/O, no clock, no addresses, and no verdict: ports never decide
 //! what a flow speaks, and whether it is allowed is decided elsewhere.
 
+pub mod cursor;
 pub mod tls;
 
 /// One of the two ends of a flow, in the flow key's own order; who is the client is separate evidence.
