@@ -131,25 +131,24 @@ pub enum Acceptance {
 /// CertificateVerify, Finished, when each has a record of its own.
 pub fn server_flight(seen: &Observed) -> ServerFlight {
     let lengths: Vec<u16> = seen.server.iter().map(|record| record.length).collect();
-    for padding in EXACT {
-        let wire = Wire { sizes: seen.sizes, padding };
-        let finished = lengths.windows(2).position(
-            |pair| matches!(*pair, [verify, last] if wire.is_finished(last) && wire.is_verify(verify)),
-        );
-        if let Some(before) = finished {
-            let count = before + 2;
-            let asked = match lengths.get(..count) {
-                Some([_, _, _, _]) => Some(false),
-                // Two fragments of a long certificate look like a request and a certificate.
-                Some([_, request, certificate, _, _]) => {
-                    let fragment =
-                        request >= certificate && (*request > LEAST_COALESCED || seen.fragment_limit);
-                    (!fragment).then_some(true)
-                }
-                _ => None,
-            };
-            return ServerFlight { asked, padding: Some(padding), records: Some(count) };
-        }
+    let coarse = grid(seen.server, seen.sizes.tag).filter(|&grid| grid >= COARSE_GRID).map(Padding::Grid);
+    for padding in EXACT.into_iter().chain(coarse) {
+        let wire = seen.wire(padding);
+        let ends = |at: &usize| match lengths.get(at - 1..=*at) {
+            Some(&[verify, last]) => wire.is_verify(verify) && wire.is_finished(last),
+            _ => false,
+        };
+        let Some(count) = (3..lengths.len()).find(ends).map(|last| last + 1) else { continue };
+        let asked = match lengths.get(..count) {
+            Some([_, _, _, _]) => Some(false),
+            // Two fragments of a long certificate look like a request and a certificate.
+            Some([_, request, certificate, _, _]) => {
+                let fragment = request >= certificate && (*request > LEAST_COALESCED || seen.fragment_limit);
+                (!fragment).then_some(true)
+            }
+            _ => None,
+        };
+        return ServerFlight { asked, padding: Some(padding), records: Some(count) };
     }
     ServerFlight::default()
 }
@@ -414,7 +413,8 @@ impl AlertSize {
             Some(padding) => [of(padding); 3],
             None => [of(Padding::None), of(Padding::Plus16), of(Padding::Grid(16))],
         };
-        let coarse = padding.is_none() && grid(records, seen.sizes.tag).is_some_and(|grid| grid >= 32);
+        let coarse = padding.is_none_or(|padding| matches!(padding, Padding::Grid(block) if block > 16))
+            && grid(records, seen.sizes.tag).is_some_and(|grid| grid >= 32);
         let up_to = if coarse { records.iter().map(|record| record.length).min().unwrap_or(0) } else { 0 };
         AlertSize { exact, up_to }
     }

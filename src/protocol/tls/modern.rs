@@ -130,6 +130,9 @@ fn read_certificate(evidence: &Evidence, client: Side) -> ClientCertificate<'_> 
             let offered = evidence.client_hello().is_some_and(|hello| hello.post_handshake_auth);
             if offered && infer::post_handshake_certificate(&seen, &flight, &server) {
                 presented(true)
+            } else if offered && [client, client.other()].iter().any(|&side| evidence.trace().side(side).hole)
+            {
+                ClientCertificate::Unseen(Why::Hole)
             } else {
                 ClientCertificate::None(Basis::Inferred)
             }
