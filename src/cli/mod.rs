@@ -52,3 +52,9 @@ fn complain(error: &dyn fmt::Display) {
     // Where even standard error is closed there is nobody to tell.
     let _ = writeln!(std::io::stderr(), "flowaudit: {}", crate::report::clean_line(&error.to_string()));
 }
+
+/// Writes one line of news to standard error.
+fn note(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "flowaudit: {text}");
+}

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::observed::Application;
-use crate::pki::ChainProblem;
 use crate::protocol::NatsAuthentication;
 use crate::protocol::tls::{Version, Why};
 
@@ -269,12 +268,10 @@ pub enum Because {
     TlsVersionBelow(Version),
     /// A weak cipher suite was chosen.
     WeakSuite(u16),
-    /// The chain of the server, or of the client, was judged.
+    /// The chain of the server, or of the client, was judged and found wanting.
     Chain {
         /// The client's chain, not the server's.
         client: bool,
-        /// What is wrong with it.
-        problem: ChainProblem,
     },
     /// Every request carried the credentials.
     EveryRequest,

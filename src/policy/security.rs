@@ -177,7 +177,7 @@ fn tls_finding(tls: &tls::Evidence, mutual: bool, observed: &Observed, options: 
     }
     for (client, judged) in [(false, &observed.chains[0]), (true, &observed.chains[1])] {
         if let (Some(Err(problem)), true) = (judged, mutual || !client) {
-            finding = finding.and(chain(client, *problem));
+            finding = finding.and(chain(client, problem));
         }
     }
     finding
@@ -216,16 +216,17 @@ fn client_certificate(tls: &tls::Evidence, observed: &Observed) -> Finding {
     }
 }
 
-fn chain(client: bool, problem: ChainProblem) -> Finding {
-    let because = Because::Chain { client, problem };
+fn chain(client: bool, problem: &ChainProblem) -> Finding {
+    let because = Because::Chain { client };
     match problem {
         ChainProblem::UnknownIssuer => Finding::contradicted(Reason::WrongCa, because),
         ChainProblem::Expired | ChainProblem::NotYetValid => {
             Finding::contradicted(Reason::CertificateExpired, because)
         }
         ChainProblem::WrongUsage => Finding::contradicted(Reason::WrongKeyUsage, because),
+        ChainProblem::Malformed(_) => Finding::contradicted(Reason::WrongSecurity, because),
         // A chain this program cannot judge is not held against the flow.
-        ChainProblem::Unsupported | ChainProblem::Malformed => Finding::confirmed(because),
+        ChainProblem::Other(_) => Finding::confirmed(because),
     }
 }
 

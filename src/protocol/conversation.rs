@@ -91,13 +91,14 @@ impl Conversation {
         };
         match step {
             Step::Switch { used } => {
-                let upgraded = matches!(self.active, Active::Http1(_));
-                self.keep_evidence();
-                self.active = if upgraded {
-                    Active::Http2(Box::new(http2::Parser::new(true)))
-                } else {
-                    Active::Probing
+                let upgraded = match &self.active {
+                    Active::Http1(parser) if parser.evidence().h2c_accepted => {
+                        parser.client().map(|client| http2::Parser::upgraded(client, parser.evidence()))
+                    }
+                    _ => None,
                 };
+                self.keep_evidence();
+                self.active = upgraded.map_or(Active::Probing, |parser| Active::Http2(Box::new(parser)));
                 // What follows the switch is a beginning again.
                 self.from_start = true;
                 Step::More { used }
@@ -235,7 +236,7 @@ fn probe(bytes: &[u8], from_start: bool, after_nats: bool) -> Found {
         return if unsure { Found::Unsure } else { Found::No };
     }
     if certain(http2::probe(bytes)) {
-        return Found::Yes(Active::Http2(Box::new(http2::Parser::new(false))));
+        return Found::Yes(Active::Http2(Box::new(http2::Parser::new())));
     }
     if certain(nats::probe(bytes)) {
         return Found::Yes(Active::Nats(Box::new(nats::Parser::new())));
@@ -246,13 +247,8 @@ fn probe(bytes: &[u8], from_start: bool, after_nats: bool) -> Found {
     if certain(dns::probe(bytes)) {
         return Found::Yes(Active::Dns(Box::new(dns::Parser::new())));
     }
-    if !from_start {
-        if certain(tls::probe_midstream(bytes)) {
-            return Found::Yes(Active::Tls(Box::new(tls::Parser::new())));
-        }
-        if certain(http2::probe_midstream(bytes)) {
-            return Found::Yes(Active::Http2(Box::new(http2::Parser::midstream())));
-        }
+    if !from_start && certain(tls::probe_midstream(bytes)) {
+        return Found::Yes(Active::Tls(Box::new(tls::Parser::new())));
     }
     if unsure { Found::Unsure } else { Found::No }
 }

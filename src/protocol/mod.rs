@@ -5,6 +5,7 @@
 
 mod authorization;
 mod conversation;
+pub mod cursor;
 pub mod dns;
 pub mod http1;
 pub mod http2;

@@ -15,6 +15,13 @@ pub fn clean_bytes(bytes: &[u8]) -> impl fmt::Display + '_ {
     CleanBytes(bytes)
 }
 
+/// A line for a terminal, of any length: an error, which names files and what they hold.
+pub fn clean_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if is_harmless(c) { c.to_string() } else { c.escape_unicode().to_string() })
+        .collect()
+}
+
 /// A field that begins like this is a formula to a spreadsheet.
 pub(super) fn is_formula(field: &str) -> bool {
     field.starts_with(['=', '+', '-', '@', '\t', '\r', '\n'])

@@ -162,7 +162,13 @@ impl Words<'_> {
                 Some(name) => write!(f, "weak cipher suite {name}"),
                 None => write!(f, "weak cipher suite 0x{suite:04x}"),
             },
-            Because::Chain { client, problem } => write!(f, "{} certificate: {problem}", if client { "client" } else { "server" }),
+            Because::Chain { client } => {
+                let who = if client { "client" } else { "server" };
+                match &self.record.subject.observed.chains[usize::from(client)] {
+                    Some(Err(problem)) => write!(f, "{who} certificate: {}", clean(&problem.to_string())),
+                    _ => write!(f, "{who} certificate"),
+                }
+            }
             Because::EveryRequest => write!(f, "every request carried it ({})", self.requests()),
             Because::RequestsWithout(count) => write!(f, "{count} requests did not carry it ({})", self.requests()),
             Because::RequestsUnread => write!(f, "some requests could not be read ({})", self.requests()),

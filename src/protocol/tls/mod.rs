@@ -1,2 +1,33 @@
 //! TLS 1.0 to 1.3 (RFC 2246, 4346, 5246, 8446): what the handshake shows in clear, and what record
 //! lengths leave as the one reasonable reading.
+//!
+//! [`probe`] recognises a connection, [`Parser`] follows it, and [`Evidence`] answers questions about
+//! it. `parser` reads records and clear messages; `classic` and `modern` draw the conclusions for
+//! TLS up to 1.2 and for 1.3; `infer` holds all that is not in clear, as arithmetic on lengths.
+
+mod alert;
+mod alpn;
+mod cipher;
+mod classic;
+mod evidence;
+mod handshake;
+mod hello;
+mod infer;
+mod modern;
+mod parser;
+mod probe;
+mod record;
+mod trace;
+mod why;
+
+pub use alert::{Alert, name as alert_name};
+pub use cipher::{Class, cipher_name, classify};
+pub use evidence::{
+    ALERT_CAP, Alpn, Authentication, Basis, Chain, ClientCertificate, Evidence, Offer, Outcome,
+};
+pub use handshake::{CERTIFICATE_CAP, CHAIN_CAP, MESSAGE_CAP};
+pub use hello::{ALPN_CAP, CIPHER_CAP, ClientHello, GROUP_CAP, PskOffer, ServerHello, SessionId, Version};
+pub use parser::Parser;
+pub use probe::{probe, probe_midstream};
+pub use trace::RECORD_CAP;
+pub use why::Why;

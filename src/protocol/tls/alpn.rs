@@ -1,0 +1,138 @@
+//! The application protocol a server chose: in clear up to TLS 1.2, by lengths in TLS 1.3.
+
+use super::evidence::{Alpn, Basis, Evidence, Offer};
+use super::hello::{ClientHello, Version};
+use super::infer::{self, Padding};
+use super::modern::Records;
+use super::record::Kind;
+use super::why::Why;
+
+/// The client's first records among which HTTP/2's own lengths are looked for.
+const CLIENT_RECORDS: usize = 12;
+/// The server's.
+const SERVER_RECORDS: usize = 6;
+/// HTTP/2's connection preface (RFC 9113 section 3.4), bytes.
+const PREFACE: u16 = 24;
+/// An acknowledgement of SETTINGS: a frame header and nothing else (RFC 9113 section 6.5), bytes.
+const SETTINGS_ACK: u16 = 9;
+/// Header of EncryptedExtensions and length of its list, bytes (RFC 8446 section 4.3.1).
+const EMPTY_EXTENSIONS: u16 = 6;
+/// The most groups believed in a server's `supported_groups`.
+const GROUPS: u16 = 32;
+
+/// The application protocol the server chose.
+pub(super) fn chosen(evidence: &Evidence) -> Alpn<'_> {
+    let Some(server) = evidence.server_hello() else {
+        return Alpn::Unseen(match evidence.client() {
+            Some(client) => evidence.why_missing(client.other()),
+            None => Why::Midstream,
+        });
+    };
+    if server.version < Some(Version::Tls13) {
+        return server
+            .alpn
+            .as_deref()
+            .map_or(Alpn::None(Basis::Clear), |name| Alpn::Chosen(name, Basis::Clear));
+    }
+    let offered = match evidence.alpn_offered() {
+        Offer::Unseen(why) => return Alpn::Unseen(why),
+        // A server chooses among what is offered (RFC 7301 section 3.1).
+        Offer::None => return Alpn::None(Basis::Clear),
+        Offer::List(offered) => offered,
+    };
+    if let Some(choice) = by_extensions(evidence, offered) {
+        return choice.map_or(Alpn::None(Basis::Inferred), |name| Alpn::Chosen(name, Basis::Inferred));
+    }
+    match offered.iter().find(|name| name.as_ref() == b"h2") {
+        Some(h2) if looks_like_http2(evidence) => Alpn::Chosen(h2, Basis::Inferred),
+        _ => Alpn::Unseen(Why::Encrypted),
+    }
+}
+
+/// Whether the encrypted records show the preface alone, or an acknowledgement of SETTINGS.
+pub(super) fn looks_like_http2(evidence: &Evidence) -> bool {
+    let (Some(client), Some(version)) = (evidence.client(), evidence.version()) else { return false };
+    if version < Version::Tls13 || evidence.midstream() {
+        return false;
+    }
+    let Some(records) = Records::new(evidence, client) else { return false };
+    let seen = records.observed(evidence, client);
+    let start = if evidence.resumed() == Some(true) {
+        infer::resumed_finished(&seen).map(|at| at + 1)
+    } else {
+        Some(infer::client_flight(&seen, &infer::server_flight(&seen)).records).filter(|&records| records > 0)
+    };
+    let Some(start) = start else { return false };
+    let Some(data) = seen.client.get(start..) else { return false };
+    let began = start.checked_sub(1).and_then(|last| seen.client.get(last)).map(|record| record.at);
+    let wire = |content: u16| [content + 1 + seen.sizes.tag, content + 17 + seen.sizes.tag];
+    let acknowledged = |length: u16| wire(SETTINGS_ACK).contains(&length);
+    data.first().is_some_and(|record| wire(PREFACE).contains(&record.length))
+        || data.iter().take(CLIENT_RECORDS).any(|record| acknowledged(record.length))
+        || seen
+            .server
+            .iter()
+            .filter(|record| Some(record.at) > began && record.kind == Kind::ApplicationData)
+            .take(SERVER_RECORDS)
+            .any(|record| acknowledged(record.length))
+}
+
+/// Solves the length of EncryptedExtensions for the protocol in it: `None` without one solution,
+/// `Some(None)` if the server chose none.
+fn by_extensions<'a>(evidence: &Evidence, offered: &'a [Box<[u8]>]) -> Option<Option<&'a [u8]>> {
+    let client = evidence.client()?;
+    let hello = evidence.client_hello()?;
+    let records = Records::new(evidence, client)?;
+    let seen = records.observed(evidence, client);
+    let (length, padding) = infer::encrypted_extensions(&seen, evidence.resumed() == Some(true))?;
+    let padding = match padding {
+        Padding::None => 0,
+        Padding::Plus16 => 16,
+        Padding::Grid(_) => return None,
+    };
+    let extensions = length.checked_sub(seen.sizes.tag + 1 + padding)?.checked_sub(EMPTY_EXTENSIONS)?;
+    only(solutions(hello, offered, extensions, false))
+        .or_else(|| only(solutions(hello, offered, extensions, true)))?
+}
+
+/// The choices under which the extensions are exactly `length` bytes.
+fn solutions<'a>(
+    hello: &ClientHello,
+    offered: &'a [Box<[u8]>],
+    length: u16,
+    groups: bool,
+) -> impl Iterator<Item = Option<&'a [u8]>> {
+    let optional = [
+        (hello.server_name.is_some(), 4),
+        (hello.record_size_limit.is_some(), 6),
+        (hello.max_fragment_length.is_some(), 5),
+        (hello.early_data, 4),
+        (hello.certificate_types, 5),
+        (hello.certificate_types, 5),
+    ];
+    let choices = std::iter::once(None).chain(offered.iter().map(|name| Some(name.as_ref())));
+    choices.filter(move |choice| {
+        let chosen = choice.map_or(0, |name| 7 + name.len());
+        (0u32..1 << optional.len()).any(|subset| {
+            let taken = optional.iter().enumerate().filter(|(at, _)| subset & (1 << at) != 0);
+            let mut sum = chosen;
+            for (_, (was_offered, cost)) in taken {
+                if !was_offered {
+                    return false;
+                }
+                sum += cost;
+            }
+            match usize::from(length).checked_sub(sum) {
+                Some(0) => !groups,
+                Some(rest) => groups && rest >= 8 && rest % 2 == 0 && rest <= usize::from(6 + 2 * GROUPS),
+                None => false,
+            }
+        })
+    })
+}
+
+/// `Some(Some(x))` if all solutions are `x`, `Some(None)` if they differ, `None` if there is none.
+fn only<T: PartialEq>(mut all: impl Iterator<Item = T>) -> Option<Option<T>> {
+    let first = all.next()?;
+    Some(all.all(|other| other == first).then_some(first))
+}

@@ -1,0 +1,358 @@
+//! What one TLS connection showed, and the questions the rest of the program asks of it.
+//!
+//! The parser only records facts; every answer is worked out when it is asked for, off the hot path.
+
+use super::alert::Alert;
+use super::hello::{ClientHello, ServerHello, Version};
+use super::trace::Trace;
+use super::why::Why;
+use super::{alpn, classic, modern};
+use crate::protocol::Side;
+
+/// Alerts in clear that are kept.
+pub const ALERT_CAP: usize = 8;
+
+/// What carries an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Basis {
+    /// Bytes in clear.
+    Clear,
+    /// Lengths and order of encrypted records, which leave one reasonable reading.
+    Inferred,
+}
+
+/// A certificate chain sent in clear, as raw DER, leaf first; empty if the message listed none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// The certificates, at most [`super::CERTIFICATE_CAP`] and [`super::CHAIN_CAP`] bytes.
+    pub certificates: Vec<Box<[u8]>>,
+    /// Whether these are all that were sent.
+    pub complete: bool,
+}
+
+/// The application protocols a client offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer<'a> {
+    /// No ClientHello was read.
+    Unseen(Why),
+    /// It offered none.
+    None,
+    /// It offered these, raw, in its order.
+    List(&'a [Box<[u8]>]),
+}
+
+/// The application protocol the server chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alpn<'a> {
+    /// This one, raw.
+    Chosen(&'a [u8], Basis),
+    /// None.
+    None(Basis),
+    /// It cannot be told.
+    Unseen(Why),
+}
+
+/// What the client showed of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificate<'a> {
+    /// A certificate and a CertificateVerify.
+    Presented {
+        /// What carries that.
+        basis: Basis,
+        /// The chain, when it was sent in clear (TLS 1.2 and before).
+        chain: Option<&'a Chain>,
+        /// It was asked for and presented after the handshake (RFC 8446 section 4.6.2).
+        post_handshake: bool,
+    },
+    /// It was asked, and presented an empty list.
+    Empty(Basis),
+    /// It was not asked, and presented nothing.
+    None(Basis),
+    /// It cannot be told.
+    Unseen(Why),
+}
+
+/// How the handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Both sides went on: a certificate that was presented was accepted.
+    Accepted(Basis),
+    /// One side ended it before it was complete, by an alert or by closing.
+    Refused {
+        /// Who.
+        by: Side,
+        /// The alert's description, when it was in clear.
+        alert: Option<u8>,
+        /// What carries that.
+        basis: Basis,
+    },
+    /// It cannot be told.
+    Unseen(Why),
+}
+
+/// Certificate and outcome together: who proved what to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// The client presented a certificate, and the server went on.
+    Mutual(Basis),
+    /// The client presented none.
+    OneWay(Basis),
+    /// The client was asked, presented an empty list, and the server went on.
+    Empty(Basis),
+    /// The handshake was refused or broken off.
+    Refused(Basis),
+    /// The session was resumed; an earlier connection settled it.
+    Resumed,
+    /// It cannot be told.
+    Unseen(Why),
+}
+
+/// The evidence of one TLS connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    pub(super) client: Option<Side>,
+    pub(super) client_hello: Option<Box<ClientHello>>,
+    pub(super) server_hello: Option<Box<ServerHello>>,
+    pub(super) hello_retry: bool,
+    /// Early data was offered by any ClientHello, also the one before a HelloRetryRequest.
+    pub(super) early_data: bool,
+    pub(super) chains: [Option<Box<Chain>>; 2],
+    pub(super) certificate_request: bool,
+    pub(super) certificate_verify: bool,
+    pub(super) client_key_exchange: bool,
+    pub(super) server_hello_done: bool,
+    pub(super) curve: Option<u16>,
+    pub(super) ticket: Option<u32>,
+    pub(super) alerts: Vec<Alert>,
+    pub(super) midstream: bool,
+    pub(super) malformed: bool,
+    pub(super) trace: Trace,
+}
+
+impl Evidence {
+    /// The side that sent the ClientHello, or did not send the ServerHello.
+    pub fn client(&self) -> Option<Side> {
+        self.client
+    }
+
+    /// The negotiated version.
+    pub fn version(&self) -> Option<Version> {
+        self.server_hello.as_ref()?.version
+    }
+
+    /// The highest version the client offered.
+    pub fn offered_max(&self) -> Option<Version> {
+        self.client_hello.as_ref()?.max_version
+    }
+
+    /// The negotiated cipher suite; see [`super::cipher_name`] and [`super::classify`].
+    pub fn cipher(&self) -> Option<u16> {
+        self.server_hello.as_ref().map(|hello| hello.cipher)
+    }
+
+    /// The group of the key exchange: of `key_share` in TLS 1.3, of ServerKeyExchange before.
+    pub fn group(&self) -> Option<u16> {
+        self.server_hello.as_ref()?.key_share.or(self.curve)
+    }
+
+    /// The host name the client asked for, raw: hostile until escaped.
+    pub fn server_name(&self) -> Option<&[u8]> {
+        self.client_hello.as_ref()?.server_name.as_deref()
+    }
+
+    /// All that the client offered (of its second hello, after a HelloRetryRequest).
+    pub fn client_hello(&self) -> Option<&ClientHello> {
+        self.client_hello.as_deref()
+    }
+
+    /// All that the server chose.
+    pub fn server_hello(&self) -> Option<&ServerHello> {
+        self.server_hello.as_deref()
+    }
+
+    /// The application protocols the client offered.
+    pub fn alpn_offered(&self) -> Offer<'_> {
+        match &self.client_hello {
+            None => Offer::Unseen(self.why_no_hello(self.client)),
+            Some(hello) => hello.alpn.as_deref().map_or(Offer::None, Offer::List),
+        }
+    }
+
+    /// The application protocol the server chose.
+    pub fn alpn(&self) -> Alpn<'_> {
+        alpn::chosen(self)
+    }
+
+    /// Whether the encrypted records show HTTP/2 frames (RFC 9113 sections 3.4 and 6.5): the preface
+    /// alone or an acknowledgement of SETTINGS. No other protocol was seen to do so; `false` says nothing.
+    pub fn looks_like_http2(&self) -> bool {
+        alpn::looks_like_http2(self)
+    }
+
+    /// What the client showed of itself.
+    pub fn client_certificate(&self) -> ClientCertificate<'_> {
+        match self.family() {
+            Some(Family::Classic(client)) => classic::client_certificate(self, client),
+            Some(Family::Modern(client)) => modern::client_certificate(self, client),
+            None => ClientCertificate::Unseen(self.why_no_server_hello()),
+        }
+    }
+
+    /// The server's chain, in clear up to TLS 1.2.
+    pub fn server_chain(&self) -> Option<&Chain> {
+        self.chain(self.client?.other())
+    }
+
+    /// Whether the server asked for a certificate during the handshake; `None` if it cannot be told.
+    pub fn certificate_requested(&self) -> Option<bool> {
+        match self.family()? {
+            Family::Classic(client) => classic::certificate_requested(self, client),
+            Family::Modern(client) => modern::certificate_requested(self, client),
+        }
+    }
+
+    /// Whether an earlier session was resumed (in TLS 1.3, or a pre-shared key used); `None` if it cannot be told.
+    pub fn resumed(&self) -> Option<bool> {
+        match self.family()? {
+            Family::Classic(client) => classic::resumed(self, client),
+            Family::Modern(_) => self.server_hello().map(|hello| hello.psk_accepted),
+        }
+    }
+
+    /// How the handshake ended.
+    pub fn outcome(&self) -> Outcome {
+        match self.family() {
+            Some(Family::Classic(client)) => classic::outcome(self, client),
+            Some(Family::Modern(client)) => modern::outcome(self, client),
+            None => self.outcome_without_server_hello(),
+        }
+    }
+
+    /// Certificate and outcome taken together.
+    ///
+    /// A client that presents nothing in TLS 1.3 is one-way whatever follows: its Finished was seen.
+    pub fn authentication(&self) -> Authentication {
+        let certificate = self.client_certificate();
+        match (self.outcome(), certificate) {
+            (Outcome::Refused { basis, .. }, _) => Authentication::Refused(basis),
+            _ if self.resumed() == Some(true) => Authentication::Resumed,
+            (_, ClientCertificate::None(basis)) if self.version() == Some(Version::Tls13) => {
+                Authentication::OneWay(basis)
+            }
+            (_, ClientCertificate::Unseen(why)) => Authentication::Unseen(why),
+            (Outcome::Unseen(why), _) => Authentication::Unseen(why),
+            (Outcome::Accepted(_), ClientCertificate::Presented { basis, .. }) => {
+                Authentication::Mutual(basis)
+            }
+            (Outcome::Accepted(_), ClientCertificate::Empty(basis)) => Authentication::Empty(basis),
+            (Outcome::Accepted(_), ClientCertificate::None(basis)) => Authentication::OneWay(basis),
+        }
+    }
+
+    /// The first [`ALERT_CAP`] alerts sent in clear.
+    pub fn alerts(&self) -> &[Alert] {
+        &self.alerts
+    }
+
+    /// Length of the NewSessionTicket message sent in clear (TLS 1.2, RFC 5077), bytes.
+    pub fn ticket_length(&self) -> Option<u32> {
+        self.ticket
+    }
+
+    /// One side's first bytes were not the beginning of a connection.
+    pub fn midstream(&self) -> bool {
+        self.midstream
+    }
+
+    /// The server asked for a second ClientHello.
+    pub fn hello_retry(&self) -> bool {
+        self.hello_retry
+    }
+
+    /// A handshake message was malformed or over the cap, and is not in the evidence.
+    pub fn malformed(&self) -> bool {
+        self.malformed
+    }
+
+    /// Handshake messages followed application data: the connection was renegotiated (TLS 1.2 and before).
+    pub fn renegotiated(&self) -> bool {
+        matches!(self.family(), Some(Family::Classic(client)) if classic::renegotiated(self, client))
+    }
+
+    /// The record headers, for the rules that read lengths.
+    pub(super) fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    pub(super) fn chain(&self, side: Side) -> Option<&Chain> {
+        let [a, b] = &self.chains;
+        match side {
+            Side::A => a.as_deref(),
+            Side::B => b.as_deref(),
+        }
+    }
+
+    /// The first fatal alert in clear by `side`.
+    pub(super) fn fatal_alert(&self, side: Side) -> Option<u8> {
+        self.alerts.iter().find(|alert| alert.side == side && alert.fatal).map(|alert| alert.description)
+    }
+
+    /// Why what `side` would have shown is not there.
+    pub(super) fn why_missing(&self, side: Side) -> Why {
+        let direction = self.trace.side(side);
+        if !direction.seen {
+            Why::OneDirection
+        } else if direction.hole {
+            Why::Hole
+        } else if self.midstream {
+            Why::Midstream
+        } else if self.malformed {
+            Why::Malformed
+        } else {
+            Why::NotFinished
+        }
+    }
+
+    fn family(&self) -> Option<Family> {
+        let client = self.client?;
+        let version = self.version()?;
+        Some(if version >= Version::Tls13 { Family::Modern(client) } else { Family::Classic(client) })
+    }
+
+    fn why_no_hello(&self, side: Option<Side>) -> Why {
+        side.map_or(if self.midstream { Why::Midstream } else { Why::Hole }, |side| self.why_missing(side))
+    }
+
+    fn why_no_server_hello(&self) -> Why {
+        self.why_no_hello(self.client.map(Side::other))
+    }
+
+    /// A server that answers a whole ClientHello with an alert, or by closing, has refused.
+    fn outcome_without_server_hello(&self) -> Outcome {
+        let unseen = Outcome::Unseen(self.why_no_server_hello());
+        let (Some(client), Some(_)) = (self.client, &self.client_hello) else { return unseen };
+        let (ours, theirs) = (self.trace.side(client), self.trace.side(client.other()));
+        let refused = |alert| Outcome::Refused { by: client.other(), alert, basis: Basis::Clear };
+        if let Some(alert) = self.fatal_alert(client.other()) {
+            return refused(Some(alert));
+        }
+        let closed_first = match (theirs.closed, ours.closed) {
+            (Some(server), Some(client)) => server < client,
+            (server, _) => server.is_some(),
+        };
+        let known = self.server_hello.is_none()
+            && !theirs.hole
+            && theirs.records.is_empty()
+            && !ours.hole
+            && !self.midstream
+            && !self.malformed;
+        if closed_first && known { refused(None) } else { unseen }
+    }
+}
+
+enum Family {
+    /// TLS 1.2 and before, and the client's side.
+    Classic(Side),
+    /// TLS 1.3, and the client's side.
+    Modern(Side),
+}

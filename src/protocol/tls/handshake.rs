@@ -1,0 +1,164 @@
+//! Handshake messages out of record fragments (RFC 8446 section 4): split and coalesced in any way.
+
+use super::evidence::Chain;
+use crate::protocol::cursor::Cursor;
+
+/// The longest handshake message kept, in bytes; a longer one is passed over and marked.
+pub const MESSAGE_CAP: usize = 128 * 1024;
+/// Certificates kept of one chain.
+pub const CERTIFICATE_CAP: usize = 16;
+/// Bytes kept of one chain.
+pub const CHAIN_CAP: usize = 64 * 1024;
+
+/// Handshake message types (IANA TLS HandshakeType) that show something.
+pub(super) mod kind {
+    pub const CLIENT_HELLO: u8 = 1;
+    pub const SERVER_HELLO: u8 = 2;
+    pub const NEW_SESSION_TICKET: u8 = 4;
+    pub const CERTIFICATE: u8 = 11;
+    pub const SERVER_KEY_EXCHANGE: u8 = 12;
+    pub const CERTIFICATE_REQUEST: u8 = 13;
+    pub const SERVER_HELLO_DONE: u8 = 14;
+    pub const CERTIFICATE_VERIFY: u8 = 15;
+    pub const CLIENT_KEY_EXCHANGE: u8 = 16;
+}
+
+/// One message that ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Message<'a> {
+    pub(super) kind: u8,
+    /// Its length, without the header of four bytes.
+    pub(super) length: u32,
+    /// Its body, if it is of a kind that is read and not over the cap.
+    pub(super) body: Option<&'a [u8]>,
+}
+
+/// Puts messages of one side together.
+#[derive(Debug, Default)]
+pub(super) struct Assembler {
+    header: [u8; 4],
+    header_have: u8,
+    /// Bytes of the body still to come, once the header is whole.
+    left: u32,
+    /// Body bytes so far, of a message that is kept.
+    body: Vec<u8>,
+    /// The buffer holds a message already delivered.
+    delivered: bool,
+}
+
+impl Assembler {
+    /// Whether a message has begun and not ended.
+    pub(super) fn in_message(&self) -> bool {
+        self.header_have > 0
+    }
+
+    /// Takes from the front of `input` up to the end of a message; `None` when `input` is used up first.
+    pub(super) fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Option<Message<'a>> {
+        if self.delivered {
+            self.body = Vec::new();
+            self.delivered = false;
+        }
+        while let Some(slot) = self.header.get_mut(usize::from(self.header_have)) {
+            let (&first, rest) = input.split_first()?;
+            *slot = first;
+            *input = rest;
+            self.header_have += 1;
+            if self.header_have == 4 {
+                self.left = self.length();
+            }
+        }
+        let keep = self.kept();
+        let count = input.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let (part, rest) = input.split_at_checked(count)?;
+        *input = rest;
+        self.left = self.left.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
+        let whole_at_once = self.left == 0 && self.body.is_empty();
+        if keep && !whole_at_once {
+            self.body.extend_from_slice(part);
+        }
+        if self.left > 0 {
+            return None;
+        }
+        self.header_have = 0;
+        self.delivered = true;
+        let body = if whole_at_once { part } else { &self.body };
+        Some(Message { kind: self.kind(), length: self.length(), body: keep.then_some(body) })
+    }
+
+    fn kind(&self) -> u8 {
+        self.header[0]
+    }
+
+    fn length(&self) -> u32 {
+        let [_, a, b, c] = self.header;
+        u32::from_be_bytes([0, a, b, c])
+    }
+
+    fn kept(&self) -> bool {
+        let read = matches!(
+            self.kind(),
+            kind::CLIENT_HELLO | kind::SERVER_HELLO | kind::CERTIFICATE | kind::SERVER_KEY_EXCHANGE
+        );
+        read && self.length() as usize <= MESSAGE_CAP
+    }
+}
+
+/// Whether `fragment`, of a record of `record` bytes, starts a hello in clear.
+///
+/// Tells a second hello from an encrypted message after ChangeCipherSpec; `None` asks for more bytes.
+pub(super) fn looks_like_hello(fragment: &[u8], record: u16) -> Option<bool> {
+    if record < 6 {
+        return Some(false);
+    }
+    let mut cursor = Cursor::new(fragment);
+    if !matches!(cursor.u8()?, kind::CLIENT_HELLO | kind::SERVER_HELLO) {
+        return Some(false);
+    }
+    let length = cursor.u24()?;
+    let version = cursor.u16()?;
+    Some(version == 0x0303 && length >= 38 && length as usize <= MESSAGE_CAP)
+}
+
+/// Whether `fragment`, the first of a side in a record of `record` bytes, starts a message in clear:
+/// a hello, or one of a handshake whose hello was not captured. `None` asks for more bytes.
+pub(super) fn looks_like_start(fragment: &[u8], record: u16) -> Option<bool> {
+    let mut cursor = Cursor::new(fragment);
+    let first = cursor.u8()?;
+    if matches!(first, kind::CLIENT_HELLO | kind::SERVER_HELLO) || record < 4 {
+        return Some(matches!(first, kind::CLIENT_HELLO | kind::SERVER_HELLO));
+    }
+    let known = matches!(first, kind::CERTIFICATE..=kind::CLIENT_KEY_EXCHANGE);
+    if !known {
+        return Some(false);
+    }
+    let length = cursor.u24()?;
+    let inside = length + 4 <= u32::from(record);
+    Some(inside || (first == kind::CERTIFICATE && length as usize <= CHAIN_CAP))
+}
+
+/// Reads the body of a Certificate message of TLS 1.2 and before (RFC 5246 section 7.4.2).
+pub(super) fn certificates(body: &[u8]) -> Option<Chain> {
+    let mut outer = Cursor::new(body);
+    let mut list = Cursor::new(outer.vector24()?);
+    let mut chain = Chain { certificates: Vec::new(), complete: true };
+    let mut kept = 0;
+    while !list.is_empty() {
+        let certificate = list.vector24()?;
+        kept += certificate.len();
+        if chain.certificates.len() == CERTIFICATE_CAP || kept > CHAIN_CAP {
+            chain.complete = false;
+            break;
+        }
+        chain.certificates.push(Box::from(certificate));
+    }
+    Some(chain)
+}
+
+/// The named curve of a ServerKeyExchange, when it is an elliptic-curve one (RFC 8422 section 5.4).
+pub(super) fn named_curve(body: &[u8]) -> Option<u16> {
+    let mut cursor = Cursor::new(body);
+    if cursor.u8()? != 3 {
+        return None;
+    }
+    cursor.u16()
+}

@@ -1,0 +1,136 @@
+//! The record headers of one connection, in order: all that is left to see once TLS encrypts.
+
+use super::record::Kind;
+use crate::protocol::Side;
+
+/// Records remembered of one side, handshake messages in clear not counted. What a connection shows
+/// about its handshake stands in the first dozen; the rest is room for fragments and early data.
+pub const RECORD_CAP: usize = 48;
+
+/// When something was seen: packet time first, and the order of reading among equals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment {
+    /// Microseconds since the first event of the connection, saturating at half an hour.
+    pub micros: i32,
+    order: u8,
+}
+
+/// The header of one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// When its header was complete.
+    pub at: Moment,
+    /// What it says it carries.
+    pub kind: Kind,
+    /// Bytes after the header.
+    pub length: u16,
+}
+
+/// Everything seen of a connection's records but the clear handshake messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    origin: Option<i64>,
+    order: u8,
+    sides: [Direction; 2],
+    server_hello: Option<Moment>,
+}
+
+/// One side's part of a [`Trace`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Direction {
+    /// The records, in stream order; their moments never decrease.
+    pub(super) records: Vec<Record>,
+    /// When this side closed, by FIN or RST.
+    pub(super) closed: Option<Moment>,
+    /// Bytes of this side are missing, or stopped making sense, after the records kept.
+    pub(super) hole: bool,
+    /// This side sent bytes that were seen.
+    pub(super) seen: bool,
+}
+
+impl Direction {
+    /// Whether [`RECORD_CAP`] is reached, so that what this side sent later is not known.
+    pub(super) fn full(&self) -> bool {
+        self.records.len() >= RECORD_CAP
+    }
+
+    /// Whether everything this side sent until it closed, or until now, is known.
+    pub(super) fn whole(&self) -> bool {
+        self.seen && !self.hole && !self.full()
+    }
+}
+
+impl Trace {
+    pub(super) fn side(&self, side: Side) -> &Direction {
+        match side {
+            Side::A => &self.sides[0],
+            Side::B => &self.sides[1],
+        }
+    }
+
+    pub(super) fn side_mut(&mut self, side: Side) -> &mut Direction {
+        match side {
+            Side::A => &mut self.sides[0],
+            Side::B => &mut self.sides[1],
+        }
+    }
+
+    /// When the ServerHello that chose the cipher suite came.
+    pub(super) fn server_hello(&self) -> Option<Moment> {
+        self.server_hello
+    }
+
+    pub(super) fn mark_server_hello(&mut self, side: Side, at: i64) {
+        if self.server_hello.is_none() {
+            self.server_hello = Some(self.moment(side, at));
+        }
+    }
+
+    pub(super) fn push(&mut self, side: Side, kind: Kind, length: u16, at: i64) {
+        if self.side(side).full() {
+            return;
+        }
+        let at = self.moment(side, at);
+        self.side_mut(side).records.push(Record { at, kind, length });
+    }
+
+    pub(super) fn close(&mut self, side: Side, at: i64) {
+        if self.side(side).closed.is_none() {
+            let at = self.moment(side, at);
+            self.side_mut(side).closed = Some(at);
+        }
+    }
+
+    /// A late segment that fills a hole may be older than what it follows: time never runs backwards in a stream.
+    fn moment(&mut self, side: Side, at: i64) -> Moment {
+        let origin = *self.origin.get_or_insert(at);
+        let micros = at.saturating_sub(origin) / 1000;
+        let micros = i32::try_from(micros).unwrap_or(if micros < 0 { i32::MIN } else { i32::MAX });
+        let last = self.side(side).records.last().map_or(i32::MIN, |record| record.at.micros);
+        self.order = self.order.saturating_add(1);
+        Moment { micros: micros.max(last), order: self.order }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_keeps_its_order_and_its_cap() {
+        let mut trace = Trace::default();
+        trace.push(Side::A, Kind::ApplicationData, 1, 5_000_000);
+        trace.push(Side::B, Kind::ApplicationData, 2, 1_000_000);
+        trace.push(Side::A, Kind::ApplicationData, 3, 2_000_000);
+        let a = &trace.side(Side::A).records;
+        assert!(a[0].at < a[1].at);
+        assert!(trace.side(Side::B).records[0].at < a[0].at);
+        for _ in 0..200 {
+            trace.push(Side::B, Kind::ApplicationData, 9, i64::MAX);
+        }
+        assert_eq!(trace.side(Side::B).records.len(), RECORD_CAP);
+        assert!(trace.side(Side::B).full() && !trace.side(Side::B).whole());
+        trace.close(Side::B, i64::MIN);
+        assert_eq!(trace.side(Side::B).closed.map(|moment| moment.micros), Some(i32::MAX));
+    }
+}
