@@ -10,4 +10,5 @@
 pub mod capture;
 pub mod inventory;
 pub mod packet;
+pub mod pki;
 pub mod protocol;
