@@ -120,7 +120,8 @@ fn read_table(
     for (n, row) in rows.rows.iter().flatten().enumerate() {
         let fail = |column: &str, what: String| {
             let line = row.instance.as_ref().and_then(|instance| line_of(text, &instance.0));
-            let place = Place { line, ..Place::path(format!("Tables[{table}].Rows[{n}].{column}")) };
+            let path = Some(format!("Tables[{table}].Rows[{n}].{column}"));
+            let place = Place { path, ..Place::line(line.unwrap_or_default()) };
             InventoryError { file: file.to_string(), place, what, advice: ADVICE.to_owned() }
         };
         let instance = row.instance.as_ref().map_or("", |instance| instance.0.trim());

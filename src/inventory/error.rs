@@ -1,6 +1,7 @@
 //! The one error of this room: which file, where in it, what is wrong, what to do.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 /// An inventory file that cannot be read or does not say what it must.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,27 +21,22 @@ pub struct InventoryError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// Line, from 1.
-    pub line: Option<u64>,
+    pub line: Option<NonZeroU64>,
     /// Column, from 1.
-    pub column: Option<u64>,
+    pub column: Option<NonZeroU64>,
     /// The path of a value inside JSON or YAML, such as `Tables[0].Rows[2].ips`.
     pub path: Option<String>,
 }
 
 impl Place {
-    /// A line, from 1.
+    /// A line, from 1; 0 means unknown.
     pub(super) fn line(line: u64) -> Place {
-        Place { line: Some(line), ..Place::default() }
+        Place { line: NonZeroU64::new(line), ..Place::default() }
     }
 
     /// A line and a column, both from 1; 0 means unknown.
     pub(super) fn line_and_column(line: u64, column: u64) -> Place {
-        Place { line: Some(line).filter(|&n| n > 0), column: Some(column).filter(|&n| n > 0), path: None }
-    }
-
-    /// A path inside JSON or YAML.
-    pub(super) fn path(path: String) -> Place {
-        Place { path: Some(path), ..Place::default() }
+        Place { line: NonZeroU64::new(line), column: NonZeroU64::new(column), path: None }
     }
 }
 

@@ -90,7 +90,10 @@ fn shape(text: &str) -> Shape {
         Shape::Names
     } else if header.iter().any(|cell| hosts::COLUMNS.contains(&cell.as_str())) {
         Shape::Hosts
-    } else if text.lines().any(|line| line.starts_with("networks")) {
+    } else if text
+        .lines()
+        .any(|line| line.trim_start().trim_start_matches(['"', '\'']).starts_with("networks"))
+    {
         Shape::Yaml
     } else {
         Shape::Unknown
@@ -127,6 +130,7 @@ mod tests {
         assert_eq!(shape("# ours\n\nVM, \"IP\"\n"), Shape::Hosts);
         assert_eq!(shape("Kind,Documented,deployed\n"), Shape::Names);
         assert_eq!(shape("---\nazs: []\nnetworks:\n"), Shape::Yaml);
+        assert_eq!(shape("  \"networks\": []\n"), Shape::Yaml);
         assert_eq!(shape("doppler/0  running  z1  10.0.0.1\n"), Shape::Unknown);
         assert_eq!(shape(""), Shape::Unknown);
     }
@@ -135,6 +139,9 @@ mod tests {
     fn a_file_of_no_known_shape_is_refused_with_advice() {
         let error = refused(b"doppler/0\trunning\tz1\t10.0.0.1\n");
         assert!(error.starts_with("f: not an inventory file") && error.contains("--json"), "{error}");
+        assert!(
+            refused(b"instance_groups:\n- networks: [{name: default}]\n").starts_with("f: not an inventory")
+        );
         assert!(refused(b"\xff\xfei\0p\0").contains("text in UTF-16; save it as UTF-8"));
         assert_eq!(refused(b"ip,vm\n10.0.0.1,\xff"), "f: line 2: not text in UTF-8; save it as UTF-8");
         assert!(open(Path::new("/no/such/file")).unwrap_err().to_string().starts_with("/no/such/file: "));
