@@ -37,7 +37,6 @@ pub struct Plan {
 
 /// A running audit, writing its report to `W` as flows end.
 pub struct Audit<'p, W: io::Write> {
-    plan: &'p Plan,
     captures: Vec<String>,
     filter: Option<Filter>,
     decoder: Decoder,
@@ -73,7 +72,6 @@ impl<'p, W: io::Write> Audit<'p, W> {
         report: Option<W>,
     ) -> Result<Audit<'p, W>, csv::Error> {
         Ok(Audit {
-            plan,
             captures,
             filter,
             decoder: Decoder::new(),

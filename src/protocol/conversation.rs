@@ -191,7 +191,7 @@ impl Conversation {
         let client = match std::mem::replace(&mut self.active, Active::Over) {
             Active::Tls(parser) => {
                 let client = parser.client();
-                evidence.tls = Some(Box::new(parser.into_evidence()));
+                evidence.tls = Some(Box::new(parser.evidence().clone()));
                 client
             }
             Active::Http1(parser) => {
