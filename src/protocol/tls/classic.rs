@@ -35,7 +35,8 @@ pub(super) fn client_certificate(evidence: &Evidence, client: Side) -> ClientCer
     }
     // The Certificate stands before the ClientKeyExchange: from there on its absence is certain,
     // unless this side's beginning is missing.
-    let certain = evidence.client_key_exchange && !evidence.midstream && !evidence.malformed;
+    let hole = evidence.trace().side(client).has_hole();
+    let certain = evidence.client_key_exchange && !hole && !evidence.midstream && !evidence.malformed;
     if certain || certificate_requested(evidence, client) == Some(false) {
         ClientCertificate::None(Basis::Clear)
     } else {
@@ -47,6 +48,9 @@ pub(super) fn client_certificate(evidence: &Evidence, client: Side) -> ClientCer
 pub(super) fn certificate_requested(evidence: &Evidence, client: Side) -> Option<bool> {
     if evidence.certificate_request {
         Some(true)
+    } else if evidence.trace().side(client.other()).has_hole() {
+        // The request may be what is missing; a resumption was read before that.
+        (resumed(evidence, client) == Some(true)).then_some(false)
     } else if evidence.server_hello_done || resumed(evidence, client) == Some(true) {
         Some(false)
     } else {
@@ -60,7 +64,8 @@ pub(super) fn resumed(evidence: &Evidence, client: Side) -> Option<bool> {
     if evidence.server_hello_done || evidence.chain(server).is_some() {
         return Some(false);
     }
-    change_cipher(evidence.trace().side(server)).map(|_| true)
+    let before = evidence.trace().side(server).before_hole();
+    before.iter().any(|record| record.kind == Kind::ChangeCipherSpec).then_some(true)
 }
 
 /// How the handshake ended.
@@ -91,7 +96,7 @@ pub(super) fn outcome(evidence: &Evidence, client: Side) -> Outcome {
         return refused(client, None);
     }
     if ours.whole() && client_finished && ours.closed.is_some() {
-        return Outcome::Unseen(if theirs.hole { Why::Hole } else { Why::NoAnswer });
+        return Outcome::Unseen(if theirs.has_hole() { Why::Hole } else { Why::NoAnswer });
     }
     let missing = if server_finished { client } else { client.other() };
     Outcome::Unseen(evidence.why_missing(missing))

@@ -300,10 +300,10 @@ impl Evidence {
     /// Why what `side` would have shown is not there.
     pub(super) fn why_missing(&self, side: Side) -> Why {
         let direction = self.trace.side(side);
-        if !direction.seen {
-            Why::OneDirection
-        } else if direction.hole {
+        if direction.has_hole() {
             Why::Hole
+        } else if !direction.seen {
+            Why::OneDirection
         } else if self.midstream {
             Why::Midstream
         } else if self.malformed {
@@ -341,9 +341,9 @@ impl Evidence {
             (server, _) => server.is_some(),
         };
         let known = self.server_hello.is_none()
-            && !theirs.hole
+            && !theirs.has_hole()
             && theirs.records.is_empty()
-            && !ours.hole
+            && !ours.has_hole()
             && !self.midstream
             && !self.malformed;
         if closed_first && known { refused(None) } else { unseen }

@@ -223,9 +223,9 @@ pub fn acceptance(seen: &Observed, flight: &Flight, server: &ServerFlight) -> Ac
     };
     let all_alerts = after.iter().all(|record| alert.fits(record.length));
     let refused = match after.first() {
-        Some(record) => {
-            all_alerts && in_time(record.at) && (seen.server_closed.is_some() || seen.client_closed.is_some())
-        }
+        // On a coarse grid a ticket is as long as an alert.
+        Some(_) if alert.up_to > 0 => return Acceptance::Unknown(Why::AmbiguousPadding),
+        Some(record) => all_alerts && in_time(record.at) && seen.server_closed.is_some(),
         None => early.is_empty() && seen.server_closed.is_some_and(|at| at > first.at && in_time(at)),
     };
     if refused { Acceptance::No } else { Acceptance::Unknown(Why::NoAnswer) }
@@ -424,7 +424,7 @@ impl AlertSize {
     }
 }
 
-/// The coarsest grid that all records lie on, in bytes.
+/// The coarsest grid that all records lie on, in bytes; a lone record must lie on a usual one.
 fn grid(records: &[Record], tag: u16) -> Option<u16> {
     let divide = |mut a: u16, mut b: u16| {
         while b != 0 {
@@ -432,8 +432,6 @@ fn grid(records: &[Record], tag: u16) -> Option<u16> {
         }
         a
     };
-    records
-        .iter()
-        .try_fold(0, |all, record| Some(divide(all, record.length.checked_sub(tag)?)))
-        .filter(|&grid| grid > 0)
+    let all = records.iter().try_fold(0, |all, record| Some(divide(all, record.length.checked_sub(tag)?)))?;
+    (all > 0 && (records.len() > 1 || all % COARSE_GRID == 0)).then_some(all)
 }

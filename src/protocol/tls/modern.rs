@@ -21,7 +21,7 @@ impl Records {
         let sizes = Sizes::of(evidence.cipher()?)?;
         let hello = evidence.trace().server_hello()?;
         let of = |side| {
-            let records = evidence.trace().side(side).records.iter();
+            let records = evidence.trace().side(side).before_hole().iter();
             records
                 .filter(|record| record.kind == Kind::ApplicationData && record.at > hello)
                 .copied()
@@ -130,7 +130,8 @@ fn read_certificate(evidence: &Evidence, client: Side) -> ClientCertificate<'_> 
             let offered = evidence.client_hello().is_some_and(|hello| hello.post_handshake_auth);
             if offered && infer::post_handshake_certificate(&seen, &flight, &server) {
                 presented(true)
-            } else if offered && [client, client.other()].iter().any(|&side| evidence.trace().side(side).hole)
+            } else if offered
+                && [client, client.other()].iter().any(|&side| evidence.trace().side(side).has_hole())
             {
                 ClientCertificate::Unseen(Why::Hole)
             } else {
@@ -145,9 +146,7 @@ fn read_certificate(evidence: &Evidence, client: Side) -> ClientCertificate<'_> 
 
 /// Why the client's flight cannot be read at all, if so.
 fn unreadable(evidence: &Evidence, client: Side) -> Option<Why> {
-    if !evidence.trace().side(client).seen {
-        Some(Why::OneDirection)
-    } else if evidence.client_hello().is_none() {
+    if evidence.client_hello().is_none() {
         Some(evidence.why_missing(client))
     } else if evidence.midstream {
         Some(Why::Midstream)

@@ -4,9 +4,10 @@ use super::alert::Alert;
 use super::evidence::{ALERT_CAP, Chain, Evidence};
 use super::handshake::{self, Assembler, Message, kind};
 use super::hello::{ClientHello, ServerHello};
+use super::probe::{probe, probe_midstream};
 use super::record::{HEADER, Header, Kind};
 use crate::protocol::cursor::Cursor;
-use crate::protocol::{Side, Step};
+use crate::protocol::{Probe, Side, Step};
 
 /// Follows one TLS connection.
 #[derive(Debug, Default)]
@@ -36,6 +37,8 @@ enum Stage {
     Start,
     /// At or inside a record.
     Records,
+    /// Somewhere after a hole.
+    Lost,
     /// Nothing more can be read.
     Done,
     /// The bytes are not TLS.
@@ -62,7 +65,7 @@ impl Parser {
         match step {
             Step::Broken if stream.stage != Stage::Broken => {
                 stream.stop(Stage::Broken);
-                evidence.trace.side_mut(side).hole = true;
+                evidence.trace.side_mut(side).mark_hole();
             }
             Step::Done if stream.stage != Stage::Broken => stream.stop(Stage::Done),
             _ => {}
@@ -71,11 +74,18 @@ impl Parser {
     }
 
     /// Bytes of `side` are missing here, and it is not known where its next record starts.
+    ///
+    /// Should the next bytes lent turn out to be the front of a record, reading goes on: handshake
+    /// messages in clear still count, the absence of any no longer does.
     pub fn gap(&mut self, side: Side) {
-        self.evidence.trace.side_mut(side).hole = true;
-        let stream = &mut self.streams[side.index()];
-        if stream.stage != Stage::Broken {
-            stream.stop(Stage::Done);
+        self.evidence.trace.side_mut(side).mark_hole();
+        let [a, b] = &mut self.streams;
+        let stream = match side {
+            Side::A => a,
+            Side::B => b,
+        };
+        if !matches!(stream.stage, Stage::Broken | Stage::Done) {
+            stream.stop(Stage::Lost);
         }
     }
 
@@ -84,11 +94,15 @@ impl Parser {
     /// What it sent before must have been lent, or reported by [`Parser::gap`], first: silence before
     /// a close is evidence.
     pub fn closed(&mut self, side: Side, reset: bool, at: i64) {
-        let in_record = self.streams[side.index()].left > 0;
+        let [a, b] = &self.streams;
+        let in_record = match side {
+            Side::A => a.left > 0,
+            Side::B => b.left > 0,
+        };
         self.evidence.trace.close(side, at);
-        // A reset may overtake bytes; those of a record cut short were certainly sent.
+        // A reset may overtake bytes: the rest of a record that was cut short.
         if reset && in_record {
-            self.evidence.trace.side_mut(side).hole = true;
+            self.evidence.trace.side_mut(side).mark_hole();
         }
     }
 
@@ -106,6 +120,7 @@ impl Parser {
 impl Stream {
     fn stop(&mut self, stage: Stage) {
         self.stage = stage;
+        self.left = 0;
         self.messages = Assembler::default();
     }
 
@@ -113,7 +128,8 @@ impl Stream {
         match self.stage {
             Stage::Done => return Step::Done,
             Stage::Broken => return Step::Broken,
-            Stage::Start | Stage::Records => {}
+            Stage::Lost if !at_record(bytes) => return Step::Done,
+            Stage::Start | Stage::Lost | Stage::Records => {}
         }
         if !bytes.is_empty() {
             evidence.trace.side_mut(side).seen = true;
@@ -208,7 +224,7 @@ impl Stream {
         if self.messages.in_message() {
             return Some(true);
         }
-        if self.stage == Stage::Start {
+        if matches!(self.stage, Stage::Start | Stage::Lost) {
             // A hello, or a message of a handshake whose hello was not captured.
             return handshake::looks_like_start(body, header.length);
         }
@@ -232,6 +248,11 @@ impl Stream {
             note(evidence, side, &message, at);
         }
     }
+}
+
+/// Whether bytes after a hole are the front of a record, as a segment often begins with one.
+fn at_record(bytes: &[u8]) -> bool {
+    probe(bytes) == Probe::Certain || probe_midstream(bytes) == Probe::Certain
 }
 
 /// What to do with a record's body.

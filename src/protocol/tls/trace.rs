@@ -42,8 +42,8 @@ pub(super) struct Direction {
     pub(super) records: Vec<Record>,
     /// When this side closed, by FIN or RST.
     pub(super) closed: Option<Moment>,
-    /// Bytes of this side are missing, or stopped making sense, after the records kept.
-    pub(super) hole: bool,
+    /// How many records stand before the first hole: bytes that are missing, or stopped making sense.
+    hole: Option<usize>,
     /// This side sent bytes that were seen.
     pub(super) seen: bool,
 }
@@ -54,9 +54,24 @@ impl Direction {
         self.records.len() >= RECORD_CAP
     }
 
+    /// Whether bytes of this side are missing.
+    pub(super) fn has_hole(&self) -> bool {
+        self.hole.is_some()
+    }
+
+    /// Notes that bytes are missing after the records so far.
+    pub(super) fn mark_hole(&mut self) {
+        self.hole.get_or_insert(self.records.len());
+    }
+
+    /// The records before the first hole.
+    pub(super) fn before_hole(&self) -> &[Record] {
+        self.records.get(..self.hole.unwrap_or(usize::MAX)).unwrap_or(&self.records)
+    }
+
     /// Whether everything this side sent until it closed, or until now, is known.
     pub(super) fn whole(&self) -> bool {
-        self.seen && !self.hole && !self.full()
+        self.seen && !self.has_hole() && !self.full()
     }
 }
 
