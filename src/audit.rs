@@ -147,7 +147,8 @@ impl<'p, W: io::Write> Audit<'p, W> {
         account.repeated_segments = flows.repeated;
         account.stream_cap = flows.stream_refused;
         account.out_of_scope = self.judge.out_of_scope;
-        let errors = self.undecoded.iter().map(|(at, packets)| undecoded(&self.captures, *at, *packets)).collect();
+        let errors =
+            self.undecoded.iter().map(|(at, packets)| undecoded(&self.captures, *at, *packets)).collect();
         Outcome {
             summary: self.judge.summary,
             rows: self.judge.rows,

@@ -33,7 +33,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version are no errors, and a closed pipe is nobody's fault.
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { Status::Error as u8 } else { Status::Clean as u8 });
+            return ExitCode::from(if error.use_stderr() {
+                Status::Error as u8
+            } else {
+                Status::Clean as u8
+            });
         }
     };
     let status = match arguments.command {

@@ -26,7 +26,12 @@ fn cannot_write(file: &str, error: &dyn std::fmt::Display) -> String {
 }
 
 /// Writes what is left to write once an audit is over, and says how it ended.
-pub(super) fn finish(arguments: &AuditArguments, plan: &Plan, outcome: &Outcome, mut status: Status) -> Status {
+pub(super) fn finish(
+    arguments: &AuditArguments,
+    plan: &Plan,
+    outcome: &Outcome,
+    mut status: Status,
+) -> Status {
     let output = arguments.output.as_deref();
     for error in &outcome.errors {
         complain(error);
@@ -76,9 +81,11 @@ fn beside(output: Option<&str>, plan: &Plan, outcome: &Outcome) -> Result<(), (S
     }
     let account = format!("{file}.account.csv");
     let rows = format!("{file}.rows.csv");
-    let written = File::create(&account).map_err(csv::Error::from).and_then(|file| outcome.account.write(file));
+    let written =
+        File::create(&account).map_err(csv::Error::from).and_then(|file| outcome.account.write(file));
     written.map_err(|error| (account, error))?;
-    let written = File::create(&rows).map_err(csv::Error::from).and_then(|file| outcome.rows.write(&plan.policy, file));
+    let written =
+        File::create(&rows).map_err(csv::Error::from).and_then(|file| outcome.rows.write(&plan.policy, file));
     written.map_err(|error| (rows, error))
 }
 

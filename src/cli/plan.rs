@@ -12,7 +12,8 @@ use crate::protocol::tls::Version;
 
 /// Reads what the arguments name and makes an audit's plan of it.
 pub(super) fn plan(arguments: &AuditArguments) -> Result<Plan, Box<dyn Error>> {
-    let tables = if arguments.policy.is_empty() { Table::built_in()? } else { named_tables(&arguments.policy)? };
+    let tables =
+        if arguments.policy.is_empty() { Table::built_in()? } else { named_tables(&arguments.policy)? };
     let (inventory, names) = Inventory::read(&arguments.inventory)?;
     for conflict in inventory.conflicts() {
         super::complain(&format!("warning: {conflict}"));

@@ -77,7 +77,13 @@ impl Streams {
         self.halves[side.index()].next.get_or_insert(sequence);
     }
 
-    pub(super) fn piece<R: Reader>(&mut self, side: Side, piece: Piece<'_>, reader: &mut R, budget: &mut Budget) {
+    pub(super) fn piece<R: Reader>(
+        &mut self,
+        side: Side,
+        piece: Piece<'_>,
+        reader: &mut R,
+        budget: &mut Budget,
+    ) {
         let half = &mut self.halves[side.index()];
         let before = half.held();
         half.piece(side, piece, reader, budget);
@@ -162,7 +168,14 @@ impl Half {
     }
 
     /// Keeps a segment that came before the bytes in front of it; gives up on those when a cap is reached.
-    fn wait<R: Reader>(&mut self, side: Side, next: u32, piece: Piece<'_>, reader: &mut R, budget: &mut Budget) {
+    fn wait<R: Reader>(
+        &mut self,
+        side: Side,
+        next: u32,
+        piece: Piece<'_>,
+        reader: &mut R,
+        budget: &mut Budget,
+    ) {
         let far = |sequence: u32| sequence.wrapping_sub(next);
         let at = self.ahead.partition_point(|a| far(a.sequence) < far(piece.sequence));
         if let Some(same) = self.ahead.get_mut(at).filter(|a| a.sequence == piece.sequence) {

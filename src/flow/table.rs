@@ -215,7 +215,8 @@ impl<R: Reader + Default> FlowTable<R> {
             return None;
         }
         let flow = Flow::new(key, side, segment, packet, ordinal, previous);
-        let deadline = Timestamp(packet.time.max(self.clock.unwrap_or(packet.time)).0.saturating_add(flow.time_out()));
+        let deadline =
+            Timestamp(packet.time.max(self.clock.unwrap_or(packet.time)).0.saturating_add(flow.time_out()));
         let id = match self.free.pop() {
             Some(id) => id,
             None => {
@@ -339,7 +340,14 @@ impl<R: Reader + Default> Flow<R> {
     }
 
     /// Follows one packet; says whether all its bytes had been seen before.
-    fn packet(&mut self, side: Side, segment: &Segment<'_>, at: Timestamp, clock: Timestamp, budget: &mut Budget) -> bool {
+    fn packet(
+        &mut self,
+        side: Side,
+        segment: &Segment<'_>,
+        at: Timestamp,
+        clock: Timestamp,
+        budget: &mut Budget,
+    ) -> bool {
         let sent = &mut self.sent[side.index()];
         sent.packets += u64::from(segment.packets);
         sent.bytes += segment.wire_bytes;

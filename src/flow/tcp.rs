@@ -99,9 +99,7 @@ impl Connection {
     /// `length` is the payload's length on the wire.
     pub(super) fn packet(&mut self, side: Side, flags: TcpFlags, sequence: u32, length: u32) -> bool {
         let (me, peer) = (side.index(), side.other().index());
-        let span = length
-            .wrapping_add(u32::from(flags.syn()))
-            .wrapping_add(u32::from(flags.fin()));
+        let span = length.wrapping_add(u32::from(flags.syn())).wrapping_add(u32::from(flags.fin()));
         let end = sequence.wrapping_add(span);
         let repeated = span > 0 && self.next[me].is_some_and(|next| !is_after(end, next));
         if self.next[me].is_none_or(|next| is_after(end, next)) {

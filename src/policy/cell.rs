@@ -137,8 +137,9 @@ impl End {
 impl Ports {
     /// Reads a port cell: `8082`, `25555 and 8443`, `80, 443`, `8844/8845`, `4222-4225`, `80 or 443`.
     pub fn parse(cell: &str) -> Result<Ports, Expected> {
-        const EXPECTED: Expected =
-            Expected("ports from 1 to 65535: one, a list (`80, 443`, `25555 and 8443`) or a range (`4222-4225`)");
+        const EXPECTED: Expected = Expected(
+            "ports from 1 to 65535: one, a list (`80, 443`, `25555 and 8443`) or a range (`4222-4225`)",
+        );
         let cell = capped(cell)?;
         let mut ranges = Vec::new();
         for word in cell.replace(" and ", ",").replace(" or ", ",").split([',', '/']) {
@@ -248,7 +249,8 @@ mod tests {
         };
         assert_eq!(End::parse("doppler"), vm("doppler", None));
         assert_eq!(End::parse("BOSH Director (Metrics Server)"), vm("BOSH Director", Some("Metrics Server")));
-        for bad in ["", "Any", "Any**", "Any VM running ", "(x)", "doppler (", "doppler ()", "doppler (x) y"] {
+        for bad in ["", "Any", "Any**", "Any VM running ", "(x)", "doppler (", "doppler ()", "doppler (x) y"]
+        {
             assert!(End::parse(bad).is_err(), "{bad}");
         }
     }

@@ -49,7 +49,13 @@ impl Component {
         !shown.0.is_empty() && !shown.0.contains(&self.name)
     }
 
-    pub(super) fn find(&self, wrong: Reason, on_vm: Option<bool>, no_inventory: bool, shown: &Shown) -> Finding {
+    pub(super) fn find(
+        &self,
+        wrong: Reason,
+        on_vm: Option<bool>,
+        no_inventory: bool,
+        shown: &Shown,
+    ) -> Finding {
         if self.contradicting(shown) {
             Finding::contradicted(wrong, Because::CertificateNamesAnother)
         } else if shown.0.contains(&self.name) {

@@ -168,7 +168,9 @@ fn any_vm_running(
 fn any_in_subnet(source: IpAddr, destination: IpAddr, inventory: &Inventory, options: &Options) -> Finding {
     let unseen = |because| Finding::unseen(Reason::UnseenSubnet, because);
     match inventory.subnet(destination) {
-        SubnetLookup::One(subnet) if subnet.range.contains(&source) => Finding::confirmed(Because::SameSubnet),
+        SubnetLookup::One(subnet) if subnet.range.contains(&source) => {
+            Finding::confirmed(Because::SameSubnet)
+        }
         SubnetLookup::One(subnet) => match inventory.subnet(source) {
             SubnetLookup::Overlapping => unseen(Because::SubnetOverlaps),
             SubnetLookup::One(other) if other.network == subnet.network => {

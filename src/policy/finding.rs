@@ -369,6 +369,9 @@ impl Finding {
         let (first, second) = if other.grade > self.grade { (&other, &self) } else { (&self, &other) };
         let mut because = [None; BECAUSES];
         let all = first.because.iter().chain(&second.because).flatten();
+        // That a VM runs a job says already that it is in the inventory.
+        let has_job = all.clone().any(|one| matches!(one, Because::RunsJob | Because::DoesNotRunJob));
+        let all = all.filter(|one| !(has_job && **one == Because::InInventory));
         for (place, one) in because.iter_mut().zip(all) {
             *place = Some(*one);
         }
@@ -391,7 +394,7 @@ mod tests {
         let bad = Finding::contradicted(Reason::WrongSource, Because::DoesNotRunJob);
         let both = good.and(bad);
         assert_eq!((both.grade, both.reason), (Grade::Contradicted, Some(Reason::WrongSource)));
-        assert_eq!(both.because().collect::<Vec<_>>(), [Because::DoesNotRunJob, Because::InInventory]);
+        assert_eq!(both.because().collect::<Vec<_>>(), [Because::DoesNotRunJob]);
         assert_eq!(good.and(good).grade, Grade::Confirmed);
     }
 

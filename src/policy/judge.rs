@@ -232,7 +232,8 @@ impl Policy {
             Verdict::Violation => Some(Grade::Contradicted),
         };
         let reason = decisive.and_then(|grade| first_reason(&findings, grade));
-        let also = open.into_iter().filter(|&other| other != index).map(|other| self.rows[other].at).collect();
+        let also =
+            open.into_iter().filter(|&other| other != index).map(|other| self.rows[other].at).collect();
         Judgement { verdict, reason, row: Some(self.rows[index].at), also, findings: Some(findings) }
     }
 
@@ -262,7 +263,14 @@ impl Policy {
             _ => finding,
         };
         [
-            guessed(bound.source.find(Role::Source, source, destination, subject.source_shown, inventory, options)),
+            guessed(bound.source.find(
+                Role::Source,
+                source,
+                destination,
+                subject.source_shown,
+                inventory,
+                options,
+            )),
             guessed(bound.destination.find(
                 Role::Destination,
                 destination,
@@ -329,7 +337,11 @@ impl Rank {
             unseen: contradicted == 0 && count(Grade::Unseen) > 0,
             confirmed: Reverse(count(Grade::Confirmed)),
             component: Reverse(
-                findings.iter().flat_map(Finding::because).filter(|b| *b == Because::CertificateNamesIt).count(),
+                findings
+                    .iter()
+                    .flat_map(Finding::because)
+                    .filter(|b| *b == Because::CertificateNamesIt)
+                    .count(),
             ),
         }
     }

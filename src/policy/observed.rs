@@ -269,7 +269,9 @@ fn credential(evidence: &Evidence) -> Option<Credential> {
     }
     match evidence.nats?.authentication {
         NatsAuthentication::UserPassword => Some(Credential::Basic),
-        NatsAuthentication::Token | NatsAuthentication::Nkey | NatsAuthentication::Jwt => Some(Credential::Other),
+        NatsAuthentication::Token | NatsAuthentication::Nkey | NatsAuthentication::Jwt => {
+            Some(Credential::Other)
+        }
         NatsAuthentication::None | NatsAuthentication::Unseen => None,
     }
 }

@@ -95,7 +95,9 @@ fn https(tls: &tls::Evidence, accepted: bool, observed: &Observed) -> Finding {
         Alpn::Chosen(_, Basis::Clear) => {
             return Finding::contradicted(Reason::WrongApplication, Because::AlpnOther);
         }
-        Alpn::Chosen(name, Basis::Inferred) if is_http(name) => return Finding::inferred(Because::AlpnInferred),
+        Alpn::Chosen(name, Basis::Inferred) if is_http(name) => {
+            return Finding::inferred(Because::AlpnInferred);
+        }
         _ => {}
     }
     match tls.alpn_offered() {
@@ -280,7 +282,9 @@ fn nats_finding(asked: Authentication, nats: &crate::protocol::Nats) -> Finding 
     let presented = Because::NatsPresented(nats.authentication);
     match (asked, nats.authentication) {
         (_, NatsAuthentication::Unseen) => Finding::unseen(Reason::UnseenAuthentication, presented),
-        (Authentication::Basic, NatsAuthentication::UserPassword) if nats.accepted => Finding::confirmed(presented),
+        (Authentication::Basic, NatsAuthentication::UserPassword) if nats.accepted => {
+            Finding::confirmed(presented)
+        }
         (Authentication::Basic, NatsAuthentication::UserPassword) => {
             Finding::unseen(Reason::UnseenAuthentication, Because::AnswerUnseen)
         }

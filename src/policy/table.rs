@@ -39,7 +39,9 @@ pub struct Row {
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
     /// The file cannot be read at all.
-    #[error("{file}: {error}; name a table file, a folder of them, or leave --policy out for the built-in rows")]
+    #[error(
+        "{file}: {error}; name a table file, a folder of them, or leave --policy out for the built-in rows"
+    )]
     Io {
         /// The file.
         file: String,
@@ -154,11 +156,14 @@ impl Table {
         let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).flexible(true).from_reader(text);
         let headers = reader.headers().map_err(csv_error)?.clone();
         let find = |wanted: &str| {
-            headers.iter().position(|header| header.trim().trim_start_matches('\u{feff}').eq_ignore_ascii_case(wanted))
+            headers
+                .iter()
+                .position(|header| header.trim().trim_start_matches('\u{feff}').eq_ignore_ascii_case(wanted))
         };
         let mut columns = [0; 6];
         for (column, header) in columns.iter_mut().zip(HEADERS) {
-            *column = find(header).ok_or_else(|| TableError::Header { file: file.to_owned(), column: header })?;
+            *column =
+                find(header).ok_or_else(|| TableError::Header { file: file.to_owned(), column: header })?;
         }
         let note = find("Note");
         let mut rows = Vec::new();
@@ -167,7 +172,7 @@ impl Table {
             let line = record.position().map_or(0, csv::Position::line);
             let cells = columns.map(|column| record.get(column).unwrap_or("").trim().to_owned());
             let note = note.and_then(|column| record.get(column)).unwrap_or("").trim().to_owned();
-            rows.push(Row::parse(cells, note).map_err(|(column, expected, cells)| TableError::Cell {
+            rows.push(Row::parse(&cells, note).map_err(|(column, expected)| TableError::Cell {
                 file: file.to_owned(),
                 line,
                 column: HEADERS[column],
@@ -183,25 +188,19 @@ impl Table {
 }
 
 impl Row {
-    /// Reads six cells; an error names the column, what was expected, and gives the cells back.
-    fn parse(cells: [String; 6], note: String) -> Result<Row, (usize, cell::Expected, [String; 6])> {
-        let read = || {
-            let at = |column| move |expected| (column, expected);
-            Ok((
-                End::parse(&cells[0]).map_err(at(0))?,
-                End::parse(&cells[1]).map_err(at(1))?,
-                Ports::parse(&cells[2]).map_err(at(2))?,
-                cell::transports(&cells[3]).map_err(at(3))?,
-                cell::applications(&cells[4]).map_err(at(4))?,
-                Security::parse(&cells[5]).map_err(at(5))?,
-            ))
-        };
-        match read() {
-            Ok((source, destination, ports, transports, applications, security)) => {
-                Ok(Row { source, destination, ports, transports, applications, security, cells, note })
-            }
-            Err((column, expected)) => Err((column, expected, cells)),
-        }
+    /// Reads six cells; an error names the column and what was expected in it.
+    fn parse(cells: &[String; 6], note: String) -> Result<Row, (usize, cell::Expected)> {
+        let at = |column| move |expected| (column, expected);
+        Ok(Row {
+            source: End::parse(&cells[0]).map_err(at(0))?,
+            destination: End::parse(&cells[1]).map_err(at(1))?,
+            ports: Ports::parse(&cells[2]).map_err(at(2))?,
+            transports: cell::transports(&cells[3]).map_err(at(3))?,
+            applications: cell::applications(&cells[4]).map_err(at(4))?,
+            security: Security::parse(&cells[5]).map_err(at(5))?,
+            cells: cells.clone(),
+            note,
+        })
     }
 }
 
@@ -225,11 +224,15 @@ mod tests {
             println!("skipped the_built_in_rows_are_the_pages_cell_for_cell: ../shared/seeds is not here");
             return;
         };
-        let page: String =
-            folder.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect::<Vec<_>>().join("\n");
+        let page: String = folder
+            .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+            .collect::<Vec<_>>()
+            .join("\n");
         let documented: Vec<Vec<&str>> = page
             .lines()
-            .filter(|line| line.matches('|').count() >= 6 && !line.starts_with("Source VM") && !line.starts_with("---"))
+            .filter(|line| {
+                line.matches('|').count() >= 6 && !line.starts_with("Source VM") && !line.starts_with("---")
+            })
             .map(|line| line.split('|').take(6).map(str::trim).collect())
             .collect();
         let tables = Table::built_in().unwrap();
@@ -246,7 +249,10 @@ mod tests {
         let text = "Source VM,Destination VM,Port,Transport Layer Protocol,App Layer Protocol,Security and Authentication\n\
                     Any*,uaa,8443,TCP,HTTPS,TLS\nAny*,uaa,eight,TCP,HTTPS,TLS\n";
         let error = Table::parse("my.csv", "my", text.as_bytes()).unwrap_err().to_string();
-        assert!(error.starts_with("my.csv: line 3, column `Port`: `eight` is not understood; expected ports"), "{error}");
+        assert!(
+            error.starts_with("my.csv: line 3, column `Port`: `eight` is not understood; expected ports"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -34,7 +34,11 @@ pub struct Evidence {
 impl Evidence {
     /// Some protocol was recognised.
     pub fn recognised(&self) -> bool {
-        self.tls.is_some() || self.http1.is_some() || self.http2.is_some() || self.nats.is_some() || self.dns.is_some()
+        self.tls.is_some()
+            || self.http1.is_some()
+            || self.http2.is_some()
+            || self.nats.is_some()
+            || self.dns.is_some()
     }
 }
 

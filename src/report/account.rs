@@ -74,7 +74,8 @@ impl Account {
 
     /// Packets that are neither in a flow nor counted by reason; zero, or a defect.
     pub fn unaccounted(&self) -> i128 {
-        let counted = self.in_flows + self.filtered_out + self.flow_cap + self.uncounted.values().sum::<u64>();
+        let counted =
+            self.in_flows + self.filtered_out + self.flow_cap + self.uncounted.values().sum::<u64>();
         i128::from(self.read) - i128::from(counted)
     }
 

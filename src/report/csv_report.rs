@@ -96,7 +96,8 @@ impl<W: io::Write> CsvReport<W> {
         self.text(Maybe(tls.and_then(tls::Evidence::cipher).map(cipher)))?;
         self.text(Maybe(server_name(record)))?;
         self.text(Maybe(tls.and_then(alpn)))?;
-        let [server, client] = record.certificates.map_or([None, None], |[server, client]| [Some(server), Some(client)]);
+        let [server, client] =
+            record.certificates.map_or([None, None], |[server, client]| [Some(server), Some(client)]);
         self.text(Maybe(client.map(certificate)))?;
         self.text(Maybe(server.map(certificate)))?;
         self.text(time(counted.start, counted.precision))?;

@@ -76,7 +76,10 @@ fn write_clean(text: &str, budget: &mut usize, f: &mut fmt::Formatter<'_>) -> fm
 /// Neither a control character nor one that changes how what follows is shown.
 fn is_harmless(character: char) -> bool {
     let reorders = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let invisible = matches!(character, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2028}' | '\u{2029}' | '\u{2060}' | '\u{feff}');
+    let invisible = matches!(
+        character,
+        '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2028}' | '\u{2029}' | '\u{2060}' | '\u{feff}'
+    );
     !(character.is_control() || reorders || invisible)
 }
 

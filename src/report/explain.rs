@@ -6,7 +6,7 @@ use super::escape::clean;
 use super::{Record, csv_report};
 use crate::inventory::SubnetLookup;
 use crate::packet::Endpoint;
-use crate::policy::{Because, Column, Finding, Missing, Verdict, columns};
+use crate::policy::{Because, Column, Finding, Missing, Reason, Verdict, columns};
 use crate::protocol::tls;
 use crate::protocol::{NatsAuthentication, Requests};
 
@@ -22,13 +22,17 @@ impl fmt::Display for Evidence<'_> {
         let mut separate = Separator { f, first: true };
         let record = self.0;
         match &record.judgement.findings {
-            None => separate.part(format_args!("no documented row names this port, source or destination"))?,
+            None => {
+                separate.part(format_args!("no documented row names this port, source or destination"))?
+            }
             Some(findings) => {
+                // A row of another port is named for its ends only: it asks nothing of this flow.
+                let elsewhere = record.judgement.reason == Some(Reason::NoRowForPort);
                 let mut all: Vec<(Column, &Finding)> = columns(findings).collect();
                 // What decides is read first.
                 all.sort_by_key(|(_, finding)| std::cmp::Reverse(finding.grade));
                 for (column, finding) in all {
-                    if is_plain(column, finding) {
+                    if is_plain(column, finding) || (elsewhere && !says_where(column)) {
                         continue;
                     }
                     separate.part(format_args!("{}: {}", name(column), Words { record, column, finding }))?;
@@ -39,10 +43,17 @@ impl fmt::Display for Evidence<'_> {
     }
 }
 
+/// The columns that tell where a flow goes, rather than what it carries.
+fn says_where(column: Column) -> bool {
+    matches!(column, Column::Source | Column::Destination | Column::Port)
+}
+
 /// A matching port or transport needs no words.
 fn is_plain(column: Column, finding: &Finding) -> bool {
     matches!(column, Column::Port | Column::Transport)
-        && finding.because().all(|because| matches!(because, Because::PortMatches | Because::TransportMatches))
+        && finding
+            .because()
+            .all(|because| matches!(because, Because::PortMatches | Because::TransportMatches))
 }
 
 fn name(column: Column) -> &'static str {
@@ -111,26 +122,38 @@ impl Words<'_> {
         match because {
             Because::InInventory => write!(f, "{ip} is {}", self.vm()),
             Because::OtherVm => write!(f, "{ip} is {}, not {}", self.vm(), self.documented()),
-            Because::NotInInventory => write!(f, "{ip} is not in the inventory, documented is {}", self.documented()),
+            Because::NotInInventory => {
+                write!(f, "{ip} is not in the inventory, documented is {}", self.documented())
+            }
             Because::NoInventory => f.write_str("no inventory was given"),
             Because::NotNamed => write!(f, "the inventory names no {}", self.documented()),
-            Because::PartialInventory => write!(f, "the inventory is partial and does not say that {ip} is {}", self.documented()),
+            Because::PartialInventory => {
+                write!(f, "the inventory is partial and does not say that {ip} is {}", self.documented())
+            }
             Because::AmbiguousAddress => write!(f, "{ip} is claimed by {}", self.vm()),
-            Because::RunsJob => write!(f, "the inventory lists the job on {ip} ({})", self.vm()),
-            Because::DoesNotRunJob => write!(f, "the inventory lists no such job on {ip} ({}), documented is {}", self.vm(), self.documented()),
+            Because::RunsJob => write!(f, "{ip} is {} and runs the documented job", self.vm()),
+            Because::DoesNotRunJob => {
+                write!(f, "{ip} is {} and runs no job of {}", self.vm(), self.documented())
+            }
             Because::JobsUnknown => write!(f, "the inventory lists no jobs for {ip}"),
             Because::CertificateNamesIt => f.write_str("its certificate names the component"),
-            Because::CertificateNamesAnother => write!(f, "its certificate names another component than {}", self.documented()),
+            Because::CertificateNamesAnother => {
+                write!(f, "its certificate names another component than {}", self.documented())
+            }
             Because::SameSubnet => write!(f, "{ip} is in the destination's subnet {}", self.subnet()),
             Because::SameNetwork => write!(f, "{ip} is in the destination's network {}", self.subnet()),
-            Because::OtherSubnetSameNetwork => write!(f, "{ip} is in another subnet of the destination's network, not in {}", self.subnet()),
+            Because::OtherSubnetSameNetwork => {
+                write!(f, "{ip} is in another subnet of the destination's network, not in {}", self.subnet())
+            }
             Because::OutsideSubnet => write!(f, "{ip} is outside the destination's subnet {}", self.subnet()),
             Because::SubnetUnknown => f.write_str("no cloud config tells the destination's subnet"),
             Because::SubnetOverlaps => f.write_str("subnets overlap there"),
             Because::SubnetDynamic => f.write_str("the destination is on a network without ranges"),
             Because::DirectionGuessed => f.write_str("which end opened the flow is only guessed"),
             Because::PortMatches | Because::TransportMatches => f.write_str("as documented"),
-            Because::PortDiffers => write!(f, "{} is documented on {}", self.record.subject.destination.port, self.documented()),
+            Because::PortDiffers => {
+                write!(f, "{} is documented on {}", self.record.subject.destination.port, self.documented())
+            }
             Because::TransportDiffers => write!(f, "documented is {}", self.documented()),
             Because::Speaks(application) => write!(f, "{application} in clear"),
             Because::ContentTypeUnseen => f.write_str("HTTP/2 in clear, no content type seen"),
@@ -141,7 +164,9 @@ impl Words<'_> {
             Because::AlpnInClear => f.write_str("ALPN chosen in clear"),
             Because::AlpnInferred => f.write_str("ALPN inferred from record lengths"),
             Because::OnlyH2Offered => f.write_str("only h2 was offered and the connection was accepted"),
-            Because::OnlyHttpOffered => f.write_str("every protocol offered is HTTP and the connection was accepted"),
+            Because::OnlyHttpOffered => {
+                f.write_str("every protocol offered is HTTP and the connection was accepted")
+            }
             Because::NoAlpnOffered => f.write_str("the client offered no ALPN"),
             Because::H2NotOffered => f.write_str("the client offered ALPN without h2"),
             Because::AlpnOther => f.write_str("the server chose another protocol or none"),
@@ -149,15 +174,26 @@ impl Words<'_> {
             Because::NotAccepted(Some(why)) => write!(f, "not seen to be accepted ({why})"),
             Because::HandshakeAccepted => write!(f, "{}handshake accepted", self.version()),
             Because::HandshakeRefused(None) => write!(f, "{}handshake refused", self.version()),
-            Because::HandshakeRefused(Some(alert)) => write!(f, "{}handshake refused with alert {alert} {}", self.version(), tls::alert_name(alert).unwrap_or("")),
+            Because::HandshakeRefused(Some(alert)) => write!(
+                f,
+                "{}handshake refused with alert {alert} {}",
+                self.version(),
+                tls::alert_name(alert).unwrap_or("")
+            ),
             Because::ClientCertificate => f.write_str("the client presented a certificate"),
-            Because::EmptyClientCertificate => f.write_str("the client was asked for a certificate and sent none"),
+            Because::EmptyClientCertificate => {
+                f.write_str("the client was asked for a certificate and sent none")
+            }
             Because::NoClientCertificate => f.write_str("the client presented no certificate"),
             Because::ClientCertificateUnseen(why) => write!(f, "client certificate unseen ({why})"),
             Because::Resumed => f.write_str("a resumed session shows no certificates"),
             Because::InClear => f.write_str("no TLS"),
-            Because::TlsUnderPlainRow => write!(f, "{}where {} without TLS is documented", self.version(), self.documented()),
-            Because::TlsVersionBelow(version) => write!(f, "{} is below the accepted version", version.name()),
+            Because::TlsUnderPlainRow => {
+                write!(f, "{}where {} without TLS is documented", self.version(), self.documented())
+            }
+            Because::TlsVersionBelow(version) => {
+                write!(f, "{} is below the accepted version", version.name())
+            }
             Because::WeakSuite(suite) => match tls::cipher_name(suite) {
                 Some(name) => write!(f, "weak cipher suite {name}"),
                 None => write!(f, "weak cipher suite 0x{suite:04x}"),
@@ -170,13 +206,17 @@ impl Words<'_> {
                 }
             }
             Because::EveryRequest => write!(f, "every request carried it ({})", self.requests()),
-            Because::RequestsWithout(count) => write!(f, "{count} requests did not carry it ({})", self.requests()),
+            Because::RequestsWithout(count) => {
+                write!(f, "{count} requests did not carry it ({})", self.requests())
+            }
             Because::RequestsUnread => write!(f, "some requests could not be read ({})", self.requests()),
             Because::NoRequest => f.write_str("no request was read"),
             Because::Only401 => write!(f, "nothing but 401 came back ({})", self.requests()),
             Because::NatsPresented(presented) => f.write_str(nats_words(presented)),
             Because::NatsRefused => f.write_str("the NATS server refused the credentials"),
-            Because::AnswerUnseen => f.write_str("user and password were sent, the server's answer was not seen"),
+            Because::AnswerUnseen => {
+                f.write_str("user and password were sent, the server's answer was not seen")
+            }
             Because::NothingAsked => f.write_str("nothing is asked for"),
         }
     }

@@ -52,7 +52,8 @@ pub struct RowStatistics {
 impl RowStatistics {
     /// Nothing seen yet.
     pub fn new(policy: &Policy) -> RowStatistics {
-        let tables = policy.tables().iter().map(|table| vec![RowTally::default(); table.rows.len()]).collect();
+        let tables =
+            policy.tables().iter().map(|table| vec![RowTally::default(); table.rows.len()]).collect();
         RowStatistics { tables }
     }
 
@@ -80,10 +81,12 @@ impl RowStatistics {
         let counts = columns.iter().flat_map(|column| {
             ["flows", "packets", "bytes"].iter().map(move |what| format!("{what}_{column}"))
         });
-        let header = ["table", "row", "documented", "seen"].iter().map(|word| (*word).to_owned()).chain(counts);
+        let header =
+            ["table", "row", "documented", "seen"].iter().map(|word| (*word).to_owned()).chain(counts);
         writer.write_record(header)?;
         for (at, tally) in self.iter() {
-            let cells: Vec<String> = policy.row(at).cells.iter().map(|cell| super::clean(cell).to_string()).collect();
+            let cells: Vec<String> =
+                policy.row(at).cells.iter().map(|cell| super::clean(cell).to_string()).collect();
             let seen = if tally.was_seen() { "yes" } else { "never" };
             let fixed = [
                 super::clean(&policy.tables()[at.table].name).to_string(),
@@ -92,10 +95,12 @@ impl RowStatistics {
                 seen.to_owned(),
             ];
             let tallies = tally.by_verdict.iter().chain([&tally.also]);
-            let counts = tallies.flat_map(|tally| [tally.flows, tally.packets, tally.bytes]).map(|n| n.to_string());
-            let fields = fixed.into_iter().chain(counts).map(|field| {
-                if super::escape::is_formula(&field) { format!("'{field}") } else { field }
-            });
+            let counts =
+                tallies.flat_map(|tally| [tally.flows, tally.packets, tally.bytes]).map(|n| n.to_string());
+            let fields = fixed
+                .into_iter()
+                .chain(counts)
+                .map(|field| if super::escape::is_formula(&field) { format!("'{field}") } else { field });
             writer.write_record(fields)?;
         }
         writer.flush()?;

@@ -133,7 +133,14 @@ impl Summary {
         writeln!(output, "{flows} flows in {} packets", account.read)?;
         for verdict in Verdict::ALL {
             let tally = &self.verdicts[verdict as usize];
-            write!(output, "  {:<10}{:>9} flows {:>11} packets {:>14} bytes", verdict.to_string(), tally.flows, tally.packets, tally.bytes)?;
+            write!(
+                output,
+                "  {:<10}{:>9} flows {:>11} packets {:>14} bytes",
+                verdict.to_string(),
+                tally.flows,
+                tally.packets,
+                tally.bytes
+            )?;
             match verdict {
                 Verdict::Allowed if self.inferred > 0 => {
                     writeln!(output, "   {} of these rest on an inference", self.inferred)?;
@@ -153,17 +160,27 @@ impl Summary {
         }
         writeln!(output, "\nReported: {} flows in {} groups", self.reportable(), self.groups.len())?;
         let mut groups: Vec<(&GroupKey, &Group)> = self.groups.iter().collect();
-        groups.sort_by_key(|(key, group)| (std::cmp::Reverse(key.verdict), std::cmp::Reverse(group.flows), group.first));
+        groups.sort_by_key(|(key, group)| {
+            (std::cmp::Reverse(key.verdict), std::cmp::Reverse(group.flows), group.first)
+        });
         for (key, group) in groups.iter().take(SHOWN_GROUPS) {
             let reason = key.reason.map_or("inferred", Reason::word);
-            writeln!(output, "  {} {reason}: {} -> {} port {}, {} flows", key.verdict, key.source, key.destination, key.port, group.flows)?;
+            writeln!(
+                output,
+                "  {} {reason}: {} -> {} port {}, {} flows",
+                key.verdict, key.source, key.destination, key.port, group.flows
+            )?;
             writeln!(output, "      e.g. {}", group.example)?;
             writeln!(output, "      {}", group.evidence)?;
         }
         if groups.len() > SHOWN_GROUPS || self.ungrouped > 0 {
             let hidden: u64 = groups.iter().skip(SHOWN_GROUPS).map(|(_, group)| group.flows).sum();
             let more = groups.len().saturating_sub(SHOWN_GROUPS);
-            writeln!(output, "  and {} flows in {more} further groups; the report written with -o has every flow", hidden + self.ungrouped)?;
+            writeln!(
+                output,
+                "  and {} flows in {more} further groups; the report written with -o has every flow",
+                hidden + self.ungrouped
+            )?;
         }
         Ok(())
     }
@@ -183,7 +200,11 @@ impl Summary {
 }
 
 fn write_rows(policy: &Policy, rows: &RowStatistics, output: &mut impl Write) -> io::Result<()> {
-    writeln!(output, "\nDocumented rows{:>57}  {:>9} {:>9} {:>9} {:>11} {:>14}", "", "allowed", "unproven", "violation", "packets", "bytes")?;
+    writeln!(
+        output,
+        "\nDocumented rows{:>57}  {:>9} {:>9} {:>9} {:>11} {:>14}",
+        "", "allowed", "unproven", "violation", "packets", "bytes"
+    )?;
     for (at, tally) in rows.iter() {
         let name = policy.name(at);
         let row = policy.row(at);
@@ -222,14 +243,20 @@ fn shorten(text: &str, width: usize) -> String {
 
 fn what_would_show(reason: Reason) -> &'static str {
     match reason {
-        Reason::UnseenInventory => "--inventory with a file that names these VMs and their jobs (`bosh instances --ps --json`)",
+        Reason::UnseenInventory => {
+            "--inventory with a file that names these VMs and their jobs (`bosh instances --ps --json`)"
+        }
         Reason::UnseenSubnet => "--inventory with the cloud config (`bosh cloud-config`)",
-        Reason::UnseenDirection | Reason::UnseenMidstream => "a capture that starts before these connections do",
+        Reason::UnseenDirection | Reason::UnseenMidstream => {
+            "a capture that starts before these connections do"
+        }
         Reason::UnseenLoss => "a capture without loss (a larger buffer: `tcpdump -B 65536`)",
         Reason::UnseenSnaplen => "a longer snaplen (`tcpdump -s 0`, `bosh pcap --snaplen 65535`)",
         Reason::UnseenOneDirection => "a capture that sees both directions",
         Reason::UnseenNoPayload => "nothing: these connections carried no payload",
-        Reason::UnseenApplicationNoAlpn => "the session keys: the client offered no ALPN, as Go's HTTPS clients do, so these rows normally end here",
+        Reason::UnseenApplicationNoAlpn => {
+            "the session keys: the client offered no ALPN, as Go's HTTPS clients do, so these rows normally end here"
+        }
         Reason::UnseenApplication => "the session keys: what is inside TLS is encrypted",
         Reason::UnseenClientCertificate => "the session keys: in TLS 1.3 certificates are encrypted",
         Reason::UnseenResumed => "a capture that holds the connection which these sessions resume",

@@ -201,6 +201,10 @@ impl Parser {
         evidence.websocket_asked |= request.upgrade == Upgrade::WebSocket;
         self.switch_asked = request.upgrade != Upgrade::None || request.kind == Kind::Connect;
         self.outstanding.asked(request.kind);
+        if self.evidence.websocket_accepted {
+            self.readers[side.index()].state = State::Done;
+            return Outcome::Done;
+        }
         self.body(side, request.framing, message.len())
     }
 
@@ -210,7 +214,7 @@ impl Parser {
         };
         let used = message.len();
         if response.status == 101 {
-            return self.switched(response.upgrade, used);
+            return self.switched(side, response.upgrade, used);
         }
         self.evidence.requests.answer(response.status);
         if matches!(response.status, 100..=199) {
@@ -228,7 +232,7 @@ impl Parser {
         }
     }
 
-    fn switched(&mut self, upgrade: Upgrade, used: usize) -> Outcome {
+    fn switched(&mut self, side: Side, upgrade: Upgrade, used: usize) -> Outcome {
         if let Some(unread) = self.switch_presumed.take() {
             self.evidence.requests.unread = unread;
         }
@@ -236,7 +240,12 @@ impl Parser {
             Upgrade::WebSocket => {
                 self.evidence.requests.answer(101);
                 self.evidence.websocket_accepted = true;
-                self.readers.iter_mut().for_each(|reader| reader.state = State::Done);
+                self.readers[side.index()].state = State::Done;
+                // A capture out of order may show the answer before its request, which is still to be read.
+                let asked = &mut self.readers[side.other().index()];
+                if asked.begun {
+                    asked.state = State::Done;
+                }
                 Outcome::Done
             }
             // The request itself is answered in HTTP/2, on stream 1.

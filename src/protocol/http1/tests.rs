@@ -153,6 +153,17 @@ fn a_refused_upgrade_goes_on_in_http() {
 }
 
 #[test]
+fn an_upgrade_answered_before_its_request_was_captured_is_read_all_the_same() {
+    let mut parser = Parser::new();
+    let answer = b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\n\r\n";
+    assert_eq!(parser.advance(Side::B, answer), Step::Done);
+    let request = b"GET /x HTTP/1.1\r\nUpgrade: websocket\r\nAuthorization: Bearer t\r\n\r\n\x81\x00";
+    assert_eq!(parser.advance(Side::A, request), Step::Done);
+    let requests = parser.evidence().requests;
+    assert_eq!((requests.read, requests.bearer, requests.unread), (1, 1, false));
+}
+
+#[test]
 fn h2c_switches_at_the_end_of_the_101() {
     let (parser, stream) = read(&[
         client("GET / HTTP/1.1\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"),

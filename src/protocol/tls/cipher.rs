@@ -20,9 +20,9 @@ pub struct Class {
 }
 
 impl Class {
-    /// Whether the suite is broken whatever the key exchange: NULL, anonymous, EXPORT, RC4, DES, 3DES.
+    /// Whether an auditor is told: RSA key exchange, NULL, anonymous, EXPORT, RC4, DES, 3DES.
     pub fn is_weak(self) -> bool {
-        self.anonymous || self.null || self.export || self.rc4 || self.des
+        self.rsa_key_exchange || self.anonymous || self.null || self.export || self.rc4 || self.des
     }
 }
 
