@@ -113,7 +113,7 @@ impl End {
                 "`Any*` (any VM in the destination's subnet); other forms of `Any` have no documented meaning",
             ));
         }
-        if let Some(job) = strip_prefix_ignoring_case(cell, "any vm running ") {
+        if let Some(job) = strip_prefix_ignoring_case(cell, "any vm running") {
             let job = job.trim();
             let job = strip_prefix_ignoring_case(job, "a ").unwrap_or(job);
             return match job {

@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(cipher_name(0x0a0a), None);
         assert_eq!(classify(0xc02f), Some(Class::default()));
         let rsa = classify(0x002f).expect("in the table");
-        assert!(rsa.rsa_key_exchange && rsa.cbc && !rsa.is_weak());
+        assert!(rsa.rsa_key_exchange && rsa.cbc && rsa.is_weak());
         let export = classify(0x0003).expect("in the table");
         assert!(export.export && export.rc4 && export.is_weak());
         assert!(classify(0x000a).is_some_and(|class| class.des && class.is_weak()));
