@@ -3,6 +3,7 @@
 
 mod args;
 mod check;
+mod interrupt;
 mod live;
 mod output;
 mod plan;

@@ -90,11 +90,23 @@ impl Streams {
         budget.held = (budget.held + half.held()).saturating_sub(before);
     }
 
-    pub(super) fn reset<R: Reader>(&mut self, side: Side, at: Timestamp, reader: &mut R) {
+    /// `side` reset the connection; `sequence` is the RST's own, behind everything it had sent.
+    pub(super) fn reset<R: Reader>(&mut self, side: Side, sequence: u32, at: Timestamp, reader: &mut R) {
         let half = &mut self.halves[side.index()];
         if !half.closed {
+            if half.lacks_bytes_before(sequence) {
+                half.lose(side, Gap::Loss, at, reader);
+            }
             half.closed = true;
             reader.closed(side, true, at);
+        }
+    }
+
+    /// The other end acknowledged what `side` sent up to `sequence`.
+    pub(super) fn acknowledged(&mut self, side: Side, sequence: u32) {
+        let acknowledged = &mut self.halves[side.index()].acknowledged;
+        if acknowledged.is_none_or(|before| (sequence.wrapping_sub(before) as i32) > 0) {
+            *acknowledged = Some(sequence);
         }
     }
 
@@ -127,6 +139,8 @@ struct Half {
     /// Segments beyond `next`, nearest first.
     ahead: Vec<Ahead>,
     ahead_bytes: usize,
+    /// How far the other end said it had received.
+    acknowledged: Option<u32>,
     /// Where this side's FIN stands, and when it came.
     fin: Option<(u32, Timestamp)>,
     closed: bool,
@@ -306,9 +320,8 @@ impl Half {
     }
 
     fn close_if_reached<R: Reader>(&mut self, side: Side, reader: &mut R) {
-        let (Some(next), Some((fin, at))) = (self.next, self.fin) else { return };
-        let left = fin.wrapping_sub(next) as i32;
-        if !self.closed && (left <= 0 || left as u64 <= self.skip) {
+        let Some((fin, at)) = self.fin else { return };
+        if !self.closed && self.next.is_some() && !self.lacks_bytes_before(fin) {
             self.closed = true;
             reader.closed(side, false, at);
         }
@@ -320,9 +333,19 @@ impl Half {
             self.catch_up(side, at, reader);
         }
         self.close_if_reached(side, reader);
-        if let (Some(_), false) = (self.fin, self.closed) {
+        // A FIN takes a place in the sequence too, and it may be all that is missing.
+        let end = self.acknowledged.map(|end| end.wrapping_sub(u32::from(self.fin.is_none())));
+        if self.fin.is_some() && !self.closed || end.is_some_and(|end| self.lacks_bytes_before(end)) {
             self.lose(side, Gap::Loss, at, reader);
         }
+    }
+
+    /// Bytes before `sequence` that the reader needs were not captured.
+    fn lacks_bytes_before(&self, sequence: u32) -> bool {
+        self.next.is_some_and(|next| {
+            let left = sequence.wrapping_sub(next) as i32;
+            left > 0 && left as u64 > self.skip
+        })
     }
 }
 
@@ -398,6 +421,28 @@ mod tests {
     #[test]
     fn a_fin_beyond_what_was_seen_is_a_hole_and_not_a_close() {
         assert_eq!(run(Tape::default(), &[whole(100, b"ab")], Some(110)), "ab!");
+    }
+
+    #[test]
+    fn bytes_acknowledged_and_never_seen_are_a_hole() {
+        for (acknowledged, expected) in [(102, "ab"), (103, "ab"), (110, "ab!")] {
+            let (mut streams, mut tape) = (Streams::default(), Tape::default());
+            let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
+            streams.starts_at(Side::A, 100);
+            let piece = Piece { sequence: 100, payload: b"ab", length: 2, fin: false, at: Timestamp(0) };
+            streams.piece(Side::A, piece, &mut tape, &mut budget);
+            streams.acknowledged(Side::A, acknowledged);
+            streams.finish(Timestamp(0), &mut tape);
+            assert_eq!(String::from_utf8(tape.text).unwrap(), expected, "{acknowledged}");
+        }
+    }
+
+    #[test]
+    fn a_reset_behind_bytes_never_seen_tells_the_hole_first() {
+        let (mut streams, mut tape) = (Streams::default(), Tape::default());
+        streams.starts_at(Side::A, 100);
+        streams.reset(Side::A, 110, Timestamp(0), &mut tape);
+        assert_eq!(tape.text, b"!.");
     }
 
     #[test]
