@@ -44,6 +44,9 @@ const AHEAD_SEGMENTS: usize = 256;
 /// The most bytes of one direction kept for a reader that needs more to go on.
 const KEPT_BYTES: usize = 256 * 1024;
 
+/// A FIN takes a place in the sequence as well, and may be all that stands between two numbers.
+const FIN: u32 = 1;
+
 /// How many bytes all streams together may hold, and what happened when it was reached.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -94,7 +97,7 @@ impl Streams {
     pub(super) fn reset<R: Reader>(&mut self, side: Side, sequence: u32, at: Timestamp, reader: &mut R) {
         let half = &mut self.halves[side.index()];
         if !half.closed {
-            if half.lacks_bytes_before(sequence) {
+            if half.lacks_bytes_before(sequence.wrapping_sub(FIN)) {
                 half.lose(side, Gap::Loss, at, reader);
             }
             half.closed = true;
@@ -333,8 +336,7 @@ impl Half {
             self.catch_up(side, at, reader);
         }
         self.close_if_reached(side, reader);
-        // A FIN takes a place in the sequence too, and it may be all that is missing.
-        let end = self.acknowledged.map(|end| end.wrapping_sub(u32::from(self.fin.is_none())));
+        let end = self.acknowledged.map(|end| end.wrapping_sub(FIN));
         if self.fin.is_some() && !self.closed || end.is_some_and(|end| self.lacks_bytes_before(end)) {
             self.lose(side, Gap::Loss, at, reader);
         }
