@@ -105,11 +105,11 @@ impl Streams {
         }
     }
 
-    /// The other end acknowledged what `side` sent up to `sequence`.
-    pub(super) fn acknowledged(&mut self, side: Side, sequence: u32) {
-        let acknowledged = &mut self.halves[side.index()].acknowledged;
-        if acknowledged.is_none_or(|before| (sequence.wrapping_sub(before) as i32) > 0) {
-            *acknowledged = Some(sequence);
+    /// `side` has sent everything up to `sequence`: it says so itself, or the other end acknowledged it.
+    pub(super) fn has_sent(&mut self, side: Side, sequence: u32) {
+        let sent = &mut self.halves[side.index()].sent;
+        if sent.is_none_or(|before| (sequence.wrapping_sub(before) as i32) > 0) {
+            *sent = Some(sequence);
         }
     }
 
@@ -142,8 +142,8 @@ struct Half {
     /// Segments beyond `next`, nearest first.
     ahead: Vec<Ahead>,
     ahead_bytes: usize,
-    /// How far the other end said it had received.
-    acknowledged: Option<u32>,
+    /// How far either end said that this side has sent, captured or not.
+    sent: Option<u32>,
     /// Where this side's FIN stands, and when it came.
     fin: Option<(u32, Timestamp)>,
     closed: bool,
@@ -336,7 +336,7 @@ impl Half {
             self.catch_up(side, at, reader);
         }
         self.close_if_reached(side, reader);
-        let end = self.acknowledged.map(|end| end.wrapping_sub(FIN));
+        let end = self.sent.map(|end| end.wrapping_sub(FIN));
         if self.fin.is_some() && !self.closed || end.is_some_and(|end| self.lacks_bytes_before(end)) {
             self.lose(side, Gap::Loss, at, reader);
         }
@@ -426,16 +426,16 @@ mod tests {
     }
 
     #[test]
-    fn bytes_acknowledged_and_never_seen_are_a_hole() {
-        for (acknowledged, expected) in [(102, "ab"), (103, "ab"), (110, "ab!")] {
+    fn bytes_sent_and_never_seen_are_a_hole() {
+        for (sent, expected) in [(102, "ab"), (103, "ab"), (110, "ab!")] {
             let (mut streams, mut tape) = (Streams::default(), Tape::default());
             let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
             streams.starts_at(Side::A, 100);
             let piece = Piece { sequence: 100, payload: b"ab", length: 2, fin: false, at: Timestamp(0) };
             streams.piece(Side::A, piece, &mut tape, &mut budget);
-            streams.acknowledged(Side::A, acknowledged);
+            streams.has_sent(Side::A, sent);
             streams.finish(Timestamp(0), &mut tape);
-            assert_eq!(String::from_utf8(tape.text).unwrap(), expected, "{acknowledged}");
+            assert_eq!(String::from_utf8(tape.text).unwrap(), expected, "{sent}");
         }
     }
 

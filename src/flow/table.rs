@@ -433,7 +433,8 @@ fn feed<R: Reader>(
         streams.starts_at(side.other(), tcp.acknowledgement);
     }
     if tcp.flags.ack() && !tcp.flags.rst() {
-        streams.acknowledged(side.other(), tcp.acknowledgement);
+        streams.has_sent(side, tcp.sequence);
+        streams.has_sent(side.other(), tcp.acknowledgement);
     }
     if tcp.flags.rst() {
         streams.reset(side, tcp.sequence, at, reader);
