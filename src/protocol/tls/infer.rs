@@ -348,7 +348,7 @@ fn lone_padded_alert(seen: &Observed, after: &[&Record]) -> bool {
     let blocks = only.length.saturating_sub(seen.sizes.tag);
     let closed =
         seen.server_closed.is_some_and(|at| at.micros.saturating_sub(only.at.micros) <= REFUSAL_WINDOW);
-    closed && (only.length <= LONGEST_PADDED_ALERT || blocks % 32 == 0)
+    closed && (only.length <= LONGEST_PADDED_ALERT || blocks.is_power_of_two())
 }
 
 /// When the client ended: by closing, or by its first record after the flight that may be an alert.

@@ -17,6 +17,8 @@ mod modern;
 mod parser;
 mod probe;
 mod record;
+#[cfg(test)]
+mod testing;
 mod trace;
 mod why;
 
