@@ -138,6 +138,8 @@ pub struct ClientHello {
 pub struct ServerHello {
     /// The negotiated version, from `supported_versions` where present.
     pub version: Option<Version>,
+    /// The server's random.
+    pub random: [u8; 32],
     /// The cipher suite.
     pub cipher: u16,
     /// The session identifier; the client's own when a TLS 1.2 session is resumed, or as TLS 1.3 always echoes it.
@@ -257,12 +259,13 @@ impl ServerHello {
     pub fn parse(body: &[u8]) -> Option<ServerHello> {
         let mut cursor = Cursor::new(body);
         let version = cursor.u16()?;
-        let random: [u8; 32] = cursor.array()?;
+        let random = cursor.array()?;
         let session_id = SessionId::new(cursor.vector8()?)?;
         let cipher = cursor.u16()?;
         cursor.u8()?;
         let mut hello = ServerHello {
             version: Version::from_wire(version),
+            random,
             cipher,
             session_id,
             hello_retry: random == HELLO_RETRY_RANDOM,

@@ -2,7 +2,8 @@
 
 use super::alert::CLOSE_NOTIFY;
 use super::evidence::{Basis, ClientCertificate, Evidence, Outcome};
-use super::infer::{self, Acceptance, Observed, Presented, Sizes};
+use super::infer::{self, Acceptance, Observed, Presented};
+use super::lengths::{AlertSize, Sizes};
 use super::record::Kind;
 use super::trace::{Moment, Record};
 use super::why::Why;
@@ -178,10 +179,8 @@ fn silence(evidence: &Evidence, client: Side, seen: &Observed, server: &infer::S
 fn resumption(seen: &Observed) -> Outcome {
     let finished = infer::resumed_finished(seen).and_then(|at| seen.client.get(at));
     let Some(finished) = finished else { return Outcome::Unseen(Why::NotFinished) };
-    let alert = 3 + seen.sizes.tag;
-    let went_on = |record: &Record| {
-        record.at > finished.at && ![alert, alert + 16, 16 + seen.sizes.tag].contains(&record.length)
-    };
+    let alert = AlertSize::new(seen.sizes, seen.server, None);
+    let went_on = |record: &Record| record.at > finished.at && !alert.fits(record.length);
     if seen.server.iter().any(went_on) {
         Outcome::Accepted(Basis::Inferred)
     } else {

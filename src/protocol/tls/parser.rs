@@ -75,6 +75,9 @@ impl Parser {
 
     /// Bytes of `side` are missing here, and it is not known where its next record starts.
     ///
+    /// Call it also when later packets show that bytes at the end escaped the capture: a FIN, RST or
+    /// bare ACK beyond what was lent, or the peer acknowledging more than that.
+    ///
     /// Should the next bytes lent turn out to be the front of a record, reading goes on: handshake
     /// messages in clear still count, the absence of any no longer does.
     pub fn gap(&mut self, side: Side) {
