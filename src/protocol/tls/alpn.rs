@@ -2,7 +2,8 @@
 
 use super::evidence::{Alpn, Basis, Evidence, Offer};
 use super::hello::{ClientHello, Version};
-use super::infer::{self, Padding};
+use super::infer;
+use super::lengths::Padding;
 use super::modern::Records;
 use super::record::Kind;
 use super::why::Why;
