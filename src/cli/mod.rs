@@ -1,5 +1,5 @@
-//! The command line: what was typed ([`args`]) becomes a plan with everything opened ([`plan`]), which is
-//! run ([`check`], [`live`]) to an exit status.
+//! The command line: what was typed (`args`) becomes a plan with everything opened (`plan`), which is run
+//! (`check`, `live`) to an exit status.
 
 mod args;
 mod check;

@@ -51,7 +51,7 @@ pub(super) fn chosen(evidence: &Evidence) -> Alpn<'_> {
 }
 
 /// Whether the encrypted records show the preface alone, or an acknowledgement of SETTINGS.
-pub(super) fn looks_like_http2(evidence: &Evidence) -> bool {
+fn looks_like_http2(evidence: &Evidence) -> bool {
     let (Some(client), Some(version)) = (evidence.client(), evidence.version()) else { return false };
     if version < Version::Tls13 || evidence.midstream() {
         return false;
