@@ -15,23 +15,33 @@ pub enum End {
     AnyInSubnet,
     /// `Any VM running X`: chosen by job, not by instance group.
     AnyVmRunning(String),
-    /// `vm` or `vm (Component)`.
+    /// `vm` or `vm (Component)`; names that are no instance group (`Load balancer`) are such names too.
     Vm {
         /// The VM's documented name.
         vm: String,
         /// The process on that VM.
         component: Option<String>,
     },
+    /// `A or B`: either.
+    Either(Vec<End>),
 }
 
-/// A port cell: any of these.
+/// A port cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ports(pub Vec<RangeInclusive<u16>>);
+pub enum Ports {
+    /// Any of these.
+    Named(Vec<RangeInclusive<u16>>),
+    /// The document leaves the port open: `Varies`, or words instead of a number.
+    Open,
+}
 
 impl Ports {
-    /// Whether the cell names this port.
-    pub fn contains(&self, port: u16) -> bool {
-        self.0.iter().any(|range| range.contains(&port))
+    /// Whether the cell names this port; `None` when it leaves the port open.
+    pub fn contains(&self, port: u16) -> Option<bool> {
+        match self {
+            Ports::Named(ranges) => Some(ranges.iter().any(|range| range.contains(&port))),
+            Ports::Open => None,
+        }
     }
 }
 
@@ -52,12 +62,35 @@ pub enum App {
     Nats,
     /// `DNS`.
     Dns,
+    /// `MySQL`.
+    Mysql,
+    /// `SSH`.
+    Ssh,
+    /// `LDAP`.
+    Ldap,
+    /// `LDAPS`: LDAP inside TLS.
+    Ldaps,
+    /// `Syslog`.
+    Syslog,
+    /// `TCP`: any bytes.
+    Bytes,
+    /// `Varies`: the document leaves it open.
+    Open,
+}
+
+impl App {
+    /// The name itself says that TLS is around it.
+    pub fn implies_tls(self) -> bool {
+        matches!(self, App::Https | App::Ldaps)
+    }
 }
 
 /// What a security cell asks of the transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tls {
-    /// Nothing: the row is documented in clear.
+    /// The cell says nothing of it either way, as `MySQL authentication`.
+    Unstated,
+    /// Documented in clear.
     No,
     /// The server authenticates itself.
     Server,
@@ -68,19 +101,36 @@ pub enum Tls {
 /// What a security cell asks of the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authentication {
-    /// `OAuth`.
+    /// `OAuth`, `OAuth 2.0`, `UAA Token`.
     OAuth,
     /// `Basic authentication`.
     Basic,
+    /// `LDAP bind`.
+    LdapBind,
+    /// `MySQL authentication`.
+    Mysql,
+    /// `SSH`: SSH's own.
+    Ssh,
+    /// `Signed URLs`, `Key`, `Shared secret`: nothing that could be told from other traffic.
+    Untold,
 }
 
-/// A security cell.
+/// One way in which a security cell is satisfied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Security {
+pub struct Asked {
     /// Of the transport.
     pub tls: Tls,
     /// Of the application, if anything.
     pub authentication: Option<Authentication>,
+}
+
+/// A security cell: any of its alternatives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Security {
+    /// The alternatives, in the cell's order; at least one.
+    pub alternatives: Vec<Asked>,
+    /// `Unencrypted. This communication happens inside the VM.`
+    pub inside_vm: bool,
 }
 
 /// A cell that cannot be read: what was expected in it.
@@ -121,26 +171,48 @@ impl End {
                 job => Ok(End::AnyVmRunning(job.to_owned())),
             };
         }
-        let Some((vm, rest)) = cell.split_once('(') else {
+        // `N/A (admin)`: the words in parentheses are the name.
+        if cell.to_ascii_uppercase().starts_with("N/A") {
             return Ok(End::Vm { vm: cell.to_owned(), component: None });
-        };
-        let (vm, component) = (vm.trim(), rest.strip_suffix(')').map(str::trim));
-        match component {
-            Some(component) if !vm.is_empty() && !component.is_empty() => {
-                Ok(End::Vm { vm: vm.to_owned(), component: Some(component.to_owned()) })
-            }
-            _ => Err(Expected("a component in parentheses at the end, as in `vm (Component)`")),
         }
+        if cell.contains(" or ") {
+            return cell.split(" or ").map(vm).collect::<Result<_, _>>().map(End::Either);
+        }
+        vm(cell)
+    }
+}
+
+fn vm(cell: &str) -> Result<End, Expected> {
+    let cell = cell.trim();
+    let Some((vm, rest)) = cell.split_once('(') else {
+        return match cell {
+            "" => Err(Expected("a VM on both sides of `or`")),
+            vm => Ok(End::Vm { vm: vm.to_owned(), component: None }),
+        };
+    };
+    let (vm, component) = (vm.trim(), rest.strip_suffix(')').map(str::trim));
+    match component {
+        Some(component) if !vm.is_empty() && !component.is_empty() => {
+            Ok(End::Vm { vm: vm.to_owned(), component: Some(component.to_owned()) })
+        }
+        _ => Err(Expected("a component in parentheses at the end, as in `vm (Component)`")),
     }
 }
 
 impl Ports {
-    /// Reads a port cell: `8082`, `25555 and 8443`, `80, 443`, `8844/8845`, `4222-4225`, `80 or 443`.
+    /// Reads a port cell: `8082`, `25555 and 8443`, `80, 443`, `8844/8845`, `4222-4225`,
+    /// `80 or 443 (HTTP port)`, `Varies`, `LDAP server communication port`.
     pub fn parse(cell: &str) -> Result<Ports, Expected> {
         const EXPECTED: Expected = Expected(
-            "ports from 1 to 65535: one, a list (`80, 443`, `25555 and 8443`) or a range (`4222-4225`)",
+            "ports from 1 to 65535: one, a list (`80, 443`, `25555 and 8443`) or a range (`4222-4225`), `Varies`, \
+             or words that end in `port`",
         );
-        let cell = capped(cell)?;
+        let cell = without_remark(capped(cell)?);
+        let named = cell.bytes().any(|b| b.is_ascii_digit());
+        let open = cell.eq_ignore_ascii_case("varies") || cell.to_ascii_lowercase().ends_with(" port");
+        if !named && open {
+            return Ok(Ports::Open);
+        }
         let mut ranges = Vec::new();
         for word in cell.replace(" and ", ",").replace(" or ", ",").split([',', '/']) {
             let word = word.trim();
@@ -154,7 +226,7 @@ impl Ports {
             }
             ranges.push(low..=high);
         }
-        Ok(Ports(ranges))
+        Ok(Ports::Named(ranges))
     }
 }
 
@@ -181,6 +253,13 @@ pub fn applications(cell: &str) -> Result<Vec<App>, Expected> {
         .split('/')
         .map(|name| match name.trim() {
             "grpc" => Ok(App::Grpc),
+            "mysql" => Ok(App::Mysql),
+            "ssh" => Ok(App::Ssh),
+            "ldap" => Ok(App::Ldap),
+            "ldaps" => Ok(App::Ldaps),
+            "syslog" => Ok(App::Syslog),
+            "tcp" => Ok(App::Bytes),
+            "varies" => Ok(App::Open),
             "https" => Ok(App::Https),
             "http" => Ok(App::Http),
             "websocket" => Ok(App::WebSocket),
@@ -188,33 +267,67 @@ pub fn applications(cell: &str) -> Result<Vec<App>, Expected> {
             "nats" => Ok(App::Nats),
             "dns" => Ok(App::Dns),
             _ => Err(Expected(
-                "`gRPC over HTTP/2`, `HTTPS`, `HTTP`, `WebSocket`, `Server Sent Events`, `NATS`, `DNS`, \
-                 or alternatives of these joined by `/`",
+                "`gRPC over HTTP/2`, `HTTPS`, `HTTP`, `WebSocket`, `Server Sent Events`, `NATS`, `DNS`, `MySQL`, \
+                 `SSH`, `LDAP`, `LDAPS`, `Syslog`, `TCP`, `Varies`, or alternatives of these joined by `/`",
             )),
         })
         .collect()
 }
 
 impl Security {
-    /// Reads a security cell.
+    /// Reads a security cell: `Mutual TLS`, `TLS and OAuth 2.0`, `OAuth 2.0 or none`, `None/TLS`, `Optional TLS`, ….
     pub fn parse(cell: &str) -> Result<Security, Expected> {
-        let (mut tls, mut authentication) = (Tls::No, None);
         let cell = capped(cell)?.to_ascii_lowercase();
+        let inside_vm = cell.trim_end_matches('.') == "unencrypted. this communication happens inside the vm";
+        let alternatives = match without_remark(cell.trim_end_matches(['†', '‡', '*'])) {
+            _ if inside_vm => vec![Asked { tls: Tls::No, authentication: None }],
+            // The one name that holds a slash itself.
+            "n/a" => vec![Asked { tls: Tls::Unstated, authentication: None }],
+            "optional tls" => vec![
+                Asked { tls: Tls::No, authentication: None },
+                Asked { tls: Tls::Server, authentication: None },
+            ],
+            cell => cell.replace(" or ", "/").split('/').map(Asked::parse).collect::<Result<_, _>>()?,
+        };
+        Ok(Security { alternatives, inside_vm })
+    }
+}
+
+impl Asked {
+    fn parse(cell: &str) -> Result<Asked, Expected> {
+        let mut asked = Asked { tls: Tls::No, authentication: None };
         for word in cell.replace(" and ", ",").replace('+', ",").split(',') {
-            match word.trim() {
-                "mutual tls" => tls = Tls::Mutual,
-                "tls" => tls = Tls::Server,
-                "oauth" | "oauth 2.0" => authentication = Some(Authentication::OAuth),
-                "basic authentication" => authentication = Some(Authentication::Basic),
+            match without_remark(word.trim()) {
+                "mutual tls" | "mutual tls from the same ca" => asked.tls = Tls::Mutual,
+                "tls" => asked.tls = Tls::Server,
+                "oauth" | "oauth 2.0" | "uaa token" => asked.authentication = Some(Authentication::OAuth),
+                "basic authentication" => asked.authentication = Some(Authentication::Basic),
+                "ldap bind" => asked.authentication = Some(Authentication::LdapBind),
+                "signed urls" | "shared secret" => asked.authentication = Some(Authentication::Untold),
+                "mysql authentication" => {
+                    asked = Asked { tls: Tls::Unstated, authentication: Some(Authentication::Mysql) };
+                }
+                "ssh" => asked.authentication = Some(Authentication::Ssh),
+                "key" => asked = Asked { tls: Tls::Unstated, authentication: Some(Authentication::Untold) },
                 "none" => {}
                 _ => {
                     return Err(Expected(
-                        "`Mutual TLS`, `TLS`, `OAuth`, `Basic authentication`, `None`, or `TLS and` one of these",
+                        "`Mutual TLS`, `TLS`, `Optional TLS`, `OAuth`, `Basic authentication`, `LDAP bind`, \
+                         `MySQL authentication`, `SSH`, `Signed URLs`, `Key`, `None`, `N/A`, these joined by `and`, \
+                         or alternatives joined by `or` or `/`",
                     ));
                 }
             }
         }
-        Ok(Security { tls, authentication })
+        Ok(asked)
+    }
+}
+
+/// The cell without a remark in parentheses at its end: `TLS or Mutual TLS (configurable)`.
+fn without_remark(cell: &str) -> &str {
+    match cell.split_once('(') {
+        Some((words, remark)) if remark.ends_with(')') && !words.trim().is_empty() => words.trim(),
+        _ => cell,
     }
 }
 
@@ -256,13 +369,27 @@ mod tests {
     }
 
     #[test]
+    fn ends_that_are_no_instance_groups_are_names_all_the_same() {
+        let vm = |vm: &str| End::Vm { vm: vm.to_owned(), component: None };
+        assert_eq!(End::parse("N/A (admin)"), Ok(vm("N/A (admin)")));
+        assert_eq!(End::parse("Load balancer"), Ok(vm("Load balancer")));
+        let either = End::Either(vec![vm("nfs_server"), vm("other blobstore")]);
+        assert_eq!(End::parse("nfs_server or other blobstore"), Ok(either));
+        assert!(End::parse("nfs_server or ").is_ok_and(|end| matches!(end, End::Vm { .. })), "trimmed");
+    }
+
+    #[test]
     fn ports_are_lists_and_ranges() {
-        let ports = Ports::parse("25555 and 8443").unwrap();
-        assert!(ports.contains(25555) && ports.contains(8443) && !ports.contains(8444));
-        assert!(Ports::parse("61001-65534").unwrap().contains(65000));
-        assert!(Ports::parse("80, 443,8080").unwrap().contains(443));
-        assert!(Ports::parse("8844/8845").unwrap().contains(8845));
-        for bad in ["", "0", "65536", "9-8", "+5", "http", "80,", "5-"] {
+        let contains = |cell: &str, port| Ports::parse(cell).unwrap().contains(port);
+        assert_eq!(contains("25555 and 8443", 25555), Some(true));
+        assert_eq!(contains("25555 and 8443", 8444), Some(false));
+        assert_eq!(contains("61001-65534", 65000), Some(true));
+        assert_eq!(contains("80, 443,8080", 443), Some(true));
+        assert_eq!(contains("443/8080", 8080), Some(true));
+        assert_eq!(contains("80 or 443 (HTTP port)", 443), Some(true));
+        assert_eq!(contains("Varies", 1), None);
+        assert_eq!(contains("LDAP server communication port", 636), None);
+        for bad in ["", "0", "65536", "9-8", "+5", "http", "eight", "80,", "5-"] {
             assert!(Ports::parse(bad).is_err(), "{bad}");
         }
     }
@@ -270,18 +397,34 @@ mod tests {
     #[test]
     fn applications_may_be_alternatives() {
         assert_eq!(applications("gRPC over HTTP/2"), Ok(vec![App::Grpc]));
+        assert_eq!(applications("GRPC"), Ok(vec![App::Grpc]));
         assert_eq!(applications("HTTP/WebSocket"), Ok(vec![App::Http, App::WebSocket]));
         assert_eq!(applications("HTTP/Server Sent Events"), Ok(vec![App::Http, App::ServerSentEvents]));
+        assert_eq!(applications("LDAP/LDAPS"), Ok(vec![App::Ldap, App::Ldaps]));
         assert!(applications("HTPP").is_err());
     }
 
     #[test]
     fn security_is_of_the_transport_and_of_the_application() {
-        let security = |tls, authentication| Ok(Security { tls, authentication });
-        assert_eq!(Security::parse("Mutual TLS"), security(Tls::Mutual, None));
-        assert_eq!(Security::parse("OAuth"), security(Tls::No, Some(Authentication::OAuth)));
-        assert_eq!(Security::parse("TLS and OAuth 2.0"), security(Tls::Server, Some(Authentication::OAuth)));
-        assert_eq!(Security::parse("Basic authentication"), security(Tls::No, Some(Authentication::Basic)));
+        use Authentication::{Basic, LdapBind, Mysql, OAuth, Untold};
+        let read = |cell: &str| {
+            let security = Security::parse(cell).unwrap();
+            security.alternatives.iter().map(|asked| (asked.tls, asked.authentication)).collect::<Vec<_>>()
+        };
+        assert_eq!(read("Mutual TLS"), [(Tls::Mutual, None)]);
+        assert_eq!(read("OAuth"), [(Tls::No, Some(OAuth))]);
+        assert_eq!(read("TLS and OAuth 2.0"), [(Tls::Server, Some(OAuth))]);
+        assert_eq!(read("TLS and basic authentication"), [(Tls::Server, Some(Basic))]);
+        assert_eq!(read("OAuth 2.0 or none"), [(Tls::No, Some(OAuth)), (Tls::No, None)]);
+        assert_eq!(read("None/TLS"), [(Tls::No, None), (Tls::Server, None)]);
+        assert_eq!(read("Optional TLS"), [(Tls::No, None), (Tls::Server, None)]);
+        assert_eq!(read("TLS or Mutual TLS (configurable)"), [(Tls::Server, None), (Tls::Mutual, None)]);
+        assert_eq!(read("Signed URLs/TLS"), [(Tls::No, Some(Untold)), (Tls::Server, None)]);
+        assert_eq!(read("MySQL authentication"), [(Tls::Unstated, Some(Mysql))]);
+        assert_eq!(read("LDAP bind"), [(Tls::No, Some(LdapBind))]);
+        assert_eq!(read("N/A"), [(Tls::Unstated, None)]);
+        let inside = Security::parse("Unencrypted. This communication happens inside the VM.").unwrap();
+        assert!(inside.inside_vm);
         assert!(Security::parse("mTLS").is_err());
         assert!(Security::parse("").is_err());
     }

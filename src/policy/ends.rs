@@ -24,6 +24,7 @@ pub(super) enum BoundEnd {
         named: bool,
         component: Option<Component>,
     },
+    Either(Vec<BoundEnd>),
 }
 
 /// Which column an end stands in, and so which words a contradiction gets.
@@ -58,6 +59,9 @@ impl BoundEnd {
                 let component = component.as_ref().map(|name| Component::bind(name, names));
                 BoundEnd::Vm { groups, named, component }
             }
+            End::Either(ends) => {
+                BoundEnd::Either(ends.iter().map(|end| BoundEnd::bind(end, names, inventory)).collect())
+            }
         }
     }
 
@@ -67,6 +71,7 @@ impl BoundEnd {
             BoundEnd::AnyInSubnet => false,
             BoundEnd::AnyVmRunning { component, .. } => component.runs_on(vm) == Some(true),
             BoundEnd::Vm { groups, .. } => groups.contains(&vm.group),
+            BoundEnd::Either(ends) => ends.iter().any(|end| end.holds(vm)),
         }
     }
 
@@ -86,6 +91,12 @@ impl BoundEnd {
                 return any_vm_running(role, component, *named, ip, shown, inventory, options);
             }
             BoundEnd::Vm { groups, named, component } => (groups, *named, component),
+            BoundEnd::Either(ends) => {
+                let findings = ends.iter().map(|end| end.find(role, ip, peer, shown, inventory, options));
+                return findings
+                    .min_by_key(|finding| finding.grade)
+                    .unwrap_or(Finding::confirmed(Because::NothingAsked));
+            }
         };
         let address = address(role, named, ip, inventory, options, |vm| groups.contains(&vm.group));
         match component {
@@ -187,5 +198,36 @@ fn any_in_subnet(source: IpAddr, destination: IpAddr, inventory: &Inventory, opt
         SubnetLookup::Overlapping => unseen(Because::SubnetOverlaps),
         SubnetLookup::Dynamic => unseen(Because::SubnetDynamic),
         SubnetLookup::Unknown | SubnetLookup::NoneGiven => unseen(Because::SubnetUnknown),
+    }
+}
+
+/// A row documented inside one VM: both ends are one address, or addresses that never leave a VM.
+pub(super) fn inside_vm(
+    destination_end: &BoundEnd,
+    source: IpAddr,
+    destination: IpAddr,
+    inventory: &Inventory,
+    options: &Options,
+) -> [Finding; 2] {
+    let inside = source == destination || (stays_inside(source) || stays_inside(destination));
+    if !inside {
+        return [
+            Finding::contradicted(Reason::WrongSource, Because::CrossesTheNetwork),
+            Finding::contradicted(Reason::WrongDestination, Because::CrossesTheNetwork),
+        ];
+    }
+    let which = [source, destination].into_iter().find(|ip| !stays_inside(*ip));
+    let on_vm = match which {
+        Some(ip) => destination_end.find(Role::Destination, ip, ip, &Shown::default(), inventory, options),
+        None => Finding::unseen(Reason::UnseenInventory, Because::Loopback),
+    };
+    [Finding::confirmed(Because::InsideVm), on_vm]
+}
+
+/// Loopback, and the link-local addresses that BOSH DNS listens on (169.254.0.2).
+fn stays_inside(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local(),
     }
 }

@@ -118,6 +118,8 @@ reasons! {
     UnseenSnaplen = "unseen_snaplen",
     /// Only one direction was captured.
     UnseenOneDirection = "unseen_one_direction",
+    /// The document names no port.
+    UnseenPort = "unseen_port",
     /// No payload was exchanged.
     UnseenNoPayload = "unseen_no_payload",
     /// HTTPS whose client offered no ALPN: what is inside cannot be told without keys.
@@ -291,6 +293,14 @@ pub enum Because {
     AnswerUnseen,
     /// The row asks for nothing.
     NothingAsked,
+    /// The document leaves it open, or asks for what traffic cannot show.
+    DocumentOpen,
+    /// Documented inside one VM, and so it is.
+    InsideVm,
+    /// Documented inside one VM, and it crosses the network.
+    CrossesTheNetwork,
+    /// A loopback address: which VM that is, the capture does not say.
+    Loopback,
 }
 
 /// Why bytes that would tell are not there.

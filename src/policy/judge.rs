@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
+use super::cell::Ports;
 use super::component::Shown;
-use super::ends::{BoundEnd, Role};
+use super::ends::{self, BoundEnd, Role};
 use super::finding::{Because, Column, Finding, Grade, Reason, Verdict};
 use super::observed::Observed;
 use super::{Options, Row, Table, security};
@@ -19,6 +20,8 @@ pub struct Policy {
     rows: Vec<Bound>,
     by_port: HashMap<(Transport, u16), Vec<usize>>,
     by_range: Vec<(Transport, RangeInclusive<u16>, usize)>,
+    /// Rows whose document leaves the port open.
+    by_ends: Vec<(Transport, usize)>,
     inventory: Inventory,
     names: Names,
     options: Options,
@@ -123,6 +126,7 @@ impl Policy {
             rows: Vec::new(),
             by_port: HashMap::new(),
             by_range: Vec::new(),
+            by_ends: Vec::new(),
             tables,
             inventory,
             names,
@@ -137,7 +141,11 @@ impl Policy {
                     destination: BoundEnd::bind(&documented.destination, &policy.names, &policy.inventory),
                 });
                 for &transport in &documented.transports {
-                    for range in &documented.ports.0 {
+                    let Ports::Named(ranges) = &documented.ports else {
+                        policy.by_ends.push((transport, index));
+                        continue;
+                    };
+                    for range in ranges {
                         if range.len() > WIDE {
                             policy.by_range.push((transport, range.clone(), index));
                             continue;
@@ -204,7 +212,7 @@ impl Policy {
 
     /// Holds every candidate row against the flow.
     pub fn judge(&self, subject: &Subject<'_>) -> Judgement {
-        let candidates = self.candidates(subject.transport, subject.destination.port);
+        let candidates = self.candidates(subject);
         if candidates.is_empty() {
             return self.closest_elsewhere(subject);
         }
@@ -237,12 +245,18 @@ impl Policy {
         Judgement { verdict, reason, row: Some(self.rows[index].at), also, findings: Some(findings) }
     }
 
-    /// Rows of this transport and port, in table order.
-    fn candidates(&self, transport: Transport, port: u16) -> Vec<usize> {
+    /// Rows of this transport and port, in table order; of those that leave the port open, the ones whose
+    /// ends are not contradicted.
+    fn candidates(&self, subject: &Subject<'_>) -> Vec<usize> {
+        let (transport, port) = (subject.transport, subject.destination.port);
         let mut rows = self.by_port.get(&(transport, port)).cloned().unwrap_or_default();
-        let wide = self.by_range.iter().filter(|(t, range, _)| *t == transport && range.contains(&port));
         let before = rows.len();
+        let wide = self.by_range.iter().filter(|(t, range, _)| *t == transport && range.contains(&port));
         rows.extend(wide.map(|(_, _, index)| *index));
+        let open = self.by_ends.iter().filter(|(t, _)| *t == transport).map(|(_, index)| *index);
+        rows.extend(open.filter(|&index| {
+            self.ends(index, subject).iter().all(|finding| finding.grade != Grade::Contradicted)
+        }));
         if rows.len() > before {
             rows.sort_unstable();
             rows.dedup();
@@ -251,38 +265,15 @@ impl Policy {
     }
 
     fn findings(&self, index: usize, subject: &Subject<'_>) -> [Finding; 6] {
-        let bound = &self.rows[index];
-        let row = self.row(bound.at);
-        let (inventory, options) = (&self.inventory, &self.options);
-        let (source, destination) = (subject.source.ip, subject.destination.ip);
-        let guessed = |finding: Finding| match finding.grade {
-            // Only a guess says which end is which, so nothing is held against either.
-            Grade::Contradicted if subject.opened_by.is_guess() => {
-                Finding::unseen(Reason::UnseenDirection, Because::DirectionGuessed)
-            }
-            _ => finding,
-        };
+        let row = self.row(self.rows[index].at);
+        let [source, destination] = self.ends(index, subject);
         [
-            guessed(bound.source.find(
-                Role::Source,
-                source,
-                destination,
-                subject.source_shown,
-                inventory,
-                options,
-            )),
-            guessed(bound.destination.find(
-                Role::Destination,
-                destination,
-                source,
-                subject.destination_shown,
-                inventory,
-                options,
-            )),
-            if row.ports.contains(subject.destination.port) {
-                Finding::confirmed(Because::PortMatches)
-            } else {
-                Finding::contradicted(Reason::NoRowForPort, Because::PortDiffers)
+            source,
+            destination,
+            match row.ports.contains(subject.destination.port) {
+                Some(true) => Finding::confirmed(Because::PortMatches),
+                Some(false) => Finding::contradicted(Reason::NoRowForPort, Because::PortDiffers),
+                None => Finding::unseen(Reason::UnseenPort, Because::DocumentOpen),
             },
             if row.transports.contains(&subject.transport) {
                 Finding::confirmed(Because::TransportMatches)
@@ -290,8 +281,29 @@ impl Policy {
                 Finding::contradicted(Reason::NoRowForPort, Because::TransportDiffers)
             },
             security::application(row, subject.observed),
-            security::security(row, subject.observed, options),
+            security::security(row, subject.observed, &self.options),
         ]
+    }
+
+    fn ends(&self, index: usize, subject: &Subject<'_>) -> [Finding; 2] {
+        let bound = &self.rows[index];
+        let (inventory, options) = (&self.inventory, &self.options);
+        let (source, destination) = (subject.source.ip, subject.destination.ip);
+        if self.row(bound.at).security.inside_vm {
+            return ends::inside_vm(&bound.destination, source, destination, inventory, options);
+        }
+        let (from, to) = (&bound.source, &bound.destination);
+        let both = [
+            from.find(Role::Source, source, destination, subject.source_shown, inventory, options),
+            to.find(Role::Destination, destination, source, subject.destination_shown, inventory, options),
+        ];
+        both.map(|finding| match finding.grade {
+            // Only a guess says which end is which, so nothing is held against either.
+            Grade::Contradicted if subject.opened_by.is_guess() => {
+                Finding::unseen(Reason::UnseenDirection, Because::DirectionGuessed)
+            }
+            _ => finding,
+        })
     }
 
     /// No row has this port: the row that agrees on most of destination, source and transport, if any

@@ -11,6 +11,7 @@ pub mod finding;
 mod judge;
 pub mod observed;
 mod security;
+mod shipped;
 pub mod table;
 
 pub use component::Shown;

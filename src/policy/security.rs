@@ -1,6 +1,6 @@
 //! The application and security columns: what the bytes showed against what the row documents.
 
-use super::cell::{self, App, Authentication};
+use super::cell::{self, App, Asked, Authentication};
 use super::finding::{Because, Finding, Missing, Reason};
 use super::observed::{Application, Observed};
 use super::{Options, Row, WeakCipher};
@@ -23,6 +23,11 @@ fn one_application(app: App, row: &Row, observed: &Observed) -> Finding {
             return Finding::confirmed(Because::Speaks(Application::Nats));
         }
         return inside_tls(app, row, tls, observed);
+    }
+    match app {
+        App::Open => return Finding::unseen(Reason::UnseenApplication, Because::DocumentOpen),
+        App::Bytes => return Finding::confirmed(Because::NothingAsked),
+        _ => {}
     }
     let speaks = Because::Speaks(observed.application);
     let contradicted = Finding::contradicted(Reason::WrongApplication, speaks);
@@ -63,8 +68,11 @@ fn unrecognised(observed: &Observed) -> Finding {
 fn inside_tls(app: App, row: &Row, tls: &tls::Evidence, observed: &Observed) -> Finding {
     let accepted = matches!(tls.outcome(), Outcome::Accepted(_));
     match app {
-        App::Grpc if row.security.tls != cell::Tls::No => grpc(tls, accepted, observed),
+        App::Open => Finding::unseen(Reason::UnseenApplication, Because::DocumentOpen),
+        App::Bytes => Finding::confirmed(Because::NothingAsked),
+        App::Grpc if !documented_in_clear(row) => grpc(tls, accepted, observed),
         App::Https => https(tls, accepted, observed),
+        App::Http if !documented_in_clear(row) => https(tls, accepted, observed),
         // A row documented in clear: the security column says what is wrong.
         _ => Finding::unseen(Reason::UnseenApplication, Because::InsideTls),
     }
@@ -134,16 +142,31 @@ fn not_accepted(tls: &tls::Evidence, observed: &Observed) -> Finding {
     Finding::unseen(reason, Because::NotAccepted(why))
 }
 
-/// Holds how the flow is secured against the row's security cell.
+/// Every alternative of the row's security cell is without TLS.
+fn documented_in_clear(row: &Row) -> bool {
+    row.security.alternatives.iter().all(|asked| asked.tls == cell::Tls::No)
+}
+
+/// Holds how the flow is secured against the row's security cell: the best of its alternatives.
 pub(super) fn security(row: &Row, observed: &Observed, options: &Options) -> Finding {
-    let asked = row.security;
-    let of_transport = match (asked.tls, observed.tls()) {
+    row.security
+        .alternatives
+        .iter()
+        .map(|asked| one_security(*asked, row, observed, options))
+        .min_by_key(|finding| finding.grade)
+        .unwrap_or(Finding::confirmed(Because::NothingAsked))
+}
+
+fn one_security(asked: Asked, row: &Row, observed: &Observed, options: &Options) -> Finding {
+    let of_transport = match (tls_asked(asked.tls, &row.applications), observed.tls()) {
         (cell::Tls::No, Some(_)) => {
             return Finding::contradicted(Reason::StrongerThanDocumented, Because::TlsUnderPlainRow);
         }
-        (cell::Tls::No, None) => None,
+        (cell::Tls::No, None) | (cell::Tls::Unstated, None) => None,
         (_, None) => Some(not_tls(observed)),
-        (cell::Tls::Server, Some(tls)) => Some(tls_finding(tls, false, observed, options)),
+        (cell::Tls::Server | cell::Tls::Unstated, Some(tls)) => {
+            Some(tls_finding(tls, false, observed, options))
+        }
         (cell::Tls::Mutual, Some(tls)) => Some(tls_finding(tls, true, observed, options)),
     };
     let of_application = asked.authentication.map(|asked| authentication(asked, observed));
@@ -151,6 +174,16 @@ pub(super) fn security(row: &Row, observed: &Observed, options: &Options) -> Fin
         (Some(one), Some(other)) => one.and(other),
         (Some(one), None) | (None, Some(one)) => one,
         (None, None) => Finding::confirmed(Because::NothingAsked),
+    }
+}
+
+/// `HTTPS` and `LDAPS` say that there is TLS, whatever the security cell adds.
+fn tls_asked(stated: cell::Tls, applications: &[App]) -> cell::Tls {
+    let implying = applications.iter().filter(|app| app.implies_tls()).count();
+    match stated {
+        cell::Tls::No | cell::Tls::Unstated if implying == applications.len() => cell::Tls::Server,
+        cell::Tls::No if implying > 0 => cell::Tls::Unstated,
+        stated => stated,
     }
 }
 
@@ -233,6 +266,16 @@ fn chain(client: bool, problem: &ChainProblem) -> Finding {
 }
 
 fn authentication(asked: Authentication, observed: &Observed) -> Finding {
+    match asked {
+        Authentication::Untold => {
+            return Finding::unseen(Reason::UnseenAuthentication, Because::DocumentOpen);
+        }
+        Authentication::Mysql
+        | Authentication::LdapBind
+        | Authentication::Ssh
+        | Authentication::OAuth
+        | Authentication::Basic => {}
+    }
     if let Some(requests) = observed.requests() {
         return requests_finding(asked, requests, observed);
     }
@@ -253,6 +296,8 @@ fn requests_finding(asked: Authentication, requests: &Requests, observed: &Obser
     let carrying = match asked {
         Authentication::OAuth => requests.bearer,
         Authentication::Basic => requests.basic,
+        // Asked of protocols that have no requests: none of these carried it.
+        _ => 0,
     };
     let answered = requests.status_403 + requests.status_404 + requests.status_other;
     if requests.status_401 > 0 && answered == 0 {

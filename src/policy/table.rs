@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::cell::{self, App, End, Ports, Security};
+use super::shipped::{self, Shipped};
 use crate::packet::Transport;
 
 /// One documented page.
@@ -104,32 +105,36 @@ const HEADERS: [&str; 6] = [
     "Security and Authentication",
 ];
 
-/// The 16 rows that hold without `--policy`: Loggregator and Log Cache communications.
-const BUILT_IN: [(&str, &str); 2] = [
-    ("loggregator", include_str!("../../policies/loggregator.csv")),
-    ("log-cache", include_str!("../../policies/log-cache.csv")),
-];
+/// A file of this name beside tables is a map of names, and no table.
+const NAMES: &str = "names.csv";
 
 impl Table {
-    /// The built-in tables.
+    /// The tables in force without `--policy`: the 16 rows of Loggregator and Log Cache communications.
     pub fn built_in() -> Result<Vec<Table>, TableError> {
-        BUILT_IN.iter().map(|(name, text)| Table::parse(name, name, text.as_bytes())).collect()
+        shipped::DEFAULT.iter().map(Table::shipped).collect()
     }
 
-    /// The tables that a `--policy` argument names: a built-in name, a file, or a folder of files.
+    /// The tables that a `--policy` argument names: a shipped table, a shipped set or one table of it, a
+    /// file, or a folder of files.
     pub fn load(argument: &str) -> Result<Vec<Table>, TableError> {
-        if let Some((name, text)) = BUILT_IN.iter().find(|(name, _)| *name == argument) {
-            return Ok(vec![Table::parse(name, name, text.as_bytes())?]);
+        let of_set = |table: &&Shipped| {
+            table.name == argument
+                || table.name.strip_prefix(argument).is_some_and(|rest| rest.starts_with('/'))
+        };
+        let shipped: Vec<&Shipped> = shipped::DEFAULT.iter().chain(shipped::SETS).filter(of_set).collect();
+        if !shipped.is_empty() {
+            return shipped.into_iter().map(Table::shipped).collect();
         }
         let path = Path::new(argument);
         let io = |error| TableError::Io { file: argument.to_owned(), error };
         if !std::fs::metadata(path).map_err(io)?.is_dir() {
-            return Ok(vec![Table::read(path)?]);
+            return Ok(vec![Table::read(path, "")?]);
         }
         let mut files: Vec<PathBuf> = Vec::new();
         for entry in std::fs::read_dir(path).map_err(io)? {
             let file = entry.map_err(io)?.path();
-            if file.extension().is_some_and(|extension| extension == "csv") {
+            let names = file.file_name().is_some_and(|name| name == NAMES);
+            if file.extension().is_some_and(|extension| extension == "csv") && !names {
                 files.push(file);
             }
         }
@@ -137,13 +142,21 @@ impl Table {
         if files.is_empty() {
             return Err(TableError::Empty { file: argument.to_owned(), what: "no .csv file in this folder" });
         }
-        files.iter().map(|file| Table::read(file)).collect()
+        let set = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let set = set.file_name().unwrap_or_default().to_string_lossy();
+        files.iter().map(|file| Table::read(file, &set)).collect()
     }
 
-    fn read(path: &Path) -> Result<Table, TableError> {
+    fn shipped(shipped: &Shipped) -> Result<Table, TableError> {
+        Table::parse(shipped.name, shipped.name, shipped.text.as_bytes())
+    }
+
+    /// Reads a file, whose table is called by the file's name, behind the set's if there is one.
+    fn read(path: &Path, set: &str) -> Result<Table, TableError> {
         let file = path.display().to_string();
         let text = std::fs::read(path).map_err(|error| TableError::Io { file: file.clone(), error })?;
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let name = if set.is_empty() { stem.into_owned() } else { format!("{set}/{stem}") };
         Table::parse(&file, &name, &text)
     }
 
@@ -242,6 +255,48 @@ mod tests {
             .map(|row| row.cells.iter().map(String::as_str).collect())
             .collect();
         assert_eq!(built_in, documented);
+    }
+
+    #[test]
+    fn every_shipped_set_parses_whole() {
+        let count = |set: &str| {
+            let tables = Table::load(set).unwrap();
+            (tables.len(), tables.iter().map(|table| table.rows.len()).sum::<usize>())
+        };
+        assert_eq!(count("pas-2.7"), (11, 185));
+        assert_eq!(count("tpcf-10.0"), (11, 184));
+        assert_eq!(count("pas-2.7/loggregator"), (1, 11));
+        assert_eq!(Table::load("pas-2.7/log-cache").unwrap()[0].name, "pas-2.7/log-cache");
+    }
+
+    /// The public tables, where they lie beside the project.
+    #[test]
+    fn the_shipped_sets_are_the_public_tables_cell_for_cell() {
+        let facts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/facts/tables");
+        for (set, file) in [("pas-2.7", "seed_version_2.7.csv"), ("tpcf-10.0", "latest_tpcf_10.0.csv")] {
+            let Ok(mut reader) = csv::Reader::from_path(facts.join(file)) else {
+                println!("skipped the_shipped_sets_are_the_public_tables_cell_for_cell: no ../shared/facts");
+                return;
+            };
+            let public: Vec<Vec<String>> = reader
+                .records()
+                .map(|row| row.unwrap().iter().take(6).map(str::to_owned).collect())
+                .collect();
+            let mut shipped: Vec<Vec<String>> = Vec::new();
+            for row in Table::load(set).unwrap().iter().flat_map(|table| &table.rows) {
+                let mut cells = row.cells.to_vec();
+                // The public list has the marks of footnotes stripped.
+                if cells[0] == "Any*" {
+                    cells[0] = "Any".to_owned();
+                }
+                shipped.push(cells);
+            }
+            let sorted = |mut rows: Vec<Vec<String>>| {
+                rows.sort();
+                rows
+            };
+            assert_eq!(sorted(shipped), sorted(public), "{set}");
+        }
     }
 
     #[test]

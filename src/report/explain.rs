@@ -232,6 +232,12 @@ impl Words<'_> {
                 f.write_str("user and password were sent, the server's answer was not seen")
             }
             Because::NothingAsked => f.write_str("nothing is asked for"),
+            Because::DocumentOpen => {
+                write!(f, "the document says {}, which traffic cannot show", self.documented())
+            }
+            Because::InsideVm => f.write_str("inside one VM, as documented"),
+            Because::CrossesTheNetwork => f.write_str("documented inside one VM, and it crosses the network"),
+            Because::Loopback => f.write_str("which VM a loopback address is on is not in the capture"),
         }
     }
 
