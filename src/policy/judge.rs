@@ -381,7 +381,7 @@ mod tests {
         assert_eq!((judgement.verdict, judgement.reason), (Verdict::Allowed, None));
         assert_eq!(deciding(&policy, &judgement), "loggregator:2");
         assert_eq!(names(&policy, &judgement.also), ["loggregator:3", "loggregator:6"]);
-        let flow = flow.from_certificate("reverselogproxy", &policy);
+        let flow = flow.showing("reverselogproxy", &policy);
         assert_eq!(deciding(&policy, &flow.judge(&policy)), "loggregator:6");
         assert_eq!(names(&policy, &flow.judge(&policy).also), ["loggregator:3"]);
     }
@@ -508,7 +508,7 @@ mod tests {
         let clear = Case::new(LOG_API, NATS, 4222, nats("{\"user\":\"u\",\"pass\":\"p\"}", "PONG\r\n"));
         // The Route Registrar is inferred from the job on its VM.
         assert!(clear.judge(&policy).is_inferred());
-        let by_certificate = clear.from_certificate("nats_client", &policy).judge(&policy);
+        let by_certificate = clear.showing("nats_client", &policy).judge(&policy);
         assert!(!by_certificate.is_inferred() && by_certificate.verdict == Verdict::Allowed);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::finding::Missing;
 use crate::packet::{Gap, Side};
-use crate::protocol::tls::{self, Alpn, Authentication};
+use crate::protocol::tls::{self, Alpn, Authentication, Outcome};
 use crate::protocol::{Evidence, NatsAuthentication, Requests};
 
 /// The `application` column.
@@ -232,6 +232,8 @@ fn application(evidence: &Evidence) -> (Application, Basis) {
 /// not what was spoken.
 fn inside_tls(tls: &tls::Evidence) -> (Application, Basis) {
     match tls.alpn() {
+        // Agreed or not, a handshake that failed carried nothing.
+        _ if matches!(tls.outcome(), Outcome::Refused { .. }) => (Application::Tls, Basis::Unseen),
         Alpn::Chosen(b"h2", _) => (Application::Http2, Basis::Inferred),
         Alpn::Chosen(b"http/1.1", _) => (Application::Http1, Basis::Inferred),
         _ => (Application::Tls, Basis::Unseen),
@@ -359,6 +361,8 @@ mod tests {
         is(&MUTUAL.observed(), "HTTP/2", Basis::Inferred, "mutual TLS", Basis::Clear);
         let http1 = Handshake { offered: &["h2", "http/1.1"], chosen: Some("http/1.1"), ..MUTUAL };
         is(&http1.observed(), "HTTP/1.1", Basis::Inferred, "mutual TLS", Basis::Clear);
+        let refused = Handshake { refused: Some(42), ..MUTUAL };
+        is(&refused.observed(), "TLS", Basis::Unseen, "TLS handshake refused", Basis::Clear);
         let none = Handshake { chosen: None, ..MUTUAL };
         is(&none.observed(), "TLS", Basis::Unseen, "mutual TLS", Basis::Clear);
     }

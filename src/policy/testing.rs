@@ -11,7 +11,7 @@ use crate::protocol::testing::Stream;
 /// VMs as an operator lists them. The Director's jobs are not known; 10.0.4.99 is claimed twice.
 pub const VMS: &str = "ip,vm,jobs,subnet
 10.0.4.10,doppler/0,doppler loggregator_agent log-cache,10.0.4.0/24
-10.0.4.11,log-api/0,loggregator_trafficcontroller reverse_log_proxy route_registrar bosh-system-metrics-forwarder loggregator_agent,10.0.4.0/24
+10.0.4.11,log-api/0,loggregator_trafficcontroller reverse_log_proxy reverse_log_proxy_gateway route_registrar bosh-system-metrics-forwarder loggregator_agent,10.0.4.0/24
 10.0.4.12,log-cache/0,log-cache log-cache-nozzle log-cache-cf-auth-proxy loggregator_agent,10.0.4.0/24
 10.0.4.13,uaa/0,uaa,10.0.4.0/24
 10.0.4.14,nats/0,nats,10.0.4.0/24
@@ -94,7 +94,7 @@ impl Case {
     }
 
     /// The source presented a certificate of this name in clear.
-    pub fn from_certificate(mut self, name: &str, policy: &Policy) -> Case {
+    pub fn showing(mut self, name: &str, policy: &Policy) -> Case {
         self.source_shown = Shown::by_certificate([name], policy.names());
         self
     }
