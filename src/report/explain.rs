@@ -389,7 +389,7 @@ mod tests {
     #[test]
     fn a_row_of_another_port_is_named_for_its_ends_only() {
         let text = told(LOG_API, NATS, 9999, http(None, "200 OK"));
-        begins(&text, "port: 9999 is documented on 4222; ");
+        begins(&text, "port: 9999, documented is 4222; ");
         assert!(!text.contains("application:") && !text.contains("security:"), "{text}");
     }
 
