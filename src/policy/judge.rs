@@ -372,8 +372,8 @@ pub fn columns(findings: &[Finding; 6]) -> impl Iterator<Item = (Column, &Findin
 mod tests {
     use super::*;
     use crate::policy::testing::{
-        CELL, Case, DIRECTOR, DOPPLER, Handshake, LOG_API, LOG_CACHE, MUTUAL, NATS, STRANGER, UAA, VMS, bind,
-        bind_tables, http, nats, one_row, policy, silent,
+        CELL, Case, DIRECTOR, DOPPLER, Handshake, LOG_API, LOG_CACHE, MUTUAL, NATS, NETWORKS, STRANGER, UAA,
+        VMS, bind, bind_tables, http, nats, one_row, policy, silent,
     };
 
     fn names(policy: &Policy, rows: &[RowRef]) -> Vec<String> {
@@ -522,5 +522,57 @@ mod tests {
         assert!(clear.judge(&policy).is_inferred());
         let by_certificate = clear.showing("nats_client", &policy).judge(&policy);
         assert!(!by_certificate.is_inferred() && by_certificate.verdict == Verdict::Allowed);
+    }
+
+    /// The verdict and reason of a flow against a table of one row.
+    fn against(row: &str, case: &Case) -> (Verdict, Option<Reason>) {
+        let policy = bind_tables(vec![one_row("t", row)], &[VMS, NETWORKS], Options::default());
+        let judgement = case.judge(&policy);
+        (judgement.verdict, judgement.reason)
+    }
+
+    #[test]
+    fn a_row_that_leaves_the_port_open_is_unproven_and_only_for_its_own_ends() {
+        let row = "loggregator_trafficcontroller,uaa,Varies,TCP,HTTP,None";
+        let flow = Case::new(LOG_API, UAA, 61_234, http(None, "200 OK"));
+        assert_eq!(against(row, &flow), (Verdict::Unproven, Some(Reason::UnseenPort)));
+        let elsewhere = Case::new(LOG_API, DOPPLER, 61_234, http(None, "200 OK"));
+        assert_eq!(against(row, &elsewhere), (Verdict::Violation, Some(Reason::NoRowForPort)));
+    }
+
+    #[test]
+    fn any_alternative_of_a_cell_will_do() {
+        let clear = Case::new(LOG_API, UAA, 8080, http(None, "200 OK"));
+        let tls = Case::new(LOG_API, UAA, 8080, MUTUAL.observed());
+        for security in ["None/TLS", "Optional TLS"] {
+            let row = format!("loggregator_trafficcontroller,uaa,443/8080,TCP,HTTP/HTTPS,{security}");
+            assert_eq!(against(&row, &clear).0, Verdict::Allowed, "{security}");
+            assert_eq!(against(&row, &tls).0, Verdict::Allowed, "{security}");
+        }
+        let row = "loggregator_trafficcontroller,uaa,8080,TCP,HTTP,OAuth 2.0 or none";
+        assert_eq!(against(row, &clear).0, Verdict::Allowed);
+        let row = "doppler or uaa,uaa or doppler,8080,TCP,HTTP,None";
+        assert_eq!(against(row, &clear), (Verdict::Violation, Some(Reason::WrongSource)));
+    }
+
+    #[test]
+    fn https_says_that_there_is_tls_whatever_the_security_cell_adds() {
+        let row = "loggregator_trafficcontroller,uaa,8443,TCP,HTTPS,OAuth 2.0";
+        let clear = Case::new(LOG_API, UAA, 8443, http(Some("Bearer t"), "200 OK"));
+        assert_eq!(against(row, &clear), (Verdict::Violation, Some(Reason::WrongApplication)));
+        let tls = Case::new(LOG_API, UAA, 8443, MUTUAL.observed());
+        assert_eq!(against(row, &tls), (Verdict::Unproven, Some(Reason::UnseenAuthentication)));
+    }
+
+    #[test]
+    fn what_is_documented_inside_a_vm_must_not_cross_the_network() {
+        let row = "Any VM running BOSH DNS,doppler,53,TCP and UDP,HTTP,\
+                   Unencrypted. This communication happens inside the VM.";
+        let inside = Case::new(DOPPLER, DOPPLER, 53, http(None, "200 OK"));
+        assert_eq!(against(row, &inside), (Verdict::Allowed, None));
+        let across = Case::new(LOG_API, DOPPLER, 53, http(None, "200 OK"));
+        assert_eq!(against(row, &across), (Verdict::Violation, Some(Reason::WrongDestination)));
+        let loopback = Case::new("127.0.0.1", "127.0.0.1", 53, http(None, "200 OK"));
+        assert_eq!(against(row, &loopback), (Verdict::Unproven, Some(Reason::UnseenInventory)));
     }
 }
