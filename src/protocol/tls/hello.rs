@@ -1,6 +1,7 @@
 //! ClientHello and ServerHello (RFC 8446 section 4.1, RFC 5246 section 7.4.1, RFC 5246 appendix E.2).
 
 use super::cipher;
+use super::ja4::Ja4;
 use crate::protocol::NAME_CAP;
 use crate::protocol::cursor::Cursor;
 
@@ -131,6 +132,8 @@ pub struct ClientHello {
     pub groups: Box<[u16]>,
     /// The groups of `key_share`, at most [`GROUP_CAP`].
     pub key_shares: Box<[u16]>,
+    /// What software sent it; of the first hello after a HelloRetryRequest, and not in SSL 2.0 format.
+    pub ja4: Option<Ja4>,
 }
 
 /// What a server chose.
@@ -168,6 +171,7 @@ impl ClientHello {
             max_version: Version::from_wire(legacy_version).map(|version| version.min(Version::Tls12)),
             random,
             session_id,
+            ja4: Ja4::of(body),
             ..ClientHello::default()
         };
         hello.keep_ciphers(suites.as_chunks().0.iter().map(|suite| u16::from_be_bytes(*suite)));

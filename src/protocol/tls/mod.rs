@@ -13,6 +13,7 @@ mod evidence;
 mod handshake;
 mod hello;
 mod infer;
+mod ja4;
 mod modern;
 mod parser;
 mod probe;
@@ -27,6 +28,7 @@ pub use evidence::{
 };
 pub use handshake::{CERTIFICATE_CAP, CHAIN_CAP, MESSAGE_CAP};
 pub use hello::{ALPN_CAP, CIPHER_CAP, ClientHello, GROUP_CAP, PskOffer, ServerHello, SessionId, Version};
+pub use ja4::Ja4;
 pub use parser::Parser;
 pub use probe::{probe, probe_midstream};
 pub use trace::RECORD_CAP;

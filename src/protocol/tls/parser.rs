@@ -307,12 +307,13 @@ fn note(evidence: &mut Evidence, side: Side, message: &Message, at: i64) {
     evidence.malformed |= understood.is_none();
 }
 
-fn client_hello(evidence: &mut Evidence, side: Side, hello: ClientHello) {
+fn client_hello(evidence: &mut Evidence, side: Side, mut hello: ClientHello) {
     if *evidence.client.get_or_insert(side) != side {
         evidence.malformed = true;
         return;
     }
     evidence.early_data |= hello.early_data;
+    hello.ja4 = evidence.client_hello.as_ref().map_or(hello.ja4, |first| first.ja4);
     evidence.client_hello = Some(Box::new(hello));
 }
 
