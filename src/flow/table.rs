@@ -77,6 +77,8 @@ pub struct FlowTable<R> {
     limits: Limits,
     live: usize,
     account: Account,
+    /// The flow whose reader came to know something with the last packet.
+    news: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -100,6 +102,7 @@ impl<R: Reader + Default> FlowTable<R> {
             limits,
             live: 0,
             account: Account::default(),
+            news: None,
         }
     }
 
@@ -158,11 +161,20 @@ impl<R: Reader + Default> FlowTable<R> {
         let was_over = flow.tcp.is_over();
         let repeated = flow.packet(side, segment, packet.time, clock, &mut self.budget);
         self.account.repeated += u64::from(repeated);
+        if flow.reader.has_news() {
+            self.news = Some(id);
+        }
         if flow.tcp.is_over() && !was_over {
             let entry = Entry { id, generation: self.slab[id as usize].generation };
             self.wheel.insert(entry, Timestamp(clock.0.saturating_add(CLOSED)));
         }
         Place::Flow
+    }
+
+    /// The flow that the last packet belonged to, if its reader has news ([`Reader::has_news`]).
+    pub fn take_news(&mut self) -> Option<&Flow<R>> {
+        let id = self.news.take()?;
+        self.flow(id)
     }
 
     /// Every flow still there goes to `ended`, in the order of their first packets.

@@ -260,6 +260,8 @@ pub enum Because {
     ClientCertificateUnseen(Why),
     /// The session was resumed.
     Resumed,
+    /// The session was resumed, and the connection that began it was seen.
+    Inherited,
     /// There is no TLS.
     InClear,
     /// TLS under a row documented in clear.

@@ -2,7 +2,7 @@
 
 use super::cell::{self, App, Authentication};
 use super::finding::{Because, Finding, Missing, Reason};
-use super::observed::{Application, Observed};
+use super::observed::{Application, Observed, TlsKind};
 use super::{Options, Row, WeakCipher};
 use crate::pki::ChainProblem;
 use crate::protocol::tls::{self, Alpn, Basis, ClientCertificate, Offer, Outcome};
@@ -201,7 +201,7 @@ fn outcome(tls: &tls::Evidence, observed: &Observed) -> Finding {
 
 fn client_certificate(tls: &tls::Evidence, observed: &Observed) -> Finding {
     if tls.resumed() == Some(true) {
-        return Finding::unseen(Reason::UnseenResumed, Because::Resumed);
+        return inherited(observed);
     }
     let wrong = |because| Finding::contradicted(Reason::WrongSecurity, because);
     match tls.client_certificate() {
@@ -216,6 +216,18 @@ fn client_certificate(tls: &tls::Evidence, observed: &Observed) -> Finding {
             Finding::unseen(reason, Because::ClientCertificateUnseen(why))
         }
     }
+}
+
+/// What the connection that began a resumed session showed: never more than an inference.
+fn inherited(observed: &Observed) -> Finding {
+    let wrong = |because| Finding::contradicted(Reason::WrongSecurity, because);
+    let finding = match observed.inherited.map(|inherited| inherited.kind) {
+        Some(TlsKind::Mutual) => Finding::inferred(Because::ClientCertificate),
+        Some(TlsKind::Server) => wrong(Because::NoClientCertificate),
+        Some(TlsKind::EmptyClientCertificate) => wrong(Because::EmptyClientCertificate),
+        _ => return Finding::unseen(Reason::UnseenResumed, Because::Resumed),
+    };
+    finding.and(Finding::inferred(Because::Inherited))
 }
 
 fn chain(client: bool, problem: &ChainProblem) -> Finding {

@@ -4,8 +4,9 @@ use std::fmt;
 
 use super::escape::clean;
 use super::{Record, csv_report};
+use crate::flow::community_id::{DEFAULT_SEED, community_id};
 use crate::inventory::SubnetLookup;
-use crate::packet::Endpoint;
+use crate::packet::{Endpoint, Transport};
 use crate::policy::{Because, Column, Finding, Missing, Reason, Verdict, columns};
 use crate::protocol::tls;
 use crate::protocol::{NatsAuthentication, Requests};
@@ -201,6 +202,7 @@ impl Words<'_> {
             Because::NoClientCertificate => f.write_str("the client presented no certificate"),
             Because::ClientCertificateUnseen(why) => write!(f, "client certificate unseen ({why})"),
             Because::Resumed => f.write_str("a resumed session shows no certificates"),
+            Because::Inherited => self.inherited(f),
             Because::InClear => f.write_str("no TLS"),
             Because::TlsUnderPlainRow => {
                 write!(f, "{}where {} without TLS is documented", self.version(), self.documented())
@@ -245,6 +247,15 @@ impl Words<'_> {
             }
             _ => String::new(),
         }
+    }
+
+    fn inherited(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(from) = &self.record.subject.observed.inherited else { return Ok(()) };
+        let id = community_id(from.client, from.server, Transport::TCP, DEFAULT_SEED);
+        let (ip, port) = (from.client.ip, from.client.port);
+        let how =
+            if from.named { "whose session it resumes" } else { "whose ticket is as long as the one used" };
+        write!(f, "inherited from the connection of {ip} port {port} ({id}), {how}")
     }
 
     fn version(&self) -> String {

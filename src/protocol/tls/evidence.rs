@@ -4,6 +4,7 @@
 
 use super::alert::Alert;
 use super::hello::{ClientHello, ServerHello, Version};
+use super::resume::SessionName;
 use super::trace::Trace;
 use super::why::Why;
 use super::{alpn, classic, modern};
@@ -123,6 +124,7 @@ pub struct Evidence {
     pub(super) server_hello_done: bool,
     pub(super) curve: Option<u16>,
     pub(super) ticket: Option<u32>,
+    pub(super) session_ticket: Option<SessionName>,
     pub(super) alerts: Vec<Alert>,
     pub(super) midstream: bool,
     pub(super) malformed: bool,

@@ -2,6 +2,7 @@
 
 use super::cipher;
 use super::ja4::Ja4;
+use super::resume::SessionName;
 use crate::protocol::NAME_CAP;
 use crate::protocol::cursor::Cursor;
 
@@ -80,6 +81,11 @@ impl SessionId {
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.length)).unwrap_or_default()
     }
+
+    /// What stands for it, if it is not empty.
+    pub fn name(&self) -> Option<SessionName> {
+        SessionName::of(self.as_bytes())
+    }
 }
 
 /// The first identity of a `pre_shared_key` extension (RFC 8446 section 4.2.11).
@@ -114,6 +120,8 @@ pub struct ClientHello {
     pub alpn: Option<Vec<Box<[u8]>>>,
     /// Bytes of the `session_ticket` extension (RFC 5077); 0 asks for a ticket.
     pub session_ticket: Option<u16>,
+    /// What stands for that ticket, if there is one.
+    pub ticket_name: Option<SessionName>,
     /// The first pre-shared key offered.
     pub psk: Option<PskOffer>,
     /// `early_data` was offered: application data may follow before the ServerHello.
@@ -153,6 +161,8 @@ pub struct ServerHello {
     pub alpn: Option<Box<[u8]>>,
     /// `pre_shared_key`: the key the client offered is in use (RFC 8446 section 4.2.11).
     pub psk_accepted: bool,
+    /// Which of the client's identities it is, from 0.
+    pub psk_index: Option<u16>,
     /// The group of `key_share`.
     pub key_share: Option<u16>,
     /// `extended_master_secret` (RFC 7627).
@@ -231,7 +241,10 @@ impl ClientHello {
             19 | 20 => self.certificate_types = true,
             23 => self.extended_master_secret = true,
             28 => self.record_size_limit = Some(cursor.u16()?),
-            35 => self.session_ticket = u16::try_from(body.len()).ok(),
+            35 => {
+                self.session_ticket = u16::try_from(body.len()).ok();
+                self.ticket_name = SessionName::of(body);
+            }
             41 => {
                 let mut identities = Cursor::new(cursor.vector16()?);
                 let identity_length = u16::try_from(identities.vector16()?.len()).ok()?;
@@ -284,7 +297,10 @@ impl ServerHello {
         match kind {
             16 => self.alpn = Some(capped(Cursor::new(cursor.vector16()?).vector8()?)),
             23 => self.extended_master_secret = true,
-            41 => self.psk_accepted = true,
+            41 => {
+                self.psk_accepted = true;
+                self.psk_index = cursor.u16();
+            }
             43 => self.version = Version::from_wire(cursor.u16()?),
             51 => self.key_share = Some(cursor.u16()?),
             _ => {}

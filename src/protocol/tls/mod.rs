@@ -20,6 +20,7 @@ mod modern;
 mod parser;
 mod probe;
 mod record;
+mod resume;
 #[cfg(test)]
 mod testing;
 mod trace;
@@ -35,5 +36,6 @@ pub use hello::{ALPN_CAP, CIPHER_CAP, ClientHello, GROUP_CAP, PskOffer, ServerHe
 pub use ja4::Ja4;
 pub use parser::Parser;
 pub use probe::{probe, probe_midstream};
+pub use resume::{Given, Layout, Resumes, SessionName, Tickets};
 pub use trace::RECORD_CAP;
 pub use why::Why;

@@ -6,6 +6,7 @@ use super::handshake::{self, Assembler, Message, kind};
 use super::hello::{ClientHello, ServerHello};
 use super::probe::{probe, probe_midstream};
 use super::record::{HEADER, Header, Kind};
+use super::resume::SessionName;
 use crate::protocol::cursor::Cursor;
 use crate::protocol::{Probe, Side, Step};
 
@@ -294,8 +295,9 @@ fn note(evidence: &mut Evidence, side: Side, message: &Message, at: i64) {
             Some(())
         }
         (kind::CLIENT_HELLO | kind::SERVER_HELLO | kind::CERTIFICATE, None) => None,
-        (kind::NEW_SESSION_TICKET, _) => {
+        (kind::NEW_SESSION_TICKET, body) => {
             evidence.ticket = Some(message.length);
+            evidence.session_ticket = body.and_then(handshake::ticket).and_then(SessionName::of);
             Some(())
         }
         (kind::CERTIFICATE_REQUEST, _) => {
