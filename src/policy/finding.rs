@@ -268,6 +268,8 @@ pub enum Because {
     TlsUnderPlainRow,
     /// TLS of this version.
     TlsVersionBelow(Version),
+    /// The client offers nothing above this version, and what the server chose was not seen.
+    TlsOfferBelow(Version),
     /// A weak cipher suite was chosen.
     WeakSuite(u16),
     /// The chain of the server, or of the client, was judged and found wanting.

@@ -168,8 +168,13 @@ fn tls_finding(tls: &tls::Evidence, mutual: bool, observed: &Observed, options: 
     if mutual {
         finding = finding.and(client_certificate(tls, observed));
     }
-    if let Some(version) = tls.version().filter(|version| *version < options.min_tls) {
+    let below = |version: &tls::Version| *version < options.min_tls;
+    if let Some(version) = tls.version().filter(below) {
         finding = finding.and(Finding::contradicted(Reason::WeakTls, Because::TlsVersionBelow(version)));
+    }
+    // A server chooses no higher than it is offered.
+    if let (None, Some(version)) = (tls.version(), tls.offered_max().filter(below)) {
+        finding = finding.and(Finding::contradicted(Reason::WeakTls, Because::TlsOfferBelow(version)));
     }
     if let Some(suite) = tls.cipher().filter(|suite| tls::classify(*suite).is_some_and(tls::Class::is_weak)) {
         finding = finding.and(match options.weak_cipher {

@@ -6,7 +6,8 @@ use std::io::{self, Write};
 
 use super::rows::{RowStatistics, RowTally, Tally};
 use super::{Account, Record, clean, csv_report, evidence};
-use crate::policy::{Policy, Reason, Verdict};
+use crate::policy::{Policy, Reason, TlsKind, Verdict, WeakCipher};
+use crate::protocol::tls::{self, Version};
 
 /// Groups of reported flows that are told apart; further flows are only counted.
 const GROUPS: usize = 10_000;
@@ -20,8 +21,20 @@ pub struct Summary {
     verdicts: [Tally; 3],
     inferred: u64,
     unseen: HashMap<Reason, u64>,
+    strength: Strength,
     groups: HashMap<GroupKey, Group>,
     ungrouped: u64,
+}
+
+/// What would become a violation if the operator drew the line for TLS higher.
+#[derive(Debug, Default)]
+struct Strength {
+    /// Flows with TLS.
+    flows: u64,
+    /// Versions negotiated, or offered at most, by those that are no violation yet and were not refused.
+    versions: HashMap<Version, u64>,
+    /// Those of them that chose a weak cipher suite.
+    weak_suites: u64,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,6 +63,7 @@ impl Summary {
             verdicts: [Tally::default(); 3],
             inferred: 0,
             unseen: HashMap::new(),
+            strength: Strength::default(),
             groups: HashMap::new(),
             ungrouped: 0,
         }
@@ -66,6 +80,7 @@ impl Summary {
         if let (Verdict::Unproven, Some(reason)) = (judgement.verdict, judgement.reason) {
             *self.unseen.entry(reason).or_default() += 1;
         }
+        self.strength.add(record);
         if record.is_reportable(self.strict) {
             self.group(record);
         }
@@ -125,6 +140,7 @@ impl Summary {
         write_rows(policy, rows, output)?;
         self.write_groups(output)?;
         self.write_unseen(output)?;
+        self.strength.write(policy, output)?;
         write_account(account, output)
     }
 
@@ -196,6 +212,47 @@ impl Summary {
             writeln!(output, "  {flows:>9} flows {reason}: {}", what_would_show(*reason))?;
         }
         Ok(())
+    }
+}
+
+impl Strength {
+    fn add(&mut self, record: &Record<'_>) {
+        let observed = record.subject.observed;
+        let Some(tls) = observed.tls() else { return };
+        self.flows += 1;
+        if record.judgement.verdict == Verdict::Violation || observed.security.tls == Some(TlsKind::Refused) {
+            return;
+        }
+        if let Some(version) = tls.version().or(tls.offered_max()) {
+            *self.versions.entry(version).or_default() += 1;
+        }
+        let weak = tls.cipher().and_then(tls::classify).is_some_and(tls::Class::is_weak);
+        self.weak_suites += u64::from(weak);
+    }
+
+    /// Flows that would break with this as the least version.
+    fn below(&self, least: Version) -> u64 {
+        self.versions.iter().filter(|(version, _)| **version < least).map(|(_, flows)| flows).sum()
+    }
+
+    fn write(&self, policy: &Policy, output: &mut impl Write) -> io::Result<()> {
+        let options = policy.options();
+        let mut would_break = Vec::new();
+        for (least, name) in [(Version::Tls11, "1.1"), (Version::Tls12, "1.2"), (Version::Tls13, "1.3")] {
+            if least > options.min_tls {
+                would_break.push((self.below(least), format!("--min-tls {name}")));
+            }
+        }
+        if options.weak_cipher == WeakCipher::Note {
+            would_break.push((self.weak_suites, "--weak-cipher deny".to_owned()));
+        }
+        let Some(((flows, option), others)) = would_break.split_first() else { return Ok(()) };
+        if self.flows == 0 {
+            return Ok(());
+        }
+        write!(output, "\n{flows} of {} TLS flows would break with {option}", self.flows)?;
+        others.iter().try_for_each(|(flows, option)| write!(output, "; {flows} with {option}"))?;
+        writeln!(output)
     }
 }
 

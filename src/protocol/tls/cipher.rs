@@ -17,6 +17,8 @@ pub struct Class {
     pub des: bool,
     /// MAC-then-encrypt in CBC mode.
     pub cbc: bool,
+    /// The server chooses a finite field for Diffie-Hellman.
+    pub finite_field: bool,
 }
 
 impl Class {
@@ -43,6 +45,8 @@ pub fn classify(suite: u16) -> Option<Class> {
         rc4: name.contains("_RC4_"),
         des: name.contains("_DES") || name.contains("_3DES_"),
         cbc: name.contains("_CBC_"),
+        finite_field: (name.starts_with("TLS_DHE_") && !name.contains("PSK"))
+            || name.starts_with("TLS_DH_anon_"),
     })
 }
 

@@ -123,6 +123,7 @@ pub struct Evidence {
     pub(super) client_key_exchange: bool,
     pub(super) server_hello_done: bool,
     pub(super) curve: Option<u16>,
+    pub(super) finite_field: Option<u32>,
     pub(super) ticket: Option<u32>,
     pub(super) session_ticket: Option<SessionName>,
     pub(super) alerts: Vec<Alert>,

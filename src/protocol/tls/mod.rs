@@ -11,6 +11,7 @@ mod alpn;
 mod cipher;
 mod classic;
 mod evidence;
+mod group;
 mod handshake;
 mod hello;
 mod infer;
@@ -31,6 +32,7 @@ pub use cipher::{Class, cipher_name, classify};
 pub use evidence::{
     ALERT_CAP, Alpn, Authentication, Basis, Chain, ClientCertificate, Evidence, Offer, Outcome,
 };
+pub use group::KeyExchange;
 pub use handshake::{CERTIFICATE_CAP, CHAIN_CAP, MESSAGE_CAP};
 pub use hello::{ALPN_CAP, CIPHER_CAP, ClientHello, GROUP_CAP, PskOffer, ServerHello, SessionId, Version};
 pub use ja4::Ja4;

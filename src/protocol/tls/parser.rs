@@ -1,7 +1,9 @@
 //! Both sides' bytes to [`Evidence`]: record by record, keeping nothing but partial handshake messages.
 
 use super::alert::Alert;
+use super::cipher;
 use super::evidence::{ALERT_CAP, Chain, Evidence};
+use super::group;
 use super::handshake::{self, Assembler, Message, kind};
 use super::hello::{ClientHello, ServerHello};
 use super::probe::{probe, probe_midstream};
@@ -291,7 +293,12 @@ fn note(evidence: &mut Evidence, side: Side, message: &Message, at: i64) {
             handshake::certificates(body).map(|chain| keep(evidence, side, chain))
         }
         (kind::SERVER_KEY_EXCHANGE, Some(body)) => {
-            evidence.curve = handshake::named_curve(body);
+            let suite = evidence.cipher().and_then(cipher::classify);
+            if suite.is_some_and(|suite| suite.finite_field) {
+                evidence.finite_field = group::finite_field(body);
+            } else {
+                evidence.curve = handshake::named_curve(body);
+            }
             Some(())
         }
         (kind::CLIENT_HELLO | kind::SERVER_HELLO | kind::CERTIFICATE, None) => None,
