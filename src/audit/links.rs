@@ -261,3 +261,73 @@ impl Watch {
         self.told
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::tls::Layout;
+
+    fn end(port: u16) -> Endpoint {
+        Endpoint { ip: IpAddr::from([10, 0, 4, 20]), port }
+    }
+
+    fn peer() -> Peer {
+        (end(0).ip, end(8082), None)
+    }
+
+    fn ticketed(ordinal: u64, messages: u16, kind: Option<TlsKind>) -> Ticketed {
+        let tickets = Tickets::Record { layout: Layout::Apart, messages };
+        Ticketed { ordinal, kind, tickets, program: None, client: end(40_000), at: 0 }
+    }
+
+    #[test]
+    fn repetitions_take_the_place_of_older_ones_and_the_rest_silences_the_peer() {
+        let mut links = Links::default();
+        for ordinal in 0..1000 {
+            links.learn_ticket(peer(), ticketed(ordinal, 217, Some(TlsKind::Mutual)));
+        }
+        let given = &links.peers[&peer()];
+        assert_eq!((given.connections.len(), given.full, links.dropped), (PER_PEER, false, 0));
+        assert_eq!(given.connections.last().map(|last| last.ordinal), Some(999));
+        links.learn_ticket(peer(), ticketed(1000, 217, Some(TlsKind::Server)));
+        assert!(links.peers[&peer()].full);
+        assert_eq!(links.dropped, 1);
+    }
+
+    #[test]
+    fn what_was_said_of_a_connection_stands() {
+        let mut links = Links::default();
+        for kind in [None, Some(TlsKind::Server), Some(TlsKind::Mutual), None] {
+            links.learn_ticket(peer(), ticketed(1, 217, kind));
+        }
+        let known: Vec<_> = links.peers[&peer()].connections.iter().map(|known| known.kind).collect();
+        assert_eq!(known, [Some(TlsKind::Server)]);
+    }
+
+    #[test]
+    fn two_answers_under_one_name_are_none() {
+        let mut links = Links::default();
+        let name = (SessionName::of(b"ticket").expect("not empty"), end(0).ip, end(8082));
+        let began = |kind| Began { kind: Some(kind), client: end(40_000), at: 0 };
+        links.learn_name(name, began(TlsKind::Mutual));
+        assert_eq!(links.named[&name].kind, Some(TlsKind::Mutual));
+        links.learn_name(name, began(TlsKind::Server));
+        links.learn_name(name, began(TlsKind::Mutual));
+        assert_eq!(links.named[&name].kind, None);
+    }
+
+    #[test]
+    fn the_oldest_names_give_way() {
+        let mut links = Links::default();
+        let name = |number: usize| {
+            let name = SessionName::of(&number.to_be_bytes()).expect("not empty");
+            (name, end(0).ip, end(8082))
+        };
+        for number in 0..NAMED + 2 {
+            let began = Began { kind: Some(TlsKind::Mutual), client: end(40_000), at: 0 };
+            links.learn_name(name(number), began);
+        }
+        assert_eq!((links.named.len(), links.order.len(), links.dropped), (NAMED, NAMED, 2));
+        assert!(!links.named.contains_key(&name(1)) && links.named.contains_key(&name(2)));
+    }
+}
