@@ -237,7 +237,7 @@ fn authentication(asked: Authentication, observed: &Observed) -> Finding {
         return requests_finding(asked, requests, observed);
     }
     if let Some(nats) = &observed.evidence.nats {
-        return nats_finding(asked, nats);
+        return nats_finding(asked, nats, observed);
     }
     let finding = unrecognised(observed);
     match finding.reason {
@@ -275,18 +275,19 @@ fn requests_finding(asked: Authentication, requests: &Requests, observed: &Obser
     Finding::confirmed(Because::EveryRequest)
 }
 
-fn nats_finding(asked: Authentication, nats: &crate::protocol::Nats) -> Finding {
+fn nats_finding(asked: Authentication, nats: &crate::protocol::Nats, observed: &Observed) -> Finding {
     if nats.refused {
         return Finding::contradicted(Reason::AuthenticationRefused, Because::NatsRefused);
     }
     let presented = Because::NatsPresented(nats.authentication);
+    let unseen = observed.missing.map_or(Reason::UnseenAuthentication, Missing::reason);
     match (asked, nats.authentication) {
-        (_, NatsAuthentication::Unseen) => Finding::unseen(Reason::UnseenAuthentication, presented),
+        (_, NatsAuthentication::Unseen) => Finding::unseen(unseen, presented),
         (Authentication::Basic, NatsAuthentication::UserPassword) if nats.accepted => {
             Finding::confirmed(presented)
         }
         (Authentication::Basic, NatsAuthentication::UserPassword) => {
-            Finding::unseen(Reason::UnseenAuthentication, Because::AnswerUnseen)
+            Finding::unseen(unseen, Because::AnswerUnseen)
         }
         _ => Finding::contradicted(Reason::WrongSecurity, presented),
     }

@@ -6,6 +6,7 @@ use super::escape::clean;
 use super::{Record, csv_report, number};
 use crate::inventory::SubnetLookup;
 use crate::packet::Endpoint;
+use crate::policy::cell::End;
 use crate::policy::{Because, Column, Finding, Missing, Reason, Verdict, columns};
 use crate::protocol::tls;
 use crate::protocol::{NatsAuthentication, Requests};
@@ -127,6 +128,17 @@ impl Words<'_> {
         clean(row.map_or("", |row| row.cells[self.column as usize].as_str()))
     }
 
+    /// The component that the row documents in this column, or else the whole cell.
+    fn component(&self) -> String {
+        let row = self.record.judgement.row.map(|at| self.record.policy.row(at));
+        let end =
+            row.map(|row| if self.column == Column::Destination { &row.destination } else { &row.source });
+        match end {
+            Some(End::AnyVmRunning(name) | End::Vm { component: Some(name), .. }) => clean(name).to_string(),
+            _ => self.documented().to_string(),
+        }
+    }
+
     fn vm(&self) -> String {
         csv_report::vm(self.record, self.end().ip)
     }
@@ -147,12 +159,12 @@ impl Words<'_> {
             Because::AmbiguousAddress => write!(f, "{ip} is claimed by {}", self.vm()),
             Because::RunsJob => write!(f, "{ip} is {} and runs the documented job", self.vm()),
             Because::DoesNotRunJob => {
-                write!(f, "{ip} is {} and runs no job of {}", self.vm(), self.documented())
+                write!(f, "{ip} is {} and does not run {}", self.vm(), self.component())
             }
             Because::JobsUnknown => write!(f, "the inventory lists no jobs for {ip}"),
             Because::CertificateNamesIt => f.write_str("its certificate names the component"),
             Because::CertificateNamesAnother => {
-                write!(f, "its certificate names another component than {}", self.documented())
+                write!(f, "its certificate names another component than {}", self.component())
             }
             Because::SameSubnet => write!(f, "{ip} is in the destination's subnet {}", self.subnet()),
             Because::SameNetwork => write!(f, "{ip} is in the destination's network {}", self.subnet()),
@@ -227,7 +239,7 @@ impl Words<'_> {
             Because::NoRequest => f.write_str("no request was read"),
             Because::Only401 => write!(f, "nothing but 401 came back ({})", self.requests()),
             Because::NatsPresented(presented) => f.write_str(nats_words(presented)),
-            Because::NatsRefused => f.write_str("the NATS server refused the credentials"),
+            Because::NatsRefused => f.write_str("the NATS server answered with an authorization error"),
             Because::AnswerUnseen => {
                 f.write_str("user and password were sent, the server's answer was not seen")
             }
@@ -301,7 +313,10 @@ fn missing_words(missing: Missing) -> &'static str {
 fn further(record: &Record<'_>, separate: &mut Separator<'_, '_>) -> fmt::Result {
     let observed = record.subject.observed;
     if record.judgement.verdict == Verdict::Violation && !observed.no_payload {
-        separate.part(format_args!("spoke {}, {}", observed.application, observed.security))?;
+        separate.part(format_args!(
+            "seen: application {}, security {}",
+            observed.application, observed.security
+        ))?;
     }
     if observed.evidence.broken {
         separate.part(format_args!("the bytes broke the rules of the protocol they began as"))?;
@@ -383,7 +398,10 @@ mod tests {
     #[test]
     fn without_a_row_near_it_says_what_the_flow_spoke() {
         let text = told("192.0.2.1", "192.0.2.2", 9999, http(None, "200 OK"));
-        assert_eq!(text, "no documented row names this port, source or destination; spoke HTTP/1.1, none");
+        assert_eq!(
+            text,
+            "no documented row names this port, source or destination; seen: application HTTP/1.1, security none"
+        );
     }
 
     #[test]

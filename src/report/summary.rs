@@ -321,7 +321,7 @@ mod tests {
         let groups = "Reported: 3 flows in 2 groups
   violation wrong_source: diego-cell/0 -> doppler/0 port 8082, 2 flows
       e.g. 10.0.4.15:40000 -> 10.0.4.10:8082, packet 17 of a.pcap
-      source: 10.0.4.15 is diego-cell/0 and runs no job of Any VM running Loggregator Agent; ";
+      source: 10.0.4.15 is diego-cell/0 and does not run Loggregator Agent; ";
         assert!(text.contains(groups), "{text}");
         assert!(text.contains("violation wrong_source: 10.0.4.200 -> uaa/0 port 8443, 1 flow"), "{text}");
     }
