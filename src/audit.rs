@@ -146,6 +146,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
         account.flows = flows.flows;
         account.repeated_segments = flows.repeated;
         account.stream_cap = flows.stream_refused;
+        account.differing_fragments = self.decoder.fragment_conflicts();
         account.out_of_scope = self.judge.out_of_scope;
         let errors =
             self.undecoded.iter().map(|(at, packets)| undecoded(&self.captures, *at, *packets)).collect();

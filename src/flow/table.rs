@@ -21,6 +21,9 @@ const UDP: i64 = 120 * Timestamp::SECOND;
 /// How long a flow of any other protocol may be idle.
 const OTHER: i64 = 60 * Timestamp::SECOND;
 
+/// How many connections that used the same ports one after the other are told apart.
+const GENERATIONS: usize = 8;
+
 /// What the flow table may grow to.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -138,7 +141,12 @@ impl<R: Reader + Default> FlowTable<R> {
         let found = self.find(hash, &key).map(|id| self.choose(id, side, segment.tcp));
         let id = match found {
             Some(Choice::This(id)) => Some(id),
-            Some(Choice::Successor(id)) => self.begin(hash, key, side, segment, packet, ordinal, Some(id)),
+            Some(Choice::Successor(id)) => {
+                self.end_oldest(id, ended);
+                // The oldest may have been this one.
+                let previous = self.find(hash, &key);
+                self.begin(hash, key, side, segment, packet, ordinal, previous)
+            }
             None => self.begin(hash, key, side, segment, packet, ordinal, None),
         };
         let Some(id) = id else {
@@ -243,6 +251,18 @@ impl<R: Reader + Default> FlowTable<R> {
         self.account.flows += 1;
         self.account.most_flows = self.account.most_flows.max(self.live as u64);
         Some(id)
+    }
+
+    /// Lets go of the oldest connection on these ports when there are as many as are told apart.
+    fn end_oldest(&mut self, newest: u32, ended: &mut Vec<Flow<R>>) {
+        let (mut oldest, mut count) = (newest, 1);
+        while let Some(previous) = self.flow(oldest).and_then(|flow| flow.previous) {
+            oldest = previous;
+            count += 1;
+        }
+        if count >= GENERATIONS {
+            self.end(oldest, ended);
+        }
     }
 
     /// Ends the flow of a wheel entry if it is due, else puts the entry where it will be.
@@ -412,8 +432,12 @@ fn feed<R: Reader>(
         // The handshake's own ACK says where the other side starts, should its SYN-ACK be missing.
         streams.starts_at(side.other(), tcp.acknowledgement);
     }
+    if tcp.flags.ack() && !tcp.flags.rst() {
+        streams.has_sent(side, tcp.sequence);
+        streams.has_sent(side.other(), tcp.acknowledgement);
+    }
     if tcp.flags.rst() {
-        streams.reset(side, at, reader);
+        streams.reset(side, tcp.sequence, at, reader);
     } else if segment.payload_length > 0 || tcp.flags.fin() {
         let (payload, length) = (segment.payload, segment.payload_length);
         let piece = Piece { sequence, payload, length, fin: tcp.flags.fin(), at };
