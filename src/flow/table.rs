@@ -165,13 +165,17 @@ impl<R: Reader + Default> FlowTable<R> {
         Place::Flow
     }
 
-    /// Every flow still there goes to `ended`, in the order of their first packets.
-    pub fn finish(&mut self, ended: &mut Vec<Flow<R>>) {
-        let first = ended.len();
-        for id in 0..self.slab.len() as u32 {
-            self.end(id, ended);
+    /// Every flow still there goes to `take`, in the order of their first packets; one at a time, since
+    /// a list of them would take as much memory as the table.
+    pub fn finish(&mut self, mut take: impl FnMut(Flow<R>)) {
+        let flow = |(id, slot): (usize, &Slot<R>)| Some((slot.flow.as_ref()?.first_ordinal, id as u32));
+        let mut order: Vec<(u64, u32)> = self.slab.iter().enumerate().filter_map(flow).collect();
+        order.sort_unstable();
+        let mut ended = Vec::new();
+        for (_, id) in order {
+            self.end(id, &mut ended);
+            ended.drain(..).for_each(&mut take);
         }
-        ended[first..].sort_unstable_by_key(|flow| flow.first_ordinal);
     }
 
     fn find(&self, hash: u64, key: &Key) -> Option<u32> {
