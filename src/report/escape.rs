@@ -22,9 +22,9 @@ pub fn clean_line(text: &str) -> String {
         .collect()
 }
 
-/// A field that begins like this is a formula to a spreadsheet.
+/// A field that begins like this is a formula to a spreadsheet; `-` alone, standard input, is none.
 pub(super) fn is_formula(field: &str) -> bool {
-    field.starts_with(['=', '+', '-', '@', '\t', '\r', '\n'])
+    field != "-" && field.starts_with(['=', '+', '-', '@', '\t', '\r', '\n'])
 }
 
 struct Clean<'a>(&'a str);

@@ -31,7 +31,8 @@ impl fmt::Display for Evidence<'_> {
                 let elsewhere = record.judgement.reason == Some(Reason::NoRowForPort);
                 let mut all: Vec<(Column, &Finding)> = columns(findings).collect();
                 // What decides is read first.
-                all.sort_by_key(|(_, finding)| std::cmp::Reverse(finding.grade));
+                let reason = record.judgement.reason;
+                all.sort_by_key(|(_, finding)| (std::cmp::Reverse(finding.grade), finding.reason != reason));
                 all.retain(|(column, finding)| {
                     !is_plain(*column, finding) && (!elsewhere || says_where(*column))
                 });
@@ -361,6 +362,11 @@ mod tests {
         begins(
             &told(LOG_API, NATS, 4222, nats("{\"verbose\":false}", "PONG\r\n")),
             "security: CONNECT carried no credentials; source: ",
+        );
+        // Source and destination are both wrong: the one that gives the reason comes first.
+        begins(
+            &told(STRANGER, UAA, 4222, http(None, "200 OK")),
+            "destination: 10.0.4.13 is uaa/0, not nats; ",
         );
         begins(
             &told(LOG_API, UAA, 8443, Handshake { offered: &[], chosen: None, ..MUTUAL }.observed()),
