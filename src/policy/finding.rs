@@ -373,9 +373,15 @@ impl Finding {
         let (first, second) = if other.grade > self.grade { (&other, &self) } else { (&self, &other) };
         let mut because = [None; BECAUSES];
         let all = first.because.iter().chain(&second.because).flatten();
-        // That a VM runs a job says already that it is in the inventory.
+        // That a VM runs a job says already that it is in the inventory, and of another VM or of none
+        // its jobs say nothing more.
         let has_job = all.clone().any(|one| matches!(one, Because::RunsJob | Because::DoesNotRunJob));
-        let all = all.filter(|one| !(has_job && **one == Because::InInventory));
+        let elsewhere = all.clone().any(|one| matches!(one, Because::OtherVm | Because::NotInInventory));
+        let all = all.filter(|one| match one {
+            Because::InInventory => !has_job,
+            Because::DoesNotRunJob | Because::JobsUnknown => !elsewhere,
+            _ => true,
+        });
         for (place, one) in because.iter_mut().zip(all) {
             *place = Some(*one);
         }
@@ -400,6 +406,8 @@ mod tests {
         assert_eq!((both.grade, both.reason), (Grade::Contradicted, Some(Reason::WrongSource)));
         assert_eq!(both.because().collect::<Vec<_>>(), [Because::DoesNotRunJob]);
         assert_eq!(good.and(good).grade, Grade::Confirmed);
+        let other = Finding::contradicted(Reason::WrongSource, Because::OtherVm);
+        assert_eq!(other.and(bad).because().collect::<Vec<_>>(), [Because::OtherVm]);
     }
 
     #[test]

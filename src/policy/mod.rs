@@ -12,6 +12,8 @@ mod judge;
 pub mod observed;
 mod security;
 pub mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use component::Shown;
 pub use finding::{Because, Column, Finding, Grade, Missing, Reason, Verdict};

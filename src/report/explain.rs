@@ -3,10 +3,11 @@
 use std::fmt;
 
 use super::escape::clean;
-use super::{Record, csv_report};
+use super::{Record, csv_report, number};
 use crate::flow::community_id::{DEFAULT_SEED, community_id};
 use crate::inventory::SubnetLookup;
 use crate::packet::{Endpoint, Transport};
+use crate::policy::cell::End;
 use crate::policy::{Because, Column, Finding, Inherited, Missing, Reason, Verdict, columns};
 use crate::protocol::tls;
 use crate::protocol::{NatsAuthentication, Requests};
@@ -31,7 +32,8 @@ impl fmt::Display for Evidence<'_> {
                 let elsewhere = record.judgement.reason == Some(Reason::NoRowForPort);
                 let mut all: Vec<(Column, &Finding)> = columns(findings).collect();
                 // What decides is read first.
-                all.sort_by_key(|(_, finding)| std::cmp::Reverse(finding.grade));
+                let reason = record.judgement.reason;
+                all.sort_by_key(|(_, finding)| (std::cmp::Reverse(finding.grade), finding.reason != reason));
                 all.retain(|(column, finding)| {
                     !is_plain(*column, finding) && (!elsewhere || says_where(*column))
                 });
@@ -128,6 +130,17 @@ impl Words<'_> {
         clean(row.map_or("", |row| row.cells[self.column as usize].as_str()))
     }
 
+    /// The component that the row documents in this column, or else the whole cell.
+    fn component(&self) -> String {
+        let row = self.record.judgement.row.map(|at| self.record.policy.row(at));
+        let end =
+            row.map(|row| if self.column == Column::Destination { &row.destination } else { &row.source });
+        match end {
+            Some(End::AnyVmRunning(name) | End::Vm { component: Some(name), .. }) => clean(name).to_string(),
+            _ => self.documented().to_string(),
+        }
+    }
+
     fn vm(&self) -> String {
         csv_report::vm(self.record, self.end().ip)
     }
@@ -148,12 +161,12 @@ impl Words<'_> {
             Because::AmbiguousAddress => write!(f, "{ip} is claimed by {}", self.vm()),
             Because::RunsJob => write!(f, "{ip} is {} and runs the documented job", self.vm()),
             Because::DoesNotRunJob => {
-                write!(f, "{ip} is {} and runs no job of {}", self.vm(), self.documented())
+                write!(f, "{ip} is {} and does not run {}", self.vm(), self.component())
             }
             Because::JobsUnknown => write!(f, "the inventory lists no jobs for {ip}"),
             Because::CertificateNamesIt => f.write_str("its certificate names the component"),
             Because::CertificateNamesAnother => {
-                write!(f, "its certificate names another component than {}", self.documented())
+                write!(f, "its certificate names another component than {}", self.component())
             }
             Because::SameSubnet => write!(f, "{ip} is in the destination's subnet {}", self.subnet()),
             Because::SameNetwork => write!(f, "{ip} is in the destination's network {}", self.subnet()),
@@ -229,13 +242,13 @@ impl Words<'_> {
             }
             Because::EveryRequest => write!(f, "every request carried it ({})", self.requests()),
             Because::RequestsWithout(count) => {
-                write!(f, "{count} requests did not carry it ({})", self.requests())
+                write!(f, "{} did not carry it ({})", number(count.into(), "request"), self.requests())
             }
             Because::RequestsUnread => write!(f, "some requests could not be read ({})", self.requests()),
             Because::NoRequest => f.write_str("no request was read"),
             Because::Only401 => write!(f, "nothing but 401 came back ({})", self.requests()),
             Because::NatsPresented(presented) => f.write_str(nats_words(presented)),
-            Because::NatsRefused => f.write_str("the NATS server refused the credentials"),
+            Because::NatsRefused => f.write_str("the NATS server answered with an authorization error"),
             Because::AnswerUnseen => {
                 f.write_str("user and password were sent, the server's answer was not seen")
             }
@@ -287,7 +300,7 @@ fn requests_words(requests: &Requests) -> String {
         (requests.status_403, "answered 403"),
         (requests.status_404, "answered 404"),
     ];
-    let mut words = format!("{} requests", requests.read);
+    let mut words = number(requests.read.into(), "request");
     for (count, what) in counts {
         if count > 0 {
             words.push_str(&format!(", {count} {what}"));
@@ -321,7 +334,10 @@ fn missing_words(missing: Missing) -> &'static str {
 fn further(record: &Record<'_>, separate: &mut Separator<'_, '_>) -> fmt::Result {
     let observed = record.subject.observed;
     if record.judgement.verdict == Verdict::Violation && !observed.no_payload {
-        separate.part(format_args!("spoke {}, {}", observed.application, observed.security))?;
+        separate.part(format_args!(
+            "seen: application {}, security {}",
+            observed.application, observed.security
+        ))?;
     }
     if observed.evidence.broken {
         separate.part(format_args!("the bytes broke the rules of the protocol they began as"))?;
@@ -344,4 +360,96 @@ fn further(record: &Record<'_>, separate: &mut Separator<'_, '_>) -> fmt::Result
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::{
+        CELL, Case, DIRECTOR, DOPPLER, Handshake, LOG_API, MUTUAL, NATS, STRANGER, UAA, http, nats, policy,
+    };
+    use crate::policy::{Observed, OpenedBy};
+    use crate::report::testing::judged;
+
+    fn told(source: &str, destination: &str, port: u16, observed: Observed) -> String {
+        let policy = policy();
+        let case = Case::new(source, destination, port, observed);
+        evidence(&judged(&policy, &case, None).record()).to_string()
+    }
+
+    fn begins(text: &str, with: &str) {
+        assert!(text.starts_with(with), "{text}");
+    }
+
+    #[test]
+    fn what_decides_is_read_first() {
+        begins(
+            &told(CELL, NATS, 4222, nats("{\"verbose\":false}", "PONG\r\n")),
+            "source: 10.0.4.15 is diego-cell/0, not loggregator_trafficcontroller (Route Registrar)",
+        );
+        begins(
+            &told(LOG_API, NATS, 4222, nats("{\"verbose\":false}", "PONG\r\n")),
+            "security: CONNECT carried no credentials; source: ",
+        );
+        // Source and destination are both wrong: the one that gives the reason comes first.
+        begins(
+            &told(STRANGER, UAA, 4222, http(None, "200 OK")),
+            "destination: 10.0.4.13 is uaa/0, not nats; ",
+        );
+        begins(
+            &told(LOG_API, UAA, 8443, Handshake { offered: &[], chosen: None, ..MUTUAL }.observed()),
+            "application: the client offered no ALPN; source: ",
+        );
+    }
+
+    #[test]
+    fn a_source_outside_the_subnet_is_told_network_and_zone() {
+        let policy = policy();
+        for (source, words) in [
+            (
+                "10.0.5.7",
+                "source: 10.0.5.7 is in another subnet of the destination's network, not in 10.0.4.0/24 (default, z1)",
+            ),
+            (DIRECTOR, "source: 10.0.0.6 is outside the destination's subnet 10.0.4.0/24 (default, z1)"),
+        ] {
+            let case = Case::new(source, LOG_API, 8081, http(Some("Bearer x"), "200 OK"));
+            begins(&evidence(&judged(&policy, &case, None).record()).to_string(), words);
+        }
+    }
+
+    #[test]
+    fn requests_are_counted_by_what_they_carried_and_what_came_back() {
+        let text = told(LOG_API, LOG_API, 8088, http(Some("Basic x"), "403 Forbidden"));
+        begins(&text, "security: 1 request did not carry it (1 request, 1 basic, 1 answered 403)");
+    }
+
+    #[test]
+    fn a_refusal_names_its_alert() {
+        let text = told(LOG_API, DOPPLER, 8082, Handshake { refused: Some(48), ..MUTUAL }.observed());
+        begins(&text, "security: TLS 1.2 handshake refused with alert 48 unknown_ca");
+    }
+
+    #[test]
+    fn without_a_row_near_it_says_what_the_flow_spoke() {
+        let text = told("192.0.2.1", "192.0.2.2", 9999, http(None, "200 OK"));
+        assert_eq!(
+            text,
+            "no documented row names this port, source or destination; seen: application HTTP/1.1, security none"
+        );
+    }
+
+    #[test]
+    fn a_row_of_another_port_is_named_for_its_ends_only() {
+        let text = told(LOG_API, NATS, 9999, http(None, "200 OK"));
+        begins(&text, "port: 9999, documented is 4222; ");
+        assert!(!text.contains("application:") && !text.contains("security:"), "{text}");
+    }
+
+    #[test]
+    fn a_guessed_direction_says_so() {
+        let policy = policy();
+        let case = Case::new(STRANGER, UAA, 8443, MUTUAL.observed()).opened_by(OpenedBy::FirstPacket);
+        let text = evidence(&judged(&policy, &case, None).record()).to_string();
+        begins(&text, "source: which end opened the flow is only guessed");
+    }
 }

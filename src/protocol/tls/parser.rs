@@ -117,6 +117,11 @@ impl Parser {
         &self.evidence
     }
 
+    /// What was seen, when nothing more is to come.
+    pub fn into_evidence(self) -> Evidence {
+        self.evidence
+    }
+
     /// The client's side, once it is known.
     pub fn client(&self) -> Option<Side> {
         self.evidence.client
