@@ -312,13 +312,14 @@ fn missing(evidence: &Evidence, circumstances: Circumstances) -> Option<Missing>
     if circumstances.connected && !circumstances.from_start {
         return Some(Missing::Midstream);
     }
-    match evidence.gap {
-        Some(Gap::Snaplen) => return Some(Missing::Snaplen),
-        Some(Gap::Loss | Gap::Cap) => return Some(Missing::Loss),
-        None => {}
-    }
     let silent = [Side::A, Side::B].into_iter().any(|side| circumstances.packets[side.index()] == 0);
-    (silent && circumstances.connected).then_some(Missing::OneDirection)
+    match evidence.gap {
+        Some(Gap::Snaplen) => Some(Missing::Snaplen),
+        // A side of which nothing was captured is one large hole.
+        _ if silent && circumstances.connected => Some(Missing::OneDirection),
+        Some(Gap::Loss | Gap::Cap) => Some(Missing::Loss),
+        None => None,
+    }
 }
 
 #[cfg(test)]
