@@ -129,8 +129,8 @@ impl<'p, W: io::Write> Audit<'p, W> {
 
     /// Ends the audit: every flow still open is judged, and the report is complete.
     pub fn finish(mut self) -> Outcome {
-        self.flows.finish(&mut self.ended);
-        self.judge_ended();
+        let (judge, captures) = (&mut self.judge, &self.captures);
+        self.flows.finish(|flow| judge.ended(flow, captures));
         self.judge.flush();
         let mut account = self.account;
         let incomplete = self.decoder.finish();
@@ -146,6 +146,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
         account.flows = flows.flows;
         account.repeated_segments = flows.repeated;
         account.stream_cap = flows.stream_refused;
+        account.differing_fragments = self.decoder.fragment_conflicts();
         account.out_of_scope = self.judge.out_of_scope;
         let errors =
             self.undecoded.iter().map(|(at, packets)| undecoded(&self.captures, *at, *packets)).collect();
@@ -160,8 +161,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
 
     fn judge_ended(&mut self) {
         for flow in self.ended.drain(..) {
-            let capture = self.captures.get(usize::from(flow.first_packet.0));
-            self.judge.flow(flow, capture.map_or("", String::as_str));
+            self.judge.ended(flow, &self.captures);
         }
     }
 }
@@ -199,7 +199,8 @@ impl<'p, W: io::Write> Judge<'p, W> {
         }
     }
 
-    fn flow(&mut self, mut flow: Flow<FlowReader>, capture: &str) {
+    fn ended(&mut self, mut flow: Flow<FlowReader>, captures: &[String]) {
+        let capture = captures.get(usize::from(flow.first_packet.0)).map_or("", String::as_str);
         let policy = &self.plan.policy;
         let evidence = std::mem::take(&mut flow.reader.0).finish();
         let (source, opened_by) = direction(&flow, evidence.client, policy);

@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use super::args::CheckArguments;
+use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{Status, complain, output, plan};
 use crate::audit::Audit;
@@ -31,7 +32,9 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<Status, Box<dyn Error>> 
     let report = output::open(audit.output.as_deref())?;
     let mut progress = Progress::new(source.size());
     let mut audited = Audit::new(&plan, names, filter, report)?;
-    loop {
+    // `tcpdump -w - | flowaudit check -` is ended with an interrupt that both receive.
+    let interrupt = Interrupt::new()?;
+    while !interrupt.is_set() {
         match source.next_event() {
             Ok(Some(Event::Packet(packet))) => audited.packet(&packet)?,
             // Keys are not used yet; what they open is said to be unseen.

@@ -1,11 +1,10 @@
 //! `flowaudit live`: an interface in, report out.
 
 use std::error::Error;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::args::LiveArguments;
+use super::interrupt::Interrupt;
 use super::{Status, complain, output, plan};
 use crate::audit::Audit;
 use crate::capture::{Live, LiveEvent, LiveOptions, Timestamp};
@@ -19,14 +18,12 @@ pub(super) fn run(arguments: &LiveArguments) -> Result<Status, Box<dyn Error>> {
     let options = LiveOptions { filter: audit.filter.clone(), ..LiveOptions::default() };
     let mut live = Live::open(&arguments.interface, &options)?;
     let report = output::open(audit.output.as_deref())?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
+    let interrupt = Interrupt::new()?;
     let mut status = Status::Clean;
     let mut audited = Audit::new(&plan, vec![arguments.interface.clone()], None, report)?;
     let end = arguments.duration.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     super::note(&format!("capturing on {}; interrupt to finish", arguments.interface));
-    while !stop.load(Ordering::Relaxed) && end.is_none_or(|end| Instant::now() < end) {
+    while !interrupt.is_set() && end.is_none_or(|end| Instant::now() < end) {
         match live.next_event(QUIET) {
             Ok(LiveEvent::Packet(packet)) => audited.packet(&packet)?,
             Ok(LiveEvent::Quiet) => audited.advance(now()),

@@ -1,8 +1,9 @@
-//! The command line: what was typed ([`args`]) becomes a plan with everything opened ([`plan`]), which is
-//! run ([`check`], [`live`]) to an exit status.
+//! The command line: what was typed (`args`) becomes a plan with everything opened (`plan`), which is run
+//! (`check`, `live`) to an exit status.
 
 mod args;
 mod check;
+mod interrupt;
 mod live;
 mod output;
 mod plan;

@@ -44,6 +44,9 @@ const AHEAD_SEGMENTS: usize = 256;
 /// The most bytes of one direction kept for a reader that needs more to go on.
 const KEPT_BYTES: usize = 256 * 1024;
 
+/// A FIN takes a place in the sequence as well, and may be all that stands between two numbers.
+const FIN: u32 = 1;
+
 /// How many bytes all streams together may hold, and what happened when it was reached.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -90,11 +93,23 @@ impl Streams {
         budget.held = (budget.held + half.held()).saturating_sub(before);
     }
 
-    pub(super) fn reset<R: Reader>(&mut self, side: Side, at: Timestamp, reader: &mut R) {
+    /// `side` reset the connection; `sequence` is the RST's own, behind everything it had sent.
+    pub(super) fn reset<R: Reader>(&mut self, side: Side, sequence: u32, at: Timestamp, reader: &mut R) {
         let half = &mut self.halves[side.index()];
         if !half.closed {
+            if half.lacks_bytes_before(sequence.wrapping_sub(FIN)) {
+                half.lose(side, Gap::Loss, at, reader);
+            }
             half.closed = true;
             reader.closed(side, true, at);
+        }
+    }
+
+    /// `side` has sent everything up to `sequence`: it says so itself, or the other end acknowledged it.
+    pub(super) fn has_sent(&mut self, side: Side, sequence: u32) {
+        let sent = &mut self.halves[side.index()].sent;
+        if sent.is_none_or(|before| (sequence.wrapping_sub(before) as i32) > 0) {
+            *sent = Some(sequence);
         }
     }
 
@@ -127,6 +142,8 @@ struct Half {
     /// Segments beyond `next`, nearest first.
     ahead: Vec<Ahead>,
     ahead_bytes: usize,
+    /// How far either end said that this side has sent, captured or not.
+    sent: Option<u32>,
     /// Where this side's FIN stands, and when it came.
     fin: Option<(u32, Timestamp)>,
     closed: bool,
@@ -306,9 +323,8 @@ impl Half {
     }
 
     fn close_if_reached<R: Reader>(&mut self, side: Side, reader: &mut R) {
-        let (Some(next), Some((fin, at))) = (self.next, self.fin) else { return };
-        let left = fin.wrapping_sub(next) as i32;
-        if !self.closed && (left <= 0 || left as u64 <= self.skip) {
+        let Some((fin, at)) = self.fin else { return };
+        if !self.closed && self.next.is_some() && !self.lacks_bytes_before(fin) {
             self.closed = true;
             reader.closed(side, false, at);
         }
@@ -320,9 +336,18 @@ impl Half {
             self.catch_up(side, at, reader);
         }
         self.close_if_reached(side, reader);
-        if let (Some(_), false) = (self.fin, self.closed) {
+        let end = self.sent.map(|end| end.wrapping_sub(FIN));
+        if self.fin.is_some() && !self.closed || end.is_some_and(|end| self.lacks_bytes_before(end)) {
             self.lose(side, Gap::Loss, at, reader);
         }
+    }
+
+    /// Bytes before `sequence` that the reader needs were not captured.
+    fn lacks_bytes_before(&self, sequence: u32) -> bool {
+        self.next.is_some_and(|next| {
+            let left = sequence.wrapping_sub(next) as i32;
+            left > 0 && left as u64 > self.skip
+        })
     }
 }
 
@@ -398,6 +423,28 @@ mod tests {
     #[test]
     fn a_fin_beyond_what_was_seen_is_a_hole_and_not_a_close() {
         assert_eq!(run(Tape::default(), &[whole(100, b"ab")], Some(110)), "ab!");
+    }
+
+    #[test]
+    fn bytes_sent_and_never_seen_are_a_hole() {
+        for (sent, expected) in [(102, "ab"), (103, "ab"), (110, "ab!")] {
+            let (mut streams, mut tape) = (Streams::default(), Tape::default());
+            let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
+            streams.starts_at(Side::A, 100);
+            let piece = Piece { sequence: 100, payload: b"ab", length: 2, fin: false, at: Timestamp(0) };
+            streams.piece(Side::A, piece, &mut tape, &mut budget);
+            streams.has_sent(Side::A, sent);
+            streams.finish(Timestamp(0), &mut tape);
+            assert_eq!(String::from_utf8(tape.text).unwrap(), expected, "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_reset_behind_bytes_never_seen_tells_the_hole_first() {
+        let (mut streams, mut tape) = (Streams::default(), Tape::default());
+        streams.starts_at(Side::A, 100);
+        streams.reset(Side::A, 110, Timestamp(0), &mut tape);
+        assert_eq!(tape.text, b"!.");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use hashbrown::hash_table::OccupiedEntry;
 use std::hash::BuildHasher;
 
 use super::stream::{Budget, Piece, Reader, Streams};
@@ -20,6 +21,9 @@ const CLOSED: i64 = 60 * Timestamp::SECOND;
 const UDP: i64 = 120 * Timestamp::SECOND;
 /// How long a flow of any other protocol may be idle.
 const OTHER: i64 = 60 * Timestamp::SECOND;
+
+/// How many connections that used the same ports one after the other are told apart.
+const GENERATIONS: usize = 8;
 
 /// What the flow table may grow to.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +67,7 @@ pub enum Place {
 /// All flows of an audit.
 #[derive(Debug)]
 pub struct FlowTable<R> {
-    index: HashTable<u32>,
+    index: HashTable<Named>,
     slab: Vec<Slot<R>>,
     free: Vec<u32>,
     hasher: RandomState,
@@ -74,6 +78,21 @@ pub struct FlowTable<R> {
     limits: Limits,
     live: usize,
     account: Account,
+}
+
+/// What the index holds of a flow: with half its hash beside it, most others are told apart and the
+/// index grows without a look at the flows themselves.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    half: u32,
+    id: u32,
+}
+
+impl Named {
+    /// The hash under which it stands: the index takes from both its ends.
+    fn hash(&self) -> u64 {
+        u64::from(self.half) << 32 | u64::from(self.half)
+    }
 }
 
 #[derive(Debug)]
@@ -134,14 +153,17 @@ impl<R: Reader + Default> FlowTable<R> {
     ) -> Place {
         self.advance(packet.time, ended);
         let (key, side) = Key::of(segment);
-        let hash = self.hasher.hash_one(key);
-        let found = self.find(hash, &key).map(|id| self.choose(id, side, segment.tcp));
+        let half = self.half(&key);
+        let found = self.find(half, &key).map(|id| self.choose(id, side, segment.tcp));
         let (id, is_new) = match found {
             Some(Choice::This(id)) => (Some(id), false),
             Some(Choice::Successor(id)) => {
-                (self.begin(hash, key, side, segment, packet, ordinal, Some(id)), true)
+                self.end_oldest(id, ended);
+                // The oldest may have been this one.
+                let previous = self.find(half, &key);
+                (self.begin(half, key, side, segment, packet, ordinal, previous), true)
             }
-            None => (self.begin(hash, key, side, segment, packet, ordinal, None), true),
+            None => (self.begin(half, key, side, segment, packet, ordinal, None), true),
         };
         let Some(id) = id else {
             self.account.refused_packets += u64::from(segment.packets);
@@ -161,18 +183,32 @@ impl<R: Reader + Default> FlowTable<R> {
         Place::Flow
     }
 
-    /// Every flow still there goes to `ended`, in the order of their first packets.
-    pub fn finish(&mut self, ended: &mut Vec<Flow<R>>) {
-        let first = ended.len();
-        for id in 0..self.slab.len() as u32 {
-            self.end(id, ended);
+    /// Every flow still there goes to `take`, in the order of their first packets; one at a time, since
+    /// a list of them would take as much memory as the table.
+    pub fn finish(&mut self, mut take: impl FnMut(Flow<R>)) {
+        let flow = |(id, slot): (usize, &Slot<R>)| Some((slot.flow.as_ref()?.first_ordinal, id as u32));
+        let mut order: Vec<(u64, u32)> = self.slab.iter().enumerate().filter_map(flow).collect();
+        order.sort_unstable();
+        let mut ended = Vec::new();
+        for (_, id) in order {
+            self.end(id, &mut ended);
+            ended.drain(..).for_each(&mut take);
         }
-        ended[first..].sort_unstable_by_key(|flow| flow.first_ordinal);
     }
 
-    fn find(&self, hash: u64, key: &Key) -> Option<u32> {
-        let same = |id: &u32| self.slab[*id as usize].flow.as_ref().is_some_and(|flow| flow.key == *key);
-        self.index.find(hash, same).copied()
+    fn half(&self, key: &Key) -> u32 {
+        self.hasher.hash_one(key) as u32
+    }
+
+    fn find(&self, half: u32, key: &Key) -> Option<u32> {
+        let is_key = |id: u32| self.slab[id as usize].flow.as_ref().is_some_and(|flow| flow.key == *key);
+        let same = |named: &Named| named.half == half && is_key(named.id);
+        self.index.find(Named { half, id: 0 }.hash(), same).map(|named| named.id)
+    }
+
+    /// The entry that names this flow, unless it is an older one of its key.
+    fn entry(&mut self, half: u32, id: u32) -> Option<OccupiedEntry<'_, Named>> {
+        self.index.find_entry(Named { half, id }.hash(), |named| named.id == id).ok()
     }
 
     /// Which of the connections that used these ports one after the other a packet belongs to.
@@ -212,7 +248,7 @@ impl<R: Reader + Default> FlowTable<R> {
     #[expect(clippy::too_many_arguments, reason = "one caller, and every argument is a different thing")]
     fn begin(
         &mut self,
-        hash: u64,
+        half: u32,
         key: Key,
         side: Side,
         segment: &Segment<'_>,
@@ -235,19 +271,31 @@ impl<R: Reader + Default> FlowTable<R> {
         match previous {
             // The index names the newest flow of a key; the ones before hang on it.
             Some(previous) => {
-                if let Ok(entry) = self.index.find_entry(hash, |other| *other == previous) {
-                    *entry.into_mut() = id;
+                if let Some(entry) = self.entry(half, previous) {
+                    entry.into_mut().id = id;
                 }
             }
             None => {
-                let (slab, hasher) = (&self.slab, &self.hasher);
-                self.index.insert_unique(hash, id, |id| rehash(slab, hasher, *id));
+                let named = Named { half, id };
+                self.index.insert_unique(named.hash(), named, Named::hash);
             }
         }
         self.live += 1;
         self.account.flows += 1;
         self.account.most_flows = self.account.most_flows.max(self.live as u64);
         Some(id)
+    }
+
+    /// Lets go of the oldest connection on these ports when there are as many as are told apart.
+    fn end_oldest(&mut self, newest: u32, ended: &mut Vec<Flow<R>>) {
+        let (mut oldest, mut count) = (newest, 1);
+        while let Some(previous) = self.flow(oldest).and_then(|flow| flow.previous) {
+            oldest = previous;
+            count += 1;
+        }
+        if count >= GENERATIONS {
+            self.end(oldest, ended);
+        }
     }
 
     /// Ends the flow of a wheel entry if it is due, else puts the entry where it will be.
@@ -268,21 +316,21 @@ impl<R: Reader + Default> FlowTable<R> {
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id);
         self.live -= 1;
-        let hash = self.hasher.hash_one(flow.key);
-        match self.index.find_entry(hash, |other| *other == id) {
-            Ok(entry) => match flow.previous {
-                Some(previous) => *entry.into_mut() = previous,
+        let half = self.half(&flow.key);
+        match self.entry(half, id) {
+            Some(entry) => match flow.previous {
+                Some(previous) => entry.into_mut().id = previous,
                 None => drop(entry.remove()),
             },
-            Err(_) => self.unhang(hash, id, flow.previous, &flow.key),
+            None => self.unhang(half, id, flow.previous, &flow.key),
         }
         flow.finish(&mut self.budget);
         ended.push(flow);
     }
 
     /// Takes `id` out of the chain of flows that used the same key one after the other.
-    fn unhang(&mut self, hash: u64, id: u32, replacement: Option<u32>, key: &Key) {
-        let mut at = self.find(hash, key);
+    fn unhang(&mut self, half: u32, id: u32, replacement: Option<u32>, key: &Key) {
+        let mut at = self.find(half, key);
         while let Some(flow) = at.and_then(|at| self.slab[at as usize].flow.as_mut()) {
             if flow.previous == Some(id) {
                 flow.previous = replacement;
@@ -297,10 +345,6 @@ enum Choice {
     This(u32),
     /// A new connection on the ports of this one.
     Successor(u32),
-}
-
-fn rehash<R>(slab: &[Slot<R>], hasher: &RandomState, id: u32) -> u64 {
-    slab[id as usize].flow.as_ref().map_or(0, |flow| hasher.hash_one(flow.key))
 }
 
 impl<R: Reader + Default> Flow<R> {
@@ -417,8 +461,12 @@ fn feed<R: Reader>(
         // The handshake's own ACK says where the other side starts, should its SYN-ACK be missing.
         streams.starts_at(side.other(), tcp.acknowledgement);
     }
+    if tcp.flags.ack() && !tcp.flags.rst() {
+        streams.has_sent(side, tcp.sequence);
+        streams.has_sent(side.other(), tcp.acknowledgement);
+    }
     if tcp.flags.rst() {
-        streams.reset(side, at, reader);
+        streams.reset(side, tcp.sequence, at, reader);
     } else if segment.payload_length > 0 || tcp.flags.fin() {
         let (payload, length) = (segment.payload, segment.payload_length);
         let piece = Piece { sequence, payload, length, fin: tcp.flags.fin(), at };
@@ -552,7 +600,7 @@ mod tests {
         }
 
         fn finish(mut self) -> Vec<Flow<Text>> {
-            self.table.finish(&mut self.ended);
+            self.table.finish(|flow| self.ended.push(flow));
             assert!(self.table.index.is_empty(), "a flow is left in the index");
             assert_eq!((self.table.live, self.table.budget.held), (0, 0));
             self.ended

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::cell::End;
 use super::component::{Component, Shown};
-use super::finding::{Because, Finding, Reason};
+use super::finding::{Because, Finding, Grade, Reason};
 use super::{Options, SubnetScope};
 use crate::inventory::{Inventory, Lookup, Names, SubnetLookup, Vm, canonical};
 
@@ -89,7 +89,9 @@ impl BoundEnd {
         };
         let address = address(role, named, ip, inventory, options, |vm| groups.contains(&vm.group));
         match component {
+            // On the wrong VM it does not matter which process it is.
             None => address,
+            Some(_) if address.grade == Grade::Contradicted => address,
             Some(component) => {
                 let on_vm = match inventory.vm(ip) {
                     Lookup::One(vm) => component.runs_on(vm),

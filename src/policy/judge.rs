@@ -251,8 +251,29 @@ impl Policy {
     }
 
     fn findings(&self, index: usize, subject: &Subject<'_>) -> [Finding; 6] {
+        let row = self.row(self.rows[index].at);
+        let [source, destination] = self.ends(index, subject);
+        [
+            source,
+            destination,
+            if row.ports.contains(subject.destination.port) {
+                Finding::confirmed(Because::PortMatches)
+            } else {
+                Finding::contradicted(Reason::NoRowForPort, Because::PortDiffers)
+            },
+            if row.transports.contains(&subject.transport) {
+                Finding::confirmed(Because::TransportMatches)
+            } else {
+                Finding::contradicted(Reason::NoRowForPort, Because::TransportDiffers)
+            },
+            security::application(row, subject.observed),
+            security::security(row, subject.observed, &self.options),
+        ]
+    }
+
+    /// The findings of the source and the destination column.
+    fn ends(&self, index: usize, subject: &Subject<'_>) -> [Finding; 2] {
         let bound = &self.rows[index];
-        let row = self.row(bound.at);
         let (inventory, options) = (&self.inventory, &self.options);
         let (source, destination) = (subject.source.ip, subject.destination.ip);
         let guessed = |finding: Finding| match finding.grade {
@@ -279,18 +300,6 @@ impl Policy {
                 inventory,
                 options,
             )),
-            if row.ports.contains(subject.destination.port) {
-                Finding::confirmed(Because::PortMatches)
-            } else {
-                Finding::contradicted(Reason::NoRowForPort, Because::PortDiffers)
-            },
-            if row.transports.contains(&subject.transport) {
-                Finding::confirmed(Because::TransportMatches)
-            } else {
-                Finding::contradicted(Reason::NoRowForPort, Because::TransportDiffers)
-            },
-            security::application(row, subject.observed),
-            security::security(row, subject.observed, options),
         ]
     }
 
@@ -298,22 +307,23 @@ impl Policy {
     /// agrees on an end at all.
     fn closest_elsewhere(&self, subject: &Subject<'_>) -> Judgement {
         let agrees = |finding: &Finding| finding.grade <= Grade::Inferred;
-        let mut best: Option<((usize, bool), usize, [Finding; 6])> = None;
+        let mut best: Option<((usize, bool), usize)> = None;
         for index in 0..self.rows.len() {
-            let findings = self.findings(index, subject);
-            let [source, destination, _, transport, ..] = &findings;
-            let ends = usize::from(agrees(source)) + usize::from(agrees(destination));
-            let closeness = (ends + usize::from(agrees(transport)), agrees(destination));
-            if ends > 0 && best.as_ref().is_none_or(|(most, _, _)| closeness > *most) {
-                best = Some((closeness, index, findings));
+            let [source, destination] = self.ends(index, subject);
+            let transport = self.row(self.rows[index].at).transports.contains(&subject.transport);
+            let ends = usize::from(agrees(&source)) + usize::from(agrees(&destination));
+            let closeness = (ends + usize::from(transport), agrees(&destination));
+            if ends > 0 && best.is_none_or(|(most, _)| closeness > most) {
+                best = Some((closeness, index));
             }
         }
         Judgement {
             verdict: Verdict::Violation,
             reason: Some(Reason::NoRowForPort),
-            row: best.as_ref().map(|(_, index, _)| self.rows[*index].at),
+            row: best.map(|(_, index)| self.rows[index].at),
             also: Vec::new(),
-            findings: best.map(|(_, _, findings)| findings),
+            // What the flow carried is only held against the row that comes closest.
+            findings: best.map(|(_, index)| self.findings(index, subject)),
         }
     }
 }

@@ -195,24 +195,27 @@ impl Conversation {
         let client = match std::mem::replace(&mut self.active, Active::Over) {
             Active::Tls(parser) => {
                 let client = parser.client();
-                evidence.tls = Some(Box::new(parser.evidence().clone()));
+                evidence.tls = Some(Box::new(parser.into_evidence()));
                 client
             }
             Active::Http1(parser) => {
-                evidence.http1 = Some(Box::new(parser.evidence().clone()));
-                parser.client()
+                let client = parser.client();
+                evidence.http1 = Some(Box::new(parser.into_evidence()));
+                client
             }
             Active::Http2(parser) => {
-                evidence.http2 = Some(Box::new(parser.evidence().clone()));
-                parser.client()
+                let client = parser.client();
+                evidence.http2 = Some(Box::new(parser.into_evidence()));
+                client
             }
             Active::Nats(parser) => {
                 evidence.nats = Some(*parser.evidence());
                 parser.client()
             }
             Active::Dns(parser) => {
-                evidence.dns = Some(Box::new(parser.evidence().clone()));
-                parser.client()
+                let client = parser.client();
+                evidence.dns = Some(Box::new(parser.into_evidence()));
+                client
             }
             Active::Probing | Active::Over => None,
         };

@@ -24,6 +24,8 @@ pub struct Account {
     pub out_of_scope: u64,
     /// TCP segments whose bytes had all been seen before.
     pub repeated_segments: u64,
+    /// Fragments that brought other bytes than earlier ones of their datagram.
+    pub differing_fragments: u64,
     /// Times reassembly gave up bytes because all flows together held too many.
     pub stream_cap: u64,
     /// Packets that the kernel or the interface dropped, when live.
@@ -65,6 +67,7 @@ impl Account {
             ("flows", "total", self.flows),
             ("flows", "out_of_scope", self.out_of_scope),
             ("duplicates", "tcp_segments", self.repeated_segments),
+            ("duplicates", "fragments_differing", self.differing_fragments),
             ("caps", "stream_bytes", self.stream_cap),
             ("drops", "kernel", self.dropped[0]),
             ("drops", "interface", self.dropped[1]),

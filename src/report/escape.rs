@@ -56,6 +56,11 @@ impl fmt::Display for CleanBytes<'_> {
 }
 
 fn write_clean(text: &str, budget: &mut usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    // Nearly all text is this, and has no need to be looked at character by character.
+    if text.len() < *budget && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        *budget -= text.len();
+        return f.write_str(text);
+    }
     for character in text.chars() {
         if *budget == 0 {
             return Ok(());

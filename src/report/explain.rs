@@ -33,11 +33,20 @@ impl fmt::Display for Evidence<'_> {
                 // What decides is read first.
                 let reason = record.judgement.reason;
                 all.sort_by_key(|(_, finding)| (std::cmp::Reverse(finding.grade), finding.reason != reason));
-                for (column, finding) in all {
-                    if is_plain(column, finding) || (elsewhere && !says_where(column)) {
+                all.retain(|(column, finding)| {
+                    !is_plain(*column, finding) && (!elsewhere || says_where(*column))
+                });
+                for (at, (column, finding)) in all.iter().enumerate() {
+                    let same = |other: &&(Column, &Finding)| {
+                        says_what(other.0) && other.1.because().eq(finding.because())
+                    };
+                    if says_what(*column) && all[..at].iter().any(|other| same(&other)) {
                         continue;
                     }
-                    separate.part(format_args!("{}: {}", name(column), Words { record, column, finding }))?;
+                    let twin = all[at + 1..].iter().find(same).filter(|_| says_what(*column));
+                    let and = twin.map_or(String::new(), |(twin, _)| format!(" and {}", name(*twin)));
+                    let words = Words { record, column: *column, finding };
+                    separate.part(format_args!("{}{and}: {words}", name(*column)))?;
                 }
             }
         }
@@ -48,6 +57,11 @@ impl fmt::Display for Evidence<'_> {
 /// The columns that tell where a flow goes, rather than what it carries.
 fn says_where(column: Column) -> bool {
     matches!(column, Column::Source | Column::Destination | Column::Port)
+}
+
+/// The columns about what it carries: what holds of both is said once.
+fn says_what(column: Column) -> bool {
+    matches!(column, Column::Application | Column::Security)
 }
 
 /// A matching port or transport needs no words.
@@ -165,7 +179,7 @@ impl Words<'_> {
             Because::DirectionGuessed => f.write_str("which end opened the flow is only guessed"),
             Because::PortMatches | Because::TransportMatches => f.write_str("as documented"),
             Because::PortDiffers => {
-                write!(f, "{} is documented on {}", self.record.subject.destination.port, self.documented())
+                write!(f, "{}, documented is {}", self.record.subject.destination.port, self.documented())
             }
             Because::TransportDiffers => write!(f, "documented is {}", self.documented()),
             Because::Speaks(application) => write!(f, "{application} in clear"),
@@ -299,7 +313,7 @@ fn missing_words(missing: Missing) -> &'static str {
 /// What else bears on the flow, whatever the row.
 fn further(record: &Record<'_>, separate: &mut Separator<'_, '_>) -> fmt::Result {
     let observed = record.subject.observed;
-    if record.judgement.findings.is_none() || record.judgement.verdict == Verdict::Violation {
+    if record.judgement.verdict == Verdict::Violation && !observed.no_payload {
         separate.part(format_args!(
             "seen: application {}, security {}",
             observed.application, observed.security
@@ -399,7 +413,7 @@ mod tests {
     #[test]
     fn a_row_of_another_port_is_named_for_its_ends_only() {
         let text = told(LOG_API, NATS, 9999, http(None, "200 OK"));
-        begins(&text, "port: 9999 is documented on 4222; ");
+        begins(&text, "port: 9999, documented is 4222; ");
         assert!(!text.contains("application:") && !text.contains("security:"), "{text}");
     }
 

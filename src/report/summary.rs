@@ -2,7 +2,9 @@
 //! could not be seen and what would show it, and where every packet went.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io::{self, Write};
+use std::net::IpAddr;
 
 use super::rows::{RowStatistics, RowTally, Tally};
 use super::{Account, Record, clean, csv_report, evidence, number};
@@ -24,13 +26,29 @@ pub struct Summary {
     ungrouped: u64,
 }
 
-#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct GroupKey {
     verdict: Verdict,
     reason: Option<Reason>,
-    source: String,
-    destination: String,
+    source: End,
+    destination: End,
     port: u16,
+}
+
+/// A VM by the name the inventory has for it, or an address it does not know.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum End {
+    Vm(String),
+    Address(IpAddr),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Vm(name) => f.write_str(name),
+            End::Address(ip) => ip.fmt(f),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -73,9 +91,9 @@ impl Summary {
 
     fn group(&mut self, record: &Record<'_>) {
         let subject = &record.subject;
-        let end = |ip: std::net::IpAddr| match csv_report::vm(record, ip) {
-            name if name.is_empty() => ip.to_string(),
-            name => name,
+        let end = |ip: IpAddr| match csv_report::vm(record, ip) {
+            name if name.is_empty() => End::Address(ip),
+            name => End::Vm(name),
         };
         let key = GroupKey {
             verdict: record.judgement.verdict,

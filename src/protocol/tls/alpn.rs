@@ -2,7 +2,8 @@
 
 use super::evidence::{Alpn, Basis, Evidence, Offer};
 use super::hello::{ClientHello, Version};
-use super::infer::{self, Padding};
+use super::infer;
+use super::lengths::Padding;
 use super::modern::Records;
 use super::record::Kind;
 use super::why::Why;
@@ -50,7 +51,7 @@ pub(super) fn chosen(evidence: &Evidence) -> Alpn<'_> {
 }
 
 /// Whether the encrypted records show the preface alone, or an acknowledgement of SETTINGS.
-pub(super) fn looks_like_http2(evidence: &Evidence) -> bool {
+fn looks_like_http2(evidence: &Evidence) -> bool {
     let (Some(client), Some(version)) = (evidence.client(), evidence.version()) else { return false };
     if version < Version::Tls13 || evidence.midstream() {
         return false;

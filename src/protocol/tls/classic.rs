@@ -128,3 +128,172 @@ fn left(client: &Direction, closed: Option<Moment>) -> bool {
         .iter()
         .any(|record| record.kind == Kind::Alert && closed.is_none_or(|closed| record.at < closed))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::evidence::{Alpn, Authentication};
+    use super::super::testing::{client_hello, extension, feed, message, record, server_hello};
+    use super::super::{Parser, RECORD_CAP};
+    use super::*;
+
+    const CLIENT: Side = Side::B;
+    const SERVER: Side = Side::A;
+
+    /// Plays a TLS 1.2 connection. Client: `CH` hello, `cert`, `empty`, `KEX`, `CV` signature; server: `SH`
+    /// hello, `CERT`, `REQ`, `DONE`, `NST`; both, with `C` or `S` before: `ccs`, `fin-` encrypted Finished,
+    /// `data`, `bye` encrypted alert, `alert` fatal in clear, `close`, `reset`, `gap`.
+    fn play(words: &str) -> Evidence {
+        let mut parser = Parser::new();
+        let list = |certificates: &[u8]| [&[0, 0, certificates.len() as u8][..], certificates].concat();
+        for (at, word) in (0i64..).map(|at| at * 1_000_000).zip(words.split_whitespace()) {
+            let (side, clear) = match word {
+                "CH" => (CLIENT, client_hello(&[])),
+                "cert" => (CLIENT, message(11, &list(&[0, 0, 2, 0x30, 0]))),
+                "empty" => (CLIENT, message(11, &list(&[]))),
+                "KEX" => (CLIENT, message(16, &[1; 33])),
+                "CV" => (CLIENT, message(15, &[1; 70])),
+                "SH" => (SERVER, server_hello(0xc02f, &extension(16, &[0, 3, 2, b'h', b'2']))),
+                "CERT" => (SERVER, message(11, &list(&[0, 0, 3, 0x30, 1, 5]))),
+                "REQ" => (SERVER, message(13, &[0; 20])),
+                "DONE" => (SERVER, [message(12, &[3, 0, 29, 0]), message(14, &[])].concat()),
+                "NST" => (SERVER, message(4, &[0; 100])),
+                _ => {
+                    let (side, what) = word.split_at(1);
+                    let side = if side == "C" { CLIENT } else { SERVER };
+                    let bytes = match what {
+                        "ccs" => record(20, &[1]),
+                        "fin-" => record(22, &[0; 40]),
+                        "data" => record(23, &[3; 80]),
+                        "bye" => record(21, &[0; 26]),
+                        "alert" => record(21, &[2, 42]),
+                        "warning" => record(21, &[1, 41]),
+                        "gap" => {
+                            parser.gap(side);
+                            continue;
+                        }
+                        "close" | "reset" => {
+                            parser.closed(side, what == "reset", at);
+                            continue;
+                        }
+                        other => panic!("{other} is no word"),
+                    };
+                    feed(&mut parser, side, &bytes, at);
+                    continue;
+                }
+            };
+            feed(&mut parser, side, &record(22, &clear), at);
+        }
+        parser.evidence().clone()
+    }
+
+    fn said(words: &str) -> Authentication {
+        play(words).authentication()
+    }
+
+    const ASKED: &str = "CH SH CERT REQ DONE";
+    const FINISHED: &str = "Cccs Cfin- NST Sccs Sfin-";
+
+    #[test]
+    fn mutual_one_way_and_empty() {
+        let evidence = play(&format!("{ASKED} cert KEX CV {FINISHED}"));
+        assert_eq!(evidence.authentication(), Authentication::Mutual(Basis::Clear));
+        assert_eq!(evidence.client(), Some(CLIENT));
+        assert_eq!(evidence.certificate_requested(), Some(true));
+        assert_eq!(evidence.resumed(), Some(false));
+        assert_eq!(
+            (evidence.version(), evidence.cipher(), evidence.group()),
+            (Some(Version::Tls12), Some(0xc02f), Some(29))
+        );
+        assert_eq!(evidence.alpn(), Alpn::Chosen(b"h2", Basis::Clear));
+        assert_eq!(evidence.ticket_length(), Some(100));
+        let chain = |chain: Option<&super::super::Chain>| chain.map(|chain| chain.certificates.concat());
+        assert_eq!(chain(evidence.server_chain()), Some(vec![0x30, 1, 5]));
+        match evidence.client_certificate() {
+            ClientCertificate::Presented { chain: presented, basis: Basis::Clear, post_handshake: false } => {
+                assert_eq!(chain(presented), Some(vec![0x30, 0]));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(said(&format!("{ASKED} empty KEX {FINISHED}")), Authentication::Empty(Basis::Clear));
+        assert_eq!(said(&format!("CH SH CERT DONE KEX {FINISHED}")), Authentication::OneWay(Basis::Clear));
+    }
+
+    #[test]
+    fn a_certificate_without_its_proof_is_not_mutual() {
+        let words = format!("{ASKED} cert KEX {FINISHED}");
+        assert_eq!(said(&words), Authentication::Unseen(Why::NoCertificateVerify));
+    }
+
+    #[test]
+    fn refusals() {
+        let refused = Authentication::Refused(Basis::Clear);
+        let outcome = |words: &str| play(&format!("{ASKED} {words}")).outcome();
+        let by = |by, alert| Outcome::Refused { by, alert, basis: Basis::Clear };
+        assert_eq!(outcome("cert KEX CV Cccs Cfin- Salert Sclose"), by(SERVER, Some(42)));
+        assert_eq!(outcome("Calert Cclose"), by(CLIENT, Some(42)));
+        assert_eq!(outcome("empty KEX Cccs Cfin- Sreset"), by(SERVER, None));
+        assert_eq!(outcome("Cclose Sclose"), by(CLIENT, None));
+        assert_eq!(said(&format!("{ASKED} empty KEX Cccs Cfin- Salert")), refused);
+        assert_eq!(said("CH Salert Sclose"), refused);
+    }
+
+    #[test]
+    fn what_is_missing_refuses_nothing_and_proves_nothing() {
+        for words in [
+            "cert KEX CV Cccs Cfin- Sgap Sclose",
+            "cert KEX CV Cccs Cfin- Cclose Sclose",
+            "cert KEX CV Cccs Cfin- Cbye Sclose",
+            "cert KEX CV Cccs Cfin-",
+            "cert KEX CV Cccs Cfin- Cgap Cclose",
+            "Cgap KEX Cccs Cfin- Sccs Sfin-",
+            "cert KEX Cgap Cccs Cfin- Sgap",
+        ] {
+            let said = said(&format!("{ASKED} {words}"));
+            assert!(matches!(said, Authentication::Unseen(_)), "{words}: {said:?}");
+        }
+        // The request may be what is missing; so may all of a full handshake before ChangeCipherSpec.
+        assert_eq!(
+            said("CH SH CERT Sgap DONE Cgap Cccs Cfin- Sccs Sfin-"),
+            Authentication::Unseen(Why::Hole)
+        );
+        assert_eq!(play("CH SH Sgap Sccs Sfin- Cccs Cfin-").resumed(), None);
+        // A certificate read after a hole is a certificate.
+        let late = format!("Cgap SH CERT REQ DONE cert KEX CV {FINISHED}");
+        assert_eq!(said(&late), Authentication::Mutual(Basis::Clear));
+    }
+
+    #[test]
+    fn resumption() {
+        let evidence = play("CH SH NST Sccs Sfin- Cccs Cfin- Cdata");
+        assert_eq!(evidence.resumed(), Some(true));
+        assert_eq!(evidence.authentication(), Authentication::Resumed);
+        assert_eq!(evidence.outcome(), Outcome::Accepted(Basis::Clear));
+        let broken_off = play("CH SH Sccs Sfin- Cclose");
+        assert_eq!(broken_off.outcome(), Outcome::Refused { by: CLIENT, alert: None, basis: Basis::Clear });
+    }
+
+    #[test]
+    fn renegotiation_leaves_a_missing_certificate_open() {
+        let words = format!("CH SH CERT DONE KEX {FINISHED} Cdata Sfin- Cfin-");
+        assert!(play(&words).renegotiated());
+        assert_eq!(said(&words), Authentication::Unseen(Why::Renegotiation));
+    }
+
+    #[test]
+    fn a_connection_begun_before_the_capture_tells_what_is_left() {
+        let evidence = play("Cdata Sdata Cdata");
+        assert!(evidence.midstream());
+        assert_eq!(evidence.authentication(), Authentication::Unseen(Why::Midstream));
+        let evidence = play("cert KEX CV Cccs Cfin- Sccs Sfin-");
+        assert!(evidence.midstream());
+        assert!(matches!(evidence.authentication(), Authentication::Unseen(_)));
+    }
+
+    #[test]
+    fn a_side_is_done_at_the_cap() {
+        let mut parser = Parser::new();
+        let data = record(23, &[3; 80]).repeat(RECORD_CAP + 1);
+        assert_eq!(feed(&mut parser, CLIENT, &data, 0), crate::protocol::Step::Done);
+        assert_eq!(parser.evidence().trace().side(CLIENT).records.len(), RECORD_CAP);
+    }
+}

@@ -182,13 +182,6 @@ impl Evidence {
     pub fn alpn(&self) -> Alpn<'_> {
         alpn::chosen(self)
     }
-
-    /// Whether the encrypted records show HTTP/2 frames (RFC 9113 sections 3.4 and 6.5): the preface
-    /// alone or an acknowledgement of SETTINGS. No other protocol was seen to do so; `false` says nothing.
-    pub fn looks_like_http2(&self) -> bool {
-        alpn::looks_like_http2(self)
-    }
-
     /// What the client showed of itself.
     pub fn client_certificate(&self) -> ClientCertificate<'_> {
         match self.family() {

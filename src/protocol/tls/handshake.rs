@@ -162,3 +162,78 @@ pub(super) fn named_curve(body: &[u8]) -> Option<u16> {
     }
     cursor.u16()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::message;
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Kinds, lengths and bodies of all messages, when the bytes come in pieces of these sizes.
+    fn assemble(bytes: &[u8], pieces: &[usize]) -> Vec<(u8, u32, Option<Vec<u8>>)> {
+        let mut assembler = Assembler::default();
+        let mut found = Vec::new();
+        let mut rest = bytes;
+        let mut sizes = pieces.iter().cycle();
+        while !rest.is_empty() {
+            let size = sizes.next().map_or(rest.len(), |&size| size.clamp(1, rest.len()));
+            let (mut piece, next) = rest.split_at(size);
+            rest = next;
+            while let Some(message) = assembler.next(&mut piece) {
+                found.push((message.kind, message.length, message.body.map(<[u8]>::to_vec)));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn coalesced_and_split_messages() {
+        let bytes =
+            [message(1, &[1, 2, 3]), message(14, &[]), message(16, &[9; 70]), message(11, &[0, 0, 0])]
+                .concat();
+        let expected =
+            vec![(1, 3, Some(vec![1, 2, 3])), (14, 0, None), (16, 70, None), (11, 3, Some(vec![0, 0, 0]))];
+        for size in 1..bytes.len() {
+            assert_eq!(assemble(&bytes, &[size]), expected, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_message_over_the_cap_is_passed_over() {
+        let bytes = [message(11, &vec![0; MESSAGE_CAP + 1]), message(1, &[5])].concat();
+        assert_eq!(
+            assemble(&bytes, &[1000]),
+            vec![(11, MESSAGE_CAP as u32 + 1, None), (1, 1, Some(vec![5]))]
+        );
+    }
+
+    #[test]
+    fn chains_are_capped() {
+        assert_eq!(certificates(&[0, 0, 0]), Some(Chain { certificates: Vec::new(), complete: true }));
+        assert_eq!(certificates(&[0, 0, 4, 0, 0, 2, 7]), None);
+        let many = [&[0, 0, 160][..], &[0, 0, 1, 7].repeat(40)].concat();
+        let chain = certificates(&many).expect("a chain");
+        assert_eq!((chain.certificates.len(), chain.complete), (CERTIFICATE_CAP, false));
+        let mut long = vec![1, 0x38, 0x83, 1, 0x38, 0x80];
+        long.resize(3 + 0x1_3883, 0);
+        assert_eq!(certificates(&long), Some(Chain { certificates: Vec::new(), complete: false }));
+    }
+
+    #[test]
+    fn curves() {
+        assert_eq!(named_curve(&[3, 0, 29, 32]), Some(29));
+        assert_eq!(named_curve(&[0, 1, 0]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_do_not_matter(
+            bytes in proptest::collection::vec(prop_oneof![Just(0u8), 0u8..20, any::<u8>()], 0..600),
+            pieces in proptest::collection::vec(1usize..80, 1..8),
+        ) {
+            prop_assert_eq!(assemble(&bytes, &pieces), assemble(&bytes, &[]));
+            certificates(&bytes);
+            named_curve(&bytes);
+        }
+    }
+}

@@ -138,6 +138,8 @@ pub struct ClientHello {
 pub struct ServerHello {
     /// The negotiated version, from `supported_versions` where present.
     pub version: Option<Version>,
+    /// The server's random.
+    pub random: [u8; 32],
     /// The cipher suite.
     pub cipher: u16,
     /// The session identifier; the client's own when a TLS 1.2 session is resumed, or as TLS 1.3 always echoes it.
@@ -257,12 +259,13 @@ impl ServerHello {
     pub fn parse(body: &[u8]) -> Option<ServerHello> {
         let mut cursor = Cursor::new(body);
         let version = cursor.u16()?;
-        let random: [u8; 32] = cursor.array()?;
+        let random = cursor.array()?;
         let session_id = SessionId::new(cursor.vector8()?)?;
         let cipher = cursor.u16()?;
         cursor.u8()?;
         let mut hello = ServerHello {
             version: Version::from_wire(version),
+            random,
             cipher,
             session_id,
             hello_retry: random == HELLO_RETRY_RANDOM,
@@ -305,4 +308,128 @@ fn groups(list: &[u8]) -> Box<[u16]> {
 
 fn capped(name: &[u8]) -> Box<[u8]> {
     Box::from(name.get(..NAME_CAP).unwrap_or(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{self, client_hello, extension, hex};
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The body of the one handshake message of a record.
+    fn body(lines: &[&str]) -> Vec<u8> {
+        hex(lines).split_off(9)
+    }
+
+    #[test]
+    fn a_real_client_hello() {
+        let hello = ClientHello::parse(&body(testing::CLIENT_HELLO)).expect("a ClientHello");
+        assert_eq!(hello.legacy_version, 0x0303);
+        assert_eq!(hello.max_version, Some(Version::Tls13));
+        assert_eq!(&*hello.ciphers, [0x1301]);
+        assert_eq!((hello.cipher_count, hello.weak_ciphers), (1, false));
+        assert_eq!(hello.server_name.as_deref(), Some(&b"localhost"[..]));
+        assert_eq!(hello.alpn, Some(vec![Box::from(&b"h2"[..])]));
+        assert_eq!(hello.session_id.as_bytes().len(), 32);
+        assert_eq!((&*hello.groups, &*hello.key_shares), (&[29, 23, 24][..], &[29][..]));
+        assert!(hello.extended_master_secret && !hello.early_data && !hello.post_handshake_auth);
+        assert_eq!((hello.psk, hello.session_ticket, hello.record_size_limit), (None, None, None));
+    }
+
+    #[test]
+    fn real_server_hellos() {
+        let hello = ServerHello::parse(&body(testing::SERVER_HELLO)).expect("a ServerHello");
+        assert_eq!((hello.version, hello.cipher, hello.key_share), (Some(Version::Tls13), 0x1301, Some(29)));
+        assert!(!hello.hello_retry && !hello.psk_accepted && hello.alpn.is_none());
+        assert_eq!(hello.session_id.as_bytes().len(), 32);
+        let hello = ServerHello::parse(&body(testing::SERVER_HELLO_12)).expect("a ServerHello");
+        assert_eq!((hello.version, hello.cipher), (Some(Version::Tls12), 0xc02f));
+        assert_eq!(hello.alpn.as_deref(), Some(&b"h2"[..]));
+        assert!(hello.extended_master_secret);
+    }
+
+    #[test]
+    fn a_hello_retry_request_is_told_by_its_random() {
+        let mut retry = body(testing::SERVER_HELLO);
+        retry[2..34].copy_from_slice(&HELLO_RETRY_RANDOM);
+        assert!(ServerHello::parse(&retry).is_some_and(|hello| hello.hello_retry));
+    }
+
+    #[test]
+    fn offers_for_resumption_and_limits() {
+        let mut extensions = extension(41, &[0, 11, 0, 5, 1, 2, 3, 4, 5, 0, 0, 1, 0, 0, 1, 0]);
+        extensions.extend(extension(42, &[]));
+        extensions.extend(extension(49, &[]));
+        extensions.extend(extension(28, &[2, 0]));
+        extensions.extend(extension(35, &[0; 40]));
+        extensions.extend(extension(43, &[6, 0x3a, 0x3a, 3, 4, 3, 3]));
+        let hello = ClientHello::parse(&client_hello(&extensions)[4..]).expect("a ClientHello");
+        assert_eq!(hello.psk, Some(PskOffer { identity_length: 5, obfuscated_age: 256 }));
+        assert!(hello.early_data && hello.post_handshake_auth);
+        assert_eq!((hello.record_size_limit, hello.session_ticket), (Some(512), Some(40)));
+        assert_eq!(hello.max_version, Some(Version::Tls13));
+    }
+
+    #[test]
+    fn what_is_cut_short_is_no_hello() {
+        for lines in [testing::CLIENT_HELLO, testing::SERVER_HELLO] {
+            let whole = body(lines);
+            // Without its extensions a hello is whole again (RFC 5246 section 7.4.1.2).
+            let bare = if lines == testing::CLIENT_HELLO { 73 } else { 70 };
+            for cut in (0..whole.len()).filter(|&cut| cut != bare) {
+                let parsed = if lines == testing::CLIENT_HELLO {
+                    ClientHello::parse(&whole[..cut]).is_some()
+                } else {
+                    ServerHello::parse(&whole[..cut]).is_some()
+                };
+                assert!(!parsed, "{cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_and_lists_are_capped() {
+        let mut name = vec![0, 0];
+        let host = [b'a'; 1000];
+        name.splice(0..2, [3, 235, 0, 3, 232]);
+        name.extend(host);
+        let mut extensions = extension(0, &name);
+        let protocols: Vec<u8> = [1, b'x'].repeat(100);
+        extensions.extend(extension(16, &[&[0, 200], &protocols[..]].concat()));
+        let hello = ClientHello::parse(&client_hello(&extensions)[4..]).expect("a ClientHello");
+        assert_eq!(hello.server_name.map(|name| name.len()), Some(NAME_CAP));
+        assert_eq!(hello.alpn.map(|names| names.len()), Some(ALPN_CAP));
+    }
+
+    #[test]
+    fn ssl2_format_has_three_byte_suites() {
+        let mut message = vec![1, 3, 1, 0, 6, 0, 0, 0, 16, 0, 0, 10, 7, 0, 0xc0];
+        message.extend([5; 16]);
+        let hello = ClientHello::parse_ssl2(&message).expect("a ClientHello");
+        assert_eq!((hello.max_version, &*hello.ciphers), (Some(Version::Tls10), &[10][..]));
+        assert!(hello.weak_ciphers);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            ClientHello::parse(&bytes);
+            ClientHello::parse_ssl2(&bytes);
+            ServerHello::parse(&bytes);
+        }
+
+        #[test]
+        fn any_damage_to_a_real_hello(at in 0usize..200, byte: u8) {
+            for lines in [testing::CLIENT_HELLO, testing::SERVER_HELLO, testing::SERVER_HELLO_12] {
+                let mut bytes = body(lines);
+                if let Some(slot) = bytes.get_mut(at) {
+                    *slot = byte;
+                }
+                if let Some(hello) = ClientHello::parse(&bytes) {
+                    prop_assert!(hello.ciphers.len() <= CIPHER_CAP);
+                }
+                ServerHello::parse(&bytes);
+            }
+        }
+    }
 }

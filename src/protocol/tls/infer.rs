@@ -6,6 +6,7 @@
 //! all, by 16 bytes (JSSE), or up to a multiple of 16 (mbedTLS), 32, or a coarser grid. Where habits
 //! leave more than one reading, the answer is that it cannot be told.
 
+use super::lengths::{AlertSize, COARSE_GRID, EXACT, Padding, Sizes, Wire, grid};
 use super::trace::{Moment, Record};
 use super::why::Why;
 
@@ -16,33 +17,10 @@ const REFUSAL_WINDOW: i32 = 1_000_000;
 const LEAST_COALESCED: u16 = 400;
 /// No certificate, nor its first fragment, was seen in a shorter record.
 const LEAST_CERTIFICATE: u16 = 200;
-/// From here on a grid hides an empty Certificate and a Finished in one block alike.
-const COARSE_GRID: u16 = 64;
 /// The longest record that a padded alert is looked for in, besides whole blocks of a grid.
 const LONGEST_PADDED_ALERT: u16 = 300;
 /// A certificate request after the handshake is answered within this, in microseconds.
 const POST_HANDSHAKE_WINDOW: i32 = 1_000_000;
-
-/// Lengths that follow from a TLS 1.3 cipher suite, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
-    /// The hash, and so the Finished message's body.
-    pub hash: u16,
-    /// The authentication tag of every record.
-    pub tag: u16,
-}
-
-impl Sizes {
-    /// Of a TLS 1.3 suite (RFC 8446 appendix B.4, RFC 8998).
-    pub fn of(cipher: u16) -> Option<Sizes> {
-        Some(match cipher {
-            0x1302 => Sizes { hash: 48, tag: 16 },
-            0x1301 | 0x1303 | 0x1304 | 0x00c6 | 0x00c7 => Sizes { hash: 32, tag: 16 },
-            0x1305 => Sizes { hash: 32, tag: 8 },
-            _ => return None,
-        })
-    }
-}
 
 /// What to infer from: the application-data records after the ServerHello, each side's in order.
 #[derive(Clone, Debug)]
@@ -64,20 +42,6 @@ pub struct Observed<'a> {
     /// The client offered a record size limit or a maximum fragment length.
     pub fragment_limit: bool,
 }
-
-/// How a side pads its records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Padding {
-    /// Not at all.
-    None,
-    /// By 16 bytes, always.
-    Plus16,
-    /// Content and type byte up to a multiple of this.
-    Grid(u16),
-}
-
-/// The habits that leave exact lengths, likeliest first.
-const EXACT: [Padding; 4] = [Padding::None, Padding::Plus16, Padding::Grid(16), Padding::Grid(32)];
 
 /// What the client's second flight holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +99,7 @@ pub fn server_flight(seen: &Observed) -> ServerFlight {
     for padding in EXACT.into_iter().chain(coarse) {
         let wire = seen.wire(padding);
         let ends = |at: &usize| match lengths.get(at - 1..=*at) {
-            Some(&[verify, last]) => wire.is_verify(verify) && wire.is_finished(last),
+            Some(&[verify, last]) => wire.is_finished(last) && wire.is_verify(verify),
             _ => false,
         };
         let Some(count) = (3..lengths.len()).find(ends).map(|last| last + 1) else { continue };
@@ -197,7 +161,7 @@ pub fn acceptance(seen: &Observed, flight: &Flight, server: &ServerFlight) -> Ac
     };
     let early = early_records(seen, server, first.at);
     let after: Vec<&Record> = seen.server.iter().filter(|record| record.at > first.at).collect();
-    let alert = AlertSize::of_server(seen, server);
+    let alert = AlertSize::new(seen.sizes, seen.server, server.padding);
     let went_on = |record: &&&Record| {
         record.at > last.at
             && !alert.fits(record.length)
@@ -224,7 +188,7 @@ pub fn acceptance(seen: &Observed, flight: &Flight, server: &ServerFlight) -> Ac
     let all_alerts = after.iter().all(|record| alert.fits(record.length));
     let refused = match after.first() {
         // On a coarse grid a ticket is as long as an alert.
-        Some(_) if alert.up_to > 0 => return Acceptance::Unknown(Why::AmbiguousPadding),
+        Some(_) if alert.is_coarse() => return Acceptance::Unknown(Why::AmbiguousPadding),
         Some(record) => all_alerts && in_time(record.at) && seen.server_closed.is_some(),
         None => early.is_empty() && seen.server_closed.is_some_and(|at| at > first.at && in_time(at)),
     };
@@ -235,7 +199,7 @@ pub fn acceptance(seen: &Observed, flight: &Flight, server: &ServerFlight) -> Ac
 /// (RFC 8446 section 4.6.2): request, then Certificate, CertificateVerify and Finished, each in a
 /// record of its own, then something that is no alert.
 pub fn post_handshake_certificate(seen: &Observed, flight: &Flight, server: &ServerFlight) -> bool {
-    let alert = AlertSize::of_server(seen, server);
+    let alert = AlertSize::new(seen.sizes, seen.server, server.padding);
     let later = seen.client.get(flight.records..).unwrap_or_default();
     EXACT.iter().any(|&padding| {
         let wire = Wire { sizes: seen.sizes, padding };
@@ -243,8 +207,8 @@ pub fn post_handshake_certificate(seen: &Observed, flight: &Flight, server: &Ser
             let [certificate, verify, finished] = window else { return false };
             let between = |record: &&Record| record.at > certificate.at && record.at < finished.at;
             certificate.length >= LEAST_CERTIFICATE
-                && wire.is_verify(verify.length)
                 && wire.is_finished(finished.length)
+                && wire.is_verify(verify.length)
                 && finished.at.micros.saturating_sub(certificate.at.micros) <= POST_HANDSHAKE_WINDOW
                 && !seen.server.iter().any(|record| between(&record))
                 && seen.server.iter().any(|record| {
@@ -328,7 +292,7 @@ fn exact_flight(seen: &Observed, first: u16, padding: Padding) -> Option<Flight>
 fn certificate_flight(seen: &Observed, wire: &Wire) -> Option<usize> {
     let lengths: Vec<u16> = seen.client.iter().map(|record| record.length).collect();
     let finished = (2..lengths.len()).find(|&at| {
-        matches!(lengths.get(at - 1..=at), Some(&[verify, last]) if wire.is_verify(verify) && wire.is_finished(last))
+        matches!(lengths.get(at - 1..=at), Some(&[verify, last]) if wire.is_finished(last) && wire.is_verify(verify))
     })?;
     let (last, fragments) = lengths.get(..finished - 1)?.split_last()?;
     let first = *fragments.first().unwrap_or(last);
@@ -348,12 +312,12 @@ fn lone_padded_alert(seen: &Observed, after: &[&Record]) -> bool {
     let blocks = only.length.saturating_sub(seen.sizes.tag);
     let closed =
         seen.server_closed.is_some_and(|at| at.micros.saturating_sub(only.at.micros) <= REFUSAL_WINDOW);
-    closed && (only.length <= LONGEST_PADDED_ALERT || blocks % 32 == 0)
+    closed && (only.length <= LONGEST_PADDED_ALERT || blocks.is_power_of_two())
 }
 
 /// When the client ended: by closing, or by its first record after the flight that may be an alert.
 fn client_end(seen: &Observed, flight: &Flight) -> Option<Moment> {
-    let alert = AlertSize::new(seen, seen.client, None);
+    let alert = AlertSize::new(seen.sizes, seen.client, None);
     let later = seen.client.get(flight.records..).unwrap_or_default();
     let alerted = later.iter().find(|record| alert.fits(record.length)).map(|record| record.at);
     seen.client_closed.into_iter().chain(alerted).min()
@@ -363,75 +327,4 @@ impl<'a> Observed<'a> {
     fn wire(&self, padding: Padding) -> Wire {
         Wire { sizes: self.sizes, padding }
     }
-}
-
-/// Message lengths to record lengths, under one habit.
-struct Wire {
-    sizes: Sizes,
-    padding: Padding,
-}
-
-impl Wire {
-    /// The record that holds `message` bytes.
-    fn length(&self, message: u16) -> u16 {
-        let inner = message + 1;
-        let padded = match self.padding {
-            Padding::None => inner,
-            Padding::Plus16 => inner + 16,
-            Padding::Grid(block) => inner.next_multiple_of(block),
-        };
-        padded + self.sizes.tag
-    }
-
-    fn is_finished(&self, record: u16) -> bool {
-        record == self.length(4 + self.sizes.hash)
-    }
-
-    /// Whether a CertificateVerify fits: Ed25519 and Ed448, ECDSA in DER (which varies), RSA, ML-DSA.
-    fn is_verify(&self, record: u16) -> bool {
-        let fits = |signature: u16| record == self.length(8 + signature);
-        let fixed = [64, 114, 128, 256, 384, 512, 1024, 2420, 3309, 4627];
-        fixed.into_iter().any(fits) || (68..=72).any(fits) || (100..=104).any(fits) || (135..=139).any(fits)
-    }
-}
-
-/// Record lengths that an alert fits.
-struct AlertSize {
-    exact: [u16; 3],
-    /// On a coarse grid anything up to one block of it.
-    up_to: u16,
-}
-
-impl AlertSize {
-    fn of_server(seen: &Observed, server: &ServerFlight) -> AlertSize {
-        AlertSize::new(seen, seen.server, server.padding)
-    }
-
-    fn new(seen: &Observed, records: &[Record], padding: Option<Padding>) -> AlertSize {
-        let of = |padding| seen.wire(padding).length(2);
-        let exact = match padding {
-            Some(padding) => [of(padding); 3],
-            None => [of(Padding::None), of(Padding::Plus16), of(Padding::Grid(16))],
-        };
-        let coarse = padding.is_none_or(|padding| matches!(padding, Padding::Grid(block) if block > 16))
-            && grid(records, seen.sizes.tag).is_some_and(|grid| grid >= 32);
-        let up_to = if coarse { records.iter().map(|record| record.length).min().unwrap_or(0) } else { 0 };
-        AlertSize { exact, up_to }
-    }
-
-    fn fits(&self, record: u16) -> bool {
-        self.exact.contains(&record) || record <= self.up_to
-    }
-}
-
-/// The coarsest grid that all records lie on, in bytes; a lone record must lie on a usual one.
-fn grid(records: &[Record], tag: u16) -> Option<u16> {
-    let divide = |mut a: u16, mut b: u16| {
-        while b != 0 {
-            (a, b) = (b, a % b);
-        }
-        a
-    };
-    let all = records.iter().try_fold(0, |all, record| Some(divide(all, record.length.checked_sub(tag)?)))?;
-    (all > 0 && (records.len() > 1 || all % COARSE_GRID == 0)).then_some(all)
 }

@@ -3,7 +3,8 @@
 //!
 //! [`probe`] recognises a connection, [`Parser`] follows it, and [`Evidence`] answers questions about
 //! it. `parser` reads records and clear messages; `classic` and `modern` draw the conclusions for
-//! TLS up to 1.2 and for 1.3; `infer` holds all that is not in clear, as arithmetic on lengths.
+//! TLS up to 1.2 and for 1.3; `infer` holds all that is not in clear, as
+//! arithmetic on `lengths`.
 
 mod alert;
 mod alpn;
@@ -13,10 +14,13 @@ mod evidence;
 mod handshake;
 mod hello;
 mod infer;
+mod lengths;
 mod modern;
 mod parser;
 mod probe;
 mod record;
+#[cfg(test)]
+mod testing;
 mod trace;
 mod why;
 

@@ -75,6 +75,9 @@ impl Parser {
 
     /// Bytes of `side` are missing here, and it is not known where its next record starts.
     ///
+    /// Call it also when later packets show that bytes at the end escaped the capture: a FIN, RST or
+    /// bare ACK beyond what was lent, or the peer acknowledging more than that.
+    ///
     /// Should the next bytes lent turn out to be the front of a record, reading goes on: handshake
     /// messages in clear still count, the absence of any no longer does.
     pub fn gap(&mut self, side: Side) {
@@ -109,6 +112,11 @@ impl Parser {
     /// What was seen so far.
     pub fn evidence(&self) -> &Evidence {
         &self.evidence
+    }
+
+    /// What was seen, when nothing more is to come.
+    pub fn into_evidence(self) -> Evidence {
+        self.evidence
     }
 
     /// The client's side, once it is known.
@@ -170,7 +178,11 @@ impl Stream {
                 Err(_) => return Step::Broken,
             };
             let body = rest.get(HEADER..).unwrap_or_default();
-            match self.opens(evidence, side, header, body, at) {
+            let opened = self.opens(evidence, side, header, body, at);
+            if !matches!(opened, Body::Unknown) {
+                self.stage = Stage::Records;
+            }
+            match opened {
                 Body::Unknown => return Step::More { used },
                 Body::Messages => {
                     self.left = header.length;
@@ -181,7 +193,6 @@ impl Stream {
                     None => return Step::Skip { used: used + HEADER, skip: header.length.into() },
                 },
             }
-            self.stage = Stage::Records;
         }
     }
 
@@ -197,10 +208,6 @@ impl Stream {
                         start && !matches!(body.first(), Some(&(kind::CLIENT_HELLO | kind::SERVER_HELLO)));
                     return Body::Messages;
                 }
-                Some(false) if start => {
-                    self.secured = true;
-                    evidence.midstream = true;
-                }
                 Some(false) => self.secured = true,
             },
             // No encrypted alert is that short.
@@ -214,7 +221,10 @@ impl Stream {
             Kind::ChangeCipherSpec => self.secured = true,
             Kind::Alert | Kind::ApplicationData | Kind::Heartbeat => {}
         }
-        evidence.midstream |= start;
+        if start {
+            evidence.midstream = true;
+            self.secured = true;
+        }
         evidence.trace.push(side, header.kind, header.length, at);
         Body::Skipped
     }
@@ -252,7 +262,14 @@ impl Stream {
 
 /// Whether bytes after a hole are the front of a record, as a segment often begins with one.
 fn at_record(bytes: &[u8]) -> bool {
-    probe(bytes) == Probe::Certain || probe_midstream(bytes) == Probe::Certain
+    let message = match Header::read(bytes) {
+        Ok(Some(header)) if header.kind == Kind::Handshake => {
+            let body = bytes.get(HEADER..).unwrap_or_default();
+            handshake::looks_like_start(body, header.length) == Some(true)
+        }
+        _ => false,
+    };
+    message || probe(bytes) == Probe::Certain || probe_midstream(bytes) == Probe::Certain
 }
 
 /// What to do with a record's body.
@@ -346,5 +363,214 @@ fn ssl2_hello(bytes: &[u8]) -> Option<Option<(ClientHello, &[u8])>> {
     match cursor.take(length.into()) {
         Some(message) => Some(Some((ClientHello::parse_ssl2(message)?, cursor.rest()))),
         None => Some(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{self, MS, client_hello, extension, feed, hex, record, server_hello};
+    use super::super::{Authentication, Offer, Version};
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The two streams of a TLS 1.3 connection with a HelloRetryRequest, CCS before the second hello.
+    fn retried() -> [Vec<u8>; 2] {
+        let hello = record(22, &client_hello(&extension(43, &[2, 3, 4])));
+        let mut retry = record(22, &server_hello(0x1301, &extension(43, &[3, 4])));
+        retry[11..43]
+            .copy_from_slice(&hex(&["cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c"]));
+        let ccs = record(20, &[1]);
+        let data = |length: usize| record(23, &vec![0x17; length]);
+        let client = [&hello[..], &ccs, &hello, &data(961), &data(281), &data(53), &data(71)].concat();
+        let server = [
+            &retry[..],
+            &ccs,
+            &record(22, &server_hello(0x1301, &extension(43, &[3, 4]))),
+            &data(32),
+            &data(113),
+            &data(941),
+            &data(281),
+            &data(53),
+            &data(250),
+        ]
+        .concat();
+        [client, server]
+    }
+
+    /// Lends both streams in pieces of these sizes, as the stream layer does, and gives the evidence.
+    ///
+    /// All of the server's flight goes before the client's, and its last record after.
+    fn lend(client: &[u8], server: &[u8], pieces: &[usize]) -> Evidence {
+        let mut parser = Parser::new();
+        let answer = server.len().saturating_sub(255);
+        let mut client_lender = Lender::new(Side::A, pieces);
+        let mut server_lender = Lender::new(Side::B, pieces);
+        server_lender.lend(&mut parser, &server[..answer], MS);
+        client_lender.lend(&mut parser, client, 2 * MS);
+        server_lender.lend(&mut parser, &server[answer..], 3 * MS);
+        parser.evidence().clone()
+    }
+
+    /// One side of a stream layer: keeps what was not used, drops what may be skipped.
+    struct Lender<'a> {
+        side: Side,
+        pieces: std::iter::Cycle<std::slice::Iter<'a, usize>>,
+        kept: Vec<u8>,
+        skip: u64,
+        over: bool,
+    }
+
+    impl<'a> Lender<'a> {
+        fn new(side: Side, pieces: &'a [usize]) -> Lender<'a> {
+            Lender { side, pieces: pieces.iter().cycle(), kept: Vec::new(), skip: 0, over: false }
+        }
+
+        fn lend(&mut self, parser: &mut Parser, bytes: &[u8], at: i64) {
+            let mut rest = bytes;
+            while !rest.is_empty() && !self.over {
+                let size = self.pieces.next().map_or(rest.len(), |&size| size.clamp(1, rest.len()));
+                let (piece, next) = rest.split_at(size);
+                rest = next;
+                self.kept.extend(piece);
+                while !self.over {
+                    let dropped = usize::try_from(self.skip).expect("small").min(self.kept.len());
+                    self.kept.drain(..dropped);
+                    self.skip -= dropped as u64;
+                    if self.skip > 0 {
+                        break;
+                    }
+                    match parser.advance(self.side, &self.kept, at) {
+                        Step::More { used } => {
+                            self.kept.drain(..used);
+                            break;
+                        }
+                        Step::Skip { used, skip } => {
+                            self.kept.drain(..used);
+                            self.skip = skip;
+                        }
+                        _ => self.over = true,
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn real_hellos() {
+        let mut parser = Parser::new();
+        let client = hex(testing::CLIENT_HELLO);
+        assert_eq!(parser.advance(Side::B, &client, 0), Step::More { used: client.len() });
+        assert_eq!(parser.client(), Some(Side::B));
+        feed(&mut parser, Side::A, &hex(testing::SERVER_HELLO), MS);
+        let evidence = parser.evidence();
+        assert_eq!(
+            (evidence.version(), evidence.offered_max()),
+            (Some(Version::Tls13), Some(Version::Tls13))
+        );
+        assert_eq!((evidence.cipher(), evidence.group()), (Some(0x1301), Some(29)));
+        assert_eq!(evidence.server_name(), Some(&b"localhost"[..]));
+        assert!(matches!(evidence.alpn_offered(), Offer::List([name]) if **name == *b"h2"));
+        assert!(!evidence.malformed() && !evidence.midstream() && !evidence.hello_retry());
+    }
+
+    #[test]
+    fn a_retried_hello_in_any_pieces() {
+        let [client, server] = retried();
+        let whole = lend(&client, &server, &[]);
+        assert!(whole.hello_retry() && !whole.malformed());
+        assert!(matches!(whole.authentication(), Authentication::Mutual(_)), "{:?}", whole.authentication());
+        for size in [1, 2, 3, 5, 7, 64, 300] {
+            assert_eq!(lend(&client, &server, &[size]), whole, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_hello_over_several_records() {
+        let hello = client_hello(&extension(0xfe0d, &[7; 2000]));
+        let bytes: Vec<u8> = hello.chunks(500).flat_map(|part| record(22, part)).collect();
+        let mut parser = Parser::new();
+        assert_eq!(parser.advance(Side::A, &bytes, 0), Step::More { used: bytes.len() });
+        assert_eq!(parser.evidence().offered_max(), Some(Version::Tls12));
+    }
+
+    #[test]
+    fn what_is_no_record_is_broken_and_stays_so() {
+        let mut parser = Parser::new();
+        assert_eq!(parser.advance(Side::A, b"GET / HTTP/1.1", 0), Step::Broken);
+        assert_eq!(parser.advance(Side::A, &hex(testing::CLIENT_HELLO), 0), Step::Broken);
+        parser.gap(Side::A);
+        assert_eq!(parser.advance(Side::A, &hex(testing::CLIENT_HELLO), 0), Step::Broken);
+    }
+
+    #[test]
+    fn bodies_are_skipped() {
+        let mut parser = Parser::new();
+        feed(&mut parser, Side::A, &hex(testing::CLIENT_HELLO), 0);
+        assert_eq!(parser.advance(Side::A, &[23, 3, 3, 0x40, 0, 9], 0), Step::Skip { used: 5, skip: 0x4000 });
+        parser.gap(Side::A);
+        assert_eq!(parser.advance(Side::A, b"the middle of a record", 0), Step::Done);
+    }
+
+    #[test]
+    fn a_side_cannot_be_both() {
+        let mut parser = Parser::new();
+        feed(&mut parser, Side::A, &hex(testing::CLIENT_HELLO), 0);
+        feed(&mut parser, Side::A, &hex(testing::SERVER_HELLO), 0);
+        assert!(parser.evidence().malformed());
+        assert_eq!(parser.evidence().version(), None);
+    }
+
+    fn plausible_bytes() -> impl Strategy<Value = Vec<u8>> {
+        let record = (20u8..25, 0usize..90, any::<u8>(), 0u8..20).prop_map(|(kind, length, fill, first)| {
+            let mut body = vec![fill; length];
+            for (slot, byte) in body.iter_mut().zip([first, 0, 0, fill % 80]) {
+                *slot = byte;
+            }
+            record(kind, &body)
+        });
+        let real = prop_oneof![
+            Just(hex(testing::CLIENT_HELLO)),
+            Just(hex(testing::SERVER_HELLO)),
+            Just(hex(testing::SERVER_HELLO_12)),
+        ];
+        let noise = proptest::collection::vec(any::<u8>(), 0..40);
+        proptest::collection::vec(prop_oneof![4 => record, 2 => real, 1 => noise], 0..12)
+            .prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_do_not_matter(
+            client in plausible_bytes(),
+            server in plausible_bytes(),
+            pieces in proptest::collection::vec(1usize..100, 1..6),
+        ) {
+            let whole = lend(&client, &server, &[]);
+            let pieced = lend(&client, &server, &pieces);
+            prop_assert_eq!(&whole, &pieced);
+            prop_assert_eq!(whole.authentication(), pieced.authentication());
+            whole.alpn();
+            whole.certificate_requested();
+        }
+
+        #[test]
+        fn holes_and_closes_anywhere(
+            parts in proptest::collection::vec((any::<bool>(), 0u8..8, plausible_bytes()), 0..12),
+        ) {
+            let mut parser = Parser::new();
+            for (at, (first, event, bytes)) in (0i64..).zip(parts) {
+                let side = if first { Side::A } else { Side::B };
+                match event {
+                    0 => parser.gap(side),
+                    1 => parser.closed(side, bytes.len() % 2 == 0, at),
+                    _ => {
+                        feed(&mut parser, side, &bytes, at);
+                    }
+                }
+                parser.evidence().authentication();
+                parser.evidence().alpn();
+            }
+            prop_assert!(parser.evidence().alerts().len() <= ALERT_CAP);
+        }
     }
 }
