@@ -283,13 +283,14 @@ fn missing(evidence: &Evidence, circumstances: Circumstances) -> Option<Missing>
     if circumstances.connected && !circumstances.from_start {
         return Some(Missing::Midstream);
     }
-    match evidence.gap {
-        Some(Gap::Snaplen) => return Some(Missing::Snaplen),
-        Some(Gap::Loss | Gap::Cap) => return Some(Missing::Loss),
-        None => {}
-    }
+    // What a side said that is not there at all was acknowledged by the other, which looks like a loss.
     let silent = [Side::A, Side::B].into_iter().any(|side| circumstances.packets[side.index()] == 0);
-    (silent && circumstances.connected).then_some(Missing::OneDirection)
+    match evidence.gap {
+        Some(Gap::Snaplen) => Some(Missing::Snaplen),
+        _ if silent && circumstances.connected => Some(Missing::OneDirection),
+        Some(Gap::Loss | Gap::Cap) => Some(Missing::Loss),
+        None => None,
+    }
 }
 
 #[cfg(test)]
