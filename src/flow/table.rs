@@ -61,8 +61,8 @@ pub enum Place {
 }
 
 /// All flows of an audit.
-#[derive(Debug)]
-pub struct FlowTable<R> {
+pub struct FlowTable<R: Reader> {
+    context: R::Context,
     index: HashTable<u32>,
     slab: Vec<Slot<R>>,
     free: Vec<u32>,
@@ -82,10 +82,11 @@ struct Slot<R> {
     flow: Option<Flow<R>>,
 }
 
-impl<R: Reader + Default> FlowTable<R> {
+impl<R: Reader> FlowTable<R> {
     /// An empty table. The hash is seeded afresh: packets choose their own tuples.
-    pub fn new(limits: Limits) -> FlowTable<R> {
+    pub fn new(limits: Limits, context: R::Context) -> FlowTable<R> {
         FlowTable {
+            context,
             index: HashTable::new(),
             slab: Vec::new(),
             free: Vec::new(),
@@ -214,7 +215,7 @@ impl<R: Reader + Default> FlowTable<R> {
         if self.live >= self.limits.flows {
             return None;
         }
-        let flow = Flow::new(key, side, segment, packet, ordinal, previous);
+        let flow = Flow::new(key, side, segment, packet, ordinal, previous, R::new(&self.context));
         let deadline =
             Timestamp(packet.time.max(self.clock.unwrap_or(packet.time)).0.saturating_add(flow.time_out()));
         let id = match self.free.pop() {
@@ -298,7 +299,7 @@ fn rehash<R>(slab: &[Slot<R>], hasher: &RandomState, id: u32) -> u64 {
     slab[id as usize].flow.as_ref().map_or(0, |flow| hasher.hash_one(flow.key))
 }
 
-impl<R: Reader + Default> Flow<R> {
+impl<R: Reader> Flow<R> {
     fn new(
         key: Key,
         side: Side,
@@ -306,6 +307,7 @@ impl<R: Reader + Default> Flow<R> {
         packet: &Packet<'_>,
         ordinal: u64,
         previous: Option<u32>,
+        reader: R,
     ) -> Flow<R> {
         Flow {
             key,
@@ -319,7 +321,7 @@ impl<R: Reader + Default> Flow<R> {
             first_ordinal: ordinal,
             encapsulation: segment.encapsulation,
             repeated: 0,
-            reader: R::default(),
+            reader,
             tcp: tcp::Connection::default(),
             streams: segment.tcp.is_some().then(Box::default),
             datagrams_wanted: key.transport == Transport::UDP,

@@ -26,6 +26,8 @@ pub struct Account {
     pub repeated_segments: u64,
     /// Times reassembly gave up bytes because all flows together held too many.
     pub stream_cap: u64,
+    /// Key log lines left out because there were too many sessions.
+    pub key_cap: u64,
     /// Packets that the kernel or the interface dropped, when live.
     pub dropped: [u64; 2],
 }
@@ -66,6 +68,7 @@ impl Account {
             ("flows", "out_of_scope", self.out_of_scope),
             ("duplicates", "tcp_segments", self.repeated_segments),
             ("caps", "stream_bytes", self.stream_cap),
+            ("caps", "key_log_sessions", self.key_cap),
             ("drops", "kernel", self.dropped[0]),
             ("drops", "interface", self.dropped[1]),
         ]);

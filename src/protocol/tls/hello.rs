@@ -138,6 +138,8 @@ pub struct ClientHello {
 pub struct ServerHello {
     /// The negotiated version, from `supported_versions` where present.
     pub version: Option<Version>,
+    /// The server's random.
+    pub random: [u8; 32],
     /// The cipher suite.
     pub cipher: u16,
     /// The session identifier; the client's own when a TLS 1.2 session is resumed, or as TLS 1.3 always echoes it.
@@ -263,6 +265,7 @@ impl ServerHello {
         cursor.u8()?;
         let mut hello = ServerHello {
             version: Version::from_wire(version),
+            random,
             cipher,
             session_id,
             hello_retry: random == HELLO_RETRY_RANDOM,
