@@ -46,6 +46,8 @@ pub(super) struct Decrypted {
     pub(super) flight_whole: [bool; 2],
     /// The client sent its certificate after its Finished.
     pub(super) post_handshake: bool,
+    /// Packet time of the Finished that came with it.
+    pub(super) post_finished: Option<i64>,
     /// The client sent a compressed certificate (RFC 8879), which is not read.
     pub(super) compressed: bool,
     pub(super) alerts: Vec<Alert>,
@@ -95,6 +97,12 @@ impl Decrypted {
         first > finished || self.client_data.is_some_and(|data| data >= finished && last > data)
     }
 
+    /// Whether the server went on after a certificate that came after the handshake.
+    pub(super) fn accepted_later(&self) -> bool {
+        let last = self.server_went_on.map(|(_, last)| last);
+        self.post_finished.is_some_and(|finished| last.is_some_and(|last| last > finished))
+    }
+
     /// Nothing of the handshake is still to come.
     pub(super) fn is_settled(&self, client: Side) -> bool {
         self.finished[client.other().index()].is_some() && self.accepted(client)
@@ -113,6 +121,9 @@ pub(super) fn client_certificate(evidence: &Evidence, client: Side) -> Option<Cl
     let presented = |chain| ClientCertificate::Presented { basis: Basis::Decrypted, chain, post_handshake };
     Some(match evidence.chain(client) {
         Some(chain) if chain.certificates.is_empty() => ClientCertificate::Empty(Basis::Decrypted),
+        Some(_) if post_handshake && !decrypted.accepted_later() && decrypted.error(client.other()).is_none() => {
+            ClientCertificate::Unseen(Why::NoAnswer)
+        }
         Some(chain) if evidence.certificate_verify => presented(Some(chain)),
         None if decrypted.compressed && evidence.certificate_verify => presented(None),
         Some(_) => ClientCertificate::Unseen(Why::NoCertificateVerify),
@@ -143,9 +154,12 @@ pub(super) fn outcome(evidence: &Evidence, client: Side) -> Option<Outcome> {
     let decrypted = evidence.decrypted.as_deref()?;
     let server = client.other();
     let accepted = decrypted.accepted(client);
+    // A client that has none to show later on was let in before, whatever becomes of it.
+    let none_later =
+        decrypted.post_handshake && evidence.chain(client).is_some_and(|chain| chain.certificates.is_empty());
     let refused = |by, alert| Some(Outcome::Refused { by, alert: Some(alert), basis: Basis::Decrypted });
     match (decrypted.error(server), decrypted.error(client)) {
-        (Some(alert), _) if !accepted || is_about_handshake(alert) => refused(server, alert),
+        (Some(alert), _) if !accepted || (is_about_handshake(alert) && !none_later) => refused(server, alert),
         (_, Some(alert)) if decrypted.finished[client.index()].is_none() => refused(client, alert),
         _ => accepted.then_some(Outcome::Accepted(Basis::Decrypted)),
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::alert::{Alert, CLOSE_NOTIFY};
 use super::decrypt::{Epoch, Found, KeyStore, Opened, Session};
-use super::decrypted::Decrypted;
 use super::evidence::Evidence;
 use super::handshake::{self, Assembler, Message, kind};
 use super::record::{Header, Kind};
@@ -194,7 +193,7 @@ impl Secured {
             return true;
         }
         let later = evidence.client_hello.as_ref().is_some_and(|hello| hello.post_handshake_auth);
-        facts.is_settled(client) && (!later || evidence.chain(client).is_some())
+        facts.is_settled(client) && (!later || facts.accepted_later())
     }
 
     /// Whether a client's record can be read only after something the server still has to say.
@@ -330,7 +329,8 @@ impl Secured {
                 evidence.certificate_request |= epoch == Epoch::Handshake;
             }
             (kind::CERTIFICATE, Some(body)) => {
-                facts.post_handshake |= from_client && epoch == Epoch::Application;
+                let first = !matches!(evidence.chains.get(side.index()), Some(Some(_)));
+                facts.post_handshake |= from_client && first && epoch == Epoch::Application;
                 match handshake::certificates_modern(body) {
                     Some(chain) => evidence.keep_chain(side, chain),
                     None => evidence.malformed = true,
@@ -340,11 +340,12 @@ impl Secured {
             (kind::COMPRESSED_CERTIFICATE, _) if from_client => facts.compressed = true,
             (kind::CERTIFICATE_VERIFY, _) if from_client => evidence.certificate_verify = true,
             (kind::FINISHED, _) => {
-                let facts: &mut Decrypted = facts;
                 if facts.finished[side.index()].is_none() {
                     facts.finished[side.index()] = Some(at);
                     facts.flight_whole[side.index()] =
                         epoch == Epoch::Handshake && !facts.broken[side.index()];
+                } else if from_client {
+                    facts.post_finished = Some(at);
                 }
                 self.session.next_key(side, Epoch::Handshake);
             }
@@ -354,3 +355,6 @@ impl Secured {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

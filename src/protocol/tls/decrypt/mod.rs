@@ -8,7 +8,7 @@ mod keylog;
 mod protection;
 mod schedule;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 
 use std::sync::Arc;
 

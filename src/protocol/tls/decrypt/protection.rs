@@ -103,6 +103,40 @@ impl RecordKey {
     }
 }
 
+#[cfg(test)]
+impl RecordKey {
+    /// The next record, whole, as its sender makes it.
+    pub(super) fn seal(&mut self, kind: Kind, content: &[u8], zeros: usize) -> Vec<u8> {
+        let mut inside = content.to_vec();
+        let sequence = self.sequence.to_be_bytes();
+        let mut nonce = self.iv;
+        let (mut outer, mut explicit) = (kind.wire(), Vec::new());
+        let mut additional = Vec::new();
+        if self.nonces == Nonces::Explicit {
+            explicit.extend(sequence);
+            nonce[4..].copy_from_slice(&sequence);
+        } else {
+            nonce[4..].iter_mut().zip(sequence).for_each(|(byte, number)| *byte ^= number);
+        }
+        if self.nonces == Nonces::Modern {
+            inside.push(kind.wire());
+            inside.resize(inside.len() + zeros, 0);
+            outer = Kind::ApplicationData.wire();
+        } else {
+            additional.extend(sequence);
+        }
+        let sealed = explicit.len() + inside.len() + MAX_TAG_LEN;
+        let authenticated = if self.nonces == Nonces::Modern { sealed } else { inside.len() };
+        let length = |length: usize| u16::try_from(length).expect("a record is short").to_be_bytes();
+        additional.extend([outer, 3, 3]);
+        additional.extend(length(authenticated));
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        self.key.seal_in_place_append_tag(nonce, Aad::from(additional), &mut inside).expect("it seals");
+        self.sequence += 1;
+        [&[outer, 3, 3][..], &length(sealed), &explicit, &inside].concat()
+    }
+}
+
 impl fmt::Debug for RecordKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RecordKey(.., record {})", self.sequence)
@@ -154,22 +188,17 @@ mod tests {
         #[test]
         fn what_was_sealed_opens(
             content in proptest::collection::vec(any::<u8>(), 0..100), zeros in 0usize..20, before in 0u64..3,
+            nonces in proptest::sample::select(vec![Nonces::Modern, Nonces::Sequence, Nonces::Explicit]),
         ) {
-            let mut sealed = content.clone();
-            sealed.push(23);
-            sealed.extend(vec![0; zeros]);
-            let length = u16::try_from(sealed.len() + 16).unwrap();
-            let header = Header { kind: Kind::ApplicationData, version: 0x0303, length };
-            let mut nonce = [9; 12];
-            nonce[11] ^= u8::try_from(before).unwrap();
-            let [high, low] = length.to_be_bytes();
-            let mut receiver = key(Nonces::Modern);
-            receiver.key.seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(nonce), Aad::from([23, 3, 3, high, low]), &mut sealed).unwrap();
+            let mut sender = key(nonces);
+            let mut receiver = key(nonces);
+            (0..before).for_each(|_| sender.pass());
+            let record = sender.seal(Kind::Handshake, &content, zeros);
+            let header = Header::read(&record).unwrap().unwrap();
             (0..before).for_each(|_| receiver.pass());
             let mut scratch = Vec::new();
-            let opened = receiver.open(header, &sealed, &mut scratch);
-            prop_assert_eq!(opened, Some((Kind::ApplicationData, content.len())));
+            let opened = receiver.open(header, &record[5..], &mut scratch);
+            prop_assert_eq!(opened, Some((Kind::Handshake, content.len())));
             prop_assert_eq!(&scratch[..content.len()], &content);
         }
     }

@@ -1,4 +1,50 @@
-//! The trace of RFC 8448 section 3, "Simple 1-RTT Handshake".
+//! The trace of RFC 8448 section 3, "Simple 1-RTT Handshake", and senders of records for tests.
+
+use super::keylog::Secret;
+use super::protection::RecordKey;
+use super::schedule::Suite;
+use crate::protocol::tls::hello::Version;
+use crate::protocol::tls::record::Kind;
+
+/// One side's sender under one secret.
+pub(in crate::protocol::tls) struct Sender {
+    suite: Suite,
+    secret: Option<Secret>,
+    key: RecordKey,
+}
+
+impl Sender {
+    /// Of TLS 1.3.
+    pub(in crate::protocol::tls) fn modern(cipher: u16, secret: &[u8]) -> Sender {
+        let suite = Suite::of(Version::Tls13, cipher).expect("it is supported");
+        let key = suite.traffic_key(secret).expect("it is as long as the hash");
+        Sender { suite, secret: Secret::new(secret), key }
+    }
+
+    /// Client and server of TLS 1.2.
+    pub(in crate::protocol::tls) fn classic(
+        cipher: u16,
+        master: &[u8],
+        client_random: &[u8; 32],
+        server_random: &[u8; 32],
+    ) -> [Sender; 2] {
+        let suite = Suite::of(Version::Tls12, cipher).expect("it is supported");
+        let pair = suite.key_block(master, client_random, server_random).expect("there is room");
+        pair.map(|key| Sender { suite, secret: None, key })
+    }
+
+    pub(in crate::protocol::tls) fn seal(&mut self, kind: Kind, content: &[u8], zeros: usize) -> Vec<u8> {
+        self.key.seal(kind, content, zeros)
+    }
+
+    /// Goes on under the next secret.
+    pub(in crate::protocol::tls) fn update(&mut self) {
+        let secret = self.secret.as_ref().and_then(|secret| self.suite.updated(secret.as_bytes()));
+        let secret = secret.expect("TLS 1.3");
+        self.key = self.suite.traffic_key(secret.as_bytes()).expect("it is as long as the hash");
+        self.secret = Some(secret);
+    }
+}
 
 /// Secrets and records, in hexadecimal.
 pub(in crate::protocol::tls) struct Trace {
