@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::args::LiveArguments;
-use super::{Status, complain, output, plan};
+use super::{Status, complain, keylog, output, plan};
 use crate::audit::Audit;
 use crate::capture::{Live, LiveEvent, LiveOptions, Timestamp};
 
@@ -23,10 +23,12 @@ pub(super) fn run(arguments: &LiveArguments) -> Result<Status, Box<dyn Error>> {
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
     let mut status = Status::Clean;
+    let mut keylogs = keylog::Following::new(&audit.keylog, &plan.keys);
     let mut audited = Audit::new(&plan, vec![arguments.interface.clone()], None, report)?;
     let end = arguments.duration.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     super::note(&format!("capturing on {}; interrupt to finish", arguments.interface));
     while !stop.load(Ordering::Relaxed) && end.is_none_or(|end| Instant::now() < end) {
+        keylogs.look(&plan.keys);
         match live.next_event(QUIET) {
             Ok(LiveEvent::Packet(packet)) => audited.packet(&packet)?,
             Ok(LiveEvent::Quiet) => audited.advance(now()),
@@ -41,6 +43,7 @@ pub(super) fn run(arguments: &LiveArguments) -> Result<Status, Box<dyn Error>> {
             break;
         }
     }
+    keylogs.look_now(&plan.keys);
     let dropped = live.stats().map(|stats| [u64::from(stats.dropped), u64::from(stats.if_dropped)]);
     let mut outcome = audited.finish();
     match dropped {

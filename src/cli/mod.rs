@@ -3,6 +3,7 @@
 
 mod args;
 mod check;
+mod keylog;
 mod live;
 mod output;
 mod plan;

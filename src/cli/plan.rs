@@ -1,17 +1,16 @@
 //! What the program will do: every file read, every table bound, every choice made.
 
 use std::error::Error;
-use std::fs::File;
-use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::args::{AuditArguments, ScopeArgument, TlsArgument, VerdictArgument, WeakArgument};
+use super::keylog;
 use crate::audit::Plan;
 use crate::flow::Limits;
 use crate::inventory::Inventory;
 use crate::pki::Authorities;
 use crate::policy::{Options, Policy, SubnetScope, Table, Verdict, WeakCipher};
-use crate::protocol::tls::{KeyStore, Version};
+use crate::protocol::tls::Version;
 
 /// Reads what the arguments name and makes an audit's plan of it.
 pub(super) fn plan(arguments: &AuditArguments) -> Result<Plan, Box<dyn Error>> {
@@ -51,36 +50,8 @@ pub(super) fn plan(arguments: &AuditArguments) -> Result<Plan, Box<dyn Error>> {
         in_scope: arguments.in_scope,
         strict: arguments.strict,
         limits: Limits::default(),
-        keys: keys(&arguments.keylog)?,
+        keys: Arc::new(keylog::read(&arguments.keylog)?),
     })
-}
-
-/// The longest key log read, in bytes.
-const KEY_LOG_CAP: u64 = 1 << 30;
-
-fn keys(files: &[String]) -> Result<Arc<KeyStore>, Box<dyn Error>> {
-    let keys = KeyStore::default();
-    for file in files {
-        let cannot = |error: io::Error| {
-            format!("{file}: cannot be read: {error}; name the file that SSLKEYLOGFILE named")
-        };
-        let mut log = Vec::new();
-        File::open(file)
-            .and_then(|opened| opened.take(KEY_LOG_CAP + 1).read_to_end(&mut log))
-            .map_err(cannot)?;
-        if log.len() as u64 > KEY_LOG_CAP {
-            return Err(format!("{file}: is longer than {KEY_LOG_CAP} bytes; split it").into());
-        }
-        let added = keys.add(&log);
-        if let (0, 0, Some(line)) = (added.secrets, added.unused, added.foreign) {
-            return Err(format!(
-                "{file}: line {line}: not a line of a key log, and no other line is; name the file that \
-                 SSLKEYLOGFILE named"
-            )
-            .into());
-        }
-    }
-    Ok(Arc::new(keys))
 }
 
 fn named_tables(arguments: &[String]) -> Result<Vec<Table>, Box<dyn Error>> {

@@ -221,7 +221,8 @@ impl Conversation {
     fn keep_evidence(&mut self) {
         let evidence = &mut self.evidence;
         let client = match std::mem::replace(&mut self.active, Active::Over) {
-            Active::Tls(parser) => {
+            Active::Tls(mut parser) => {
+                parser.finish(&mut self.inside);
                 let client = parser.client();
                 evidence.tls = Some(Box::new(parser.evidence().clone()));
                 evidence.inside = self.inside.finish();

@@ -121,7 +121,9 @@ pub(super) fn client_certificate(evidence: &Evidence, client: Side) -> Option<Cl
     let presented = |chain| ClientCertificate::Presented { basis: Basis::Decrypted, chain, post_handshake };
     Some(match evidence.chain(client) {
         Some(chain) if chain.certificates.is_empty() => ClientCertificate::Empty(Basis::Decrypted),
-        Some(_) if post_handshake && !decrypted.accepted_later() && decrypted.error(client.other()).is_none() => {
+        Some(_)
+            if post_handshake && !decrypted.accepted_later() && decrypted.error(client.other()).is_none() =>
+        {
             ClientCertificate::Unseen(Why::NoAnswer)
         }
         Some(chain) if evidence.certificate_verify => presented(Some(chain)),

@@ -35,6 +35,6 @@ pub use handshake::{CERTIFICATE_CAP, CHAIN_CAP, MESSAGE_CAP};
 pub use hello::{ALPN_CAP, CIPHER_CAP, ClientHello, GROUP_CAP, PskOffer, ServerHello, SessionId, Version};
 pub use parser::Parser;
 pub use probe::{probe, probe_midstream};
-pub use secured::{HELD_CAP, Plaintext};
+pub use secured::{AWAITING_KEYS_CAP, HELD_CAP, Plaintext};
 pub use trace::RECORD_CAP;
 pub use why::Why;

@@ -136,6 +136,13 @@ impl Parser {
         }
     }
 
+    /// Nothing more comes of either side.
+    pub fn finish(&mut self, plaintext: &mut dyn Plaintext) {
+        if let Some(secured) = &mut self.secured {
+            secured.finish(&mut self.evidence, plaintext);
+        }
+    }
+
     /// What was seen so far.
     pub fn evidence(&self) -> &Evidence {
         &self.evidence

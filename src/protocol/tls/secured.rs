@@ -6,12 +6,15 @@ use super::alert::{Alert, CLOSE_NOTIFY};
 use super::decrypt::{Epoch, Found, KeyStore, Opened, Session};
 use super::evidence::Evidence;
 use super::handshake::{self, Assembler, Message, kind};
+use super::hello::Version;
 use super::record::{Header, Kind};
 use crate::protocol::Side;
 
 /// Bytes of client records that wait for what says how to read them: the ServerHello in a capture out of
 /// order, or the server's word on early data.
 pub const HELD_CAP: usize = 64 * 1024;
+/// Bytes of both sides' records that wait for keys that are still being written.
+pub const AWAITING_KEYS_CAP: usize = 16 * 1024;
 
 /// Takes what was inside the records, in order.
 pub trait Plaintext {
@@ -31,6 +34,8 @@ pub(super) struct Secured {
     /// Messages that span records, of each side; none once they fell out of step.
     messages: [Option<Assembler>; 2],
     changes: [u8; 2],
+    /// Encrypted records of the client went by before there was any key.
+    missed: bool,
     held: Vec<Held>,
     held_bytes: usize,
     scratch: Vec<u8>,
@@ -40,6 +45,8 @@ pub(super) struct Secured {
 enum Stage {
     /// The hellos were not both read yet.
     Hellos,
+    /// They were, and the key log does not have the keys yet.
+    Awaiting,
     /// There are keys.
     Keyed,
     /// There is nothing to open anything with.
@@ -48,6 +55,7 @@ enum Stage {
 
 #[derive(Debug)]
 struct Held {
+    side: Side,
     header: Header,
     at: i64,
     body: Box<[u8]>,
@@ -60,6 +68,7 @@ impl Secured {
             stage: Stage::Hellos,
             messages: [Some(Assembler::default()), Some(Assembler::default())],
             changes: [0; 2],
+            missed: false,
             held: Vec::new(),
             held_bytes: 0,
             scratch: Vec::new(),
@@ -68,7 +77,7 @@ impl Secured {
 
     /// Hellos may have been read: looks for the keys once there are both.
     pub(super) fn hellos(&mut self, evidence: &mut Evidence, plaintext: &mut dyn Plaintext) {
-        let (Stage::Hellos, Some(client)) = (self.stage, evidence.client) else { return };
+        let (Stage::Hellos | Stage::Awaiting, Some(client)) = (self.stage, evidence.client) else { return };
         let (Some(hello), Some(chosen)) = (&evidence.client_hello, &evidence.server_hello) else { return };
         if !self.session.has_log() {
             self.stage = Stage::Over;
@@ -78,8 +87,22 @@ impl Secured {
         let facts = evidence.decrypted.get_or_insert_default();
         facts.no_key = found == Found::Nothing;
         facts.unsupported = found == Found::Unsupported;
-        self.stage = if found == Found::Keys { Stage::Keyed } else { Stage::Over };
+        self.stage = match found {
+            Found::Keys => Stage::Keyed,
+            Found::Nothing if self.session.may_come() => Stage::Awaiting,
+            Found::Nothing | Found::Unsupported => Stage::Over,
+        };
+        if self.missed {
+            self.gap(evidence, client, plaintext);
+        }
         self.release(evidence, plaintext);
+    }
+
+    /// Nothing more comes of either side: a last look for keys that were late.
+    pub(super) fn finish(&mut self, evidence: &mut Evidence, plaintext: &mut dyn Plaintext) {
+        if self.stage == Stage::Awaiting {
+            self.hellos(evidence, plaintext);
+        }
     }
 
     /// Whether the body of this record is wanted; `changed` if a ChangeCipherSpec of its side went before.
@@ -97,9 +120,13 @@ impl Secured {
             Stage::Over => false,
             Stage::Hellos => {
                 let hello = evidence.client_hello.as_deref().filter(|_| evidence.client == Some(side));
-                kind == Kind::ApplicationData && hello.is_some_and(|hello| self.session.knows(&hello.random))
+                let (Some(hello), Kind::ApplicationData) = (hello, kind) else { return false };
+                let wanted = self.session.may_come() || self.session.knows(&hello.random);
+                self.missed |= !wanted;
+                wanted
             }
-            Stage::Keyed if !self.protects(kind, changed) => false,
+            Stage::Awaiting => protects(evidence.version() >= Some(Version::Tls13), kind, changed),
+            Stage::Keyed if !protects(self.session.is_modern(), kind, changed) => false,
             Stage::Keyed => {
                 let wanted = self.reads_on(evidence, side, plaintext);
                 if !wanted && self.session.can_open(side) {
@@ -112,9 +139,10 @@ impl Secured {
 
     /// Whether records of this side are still opened.
     pub(super) fn reads_on(&self, evidence: &Evidence, side: Side, plaintext: &dyn Plaintext) -> bool {
-        self.stage == Stage::Keyed
-            && self.session.can_open(side)
-            && (plaintext.wants(side) || !self.is_settled(evidence))
+        self.stage == Stage::Awaiting
+            || self.stage == Stage::Keyed
+                && self.session.can_open(side)
+                && (plaintext.wants(side) || !self.is_settled(evidence))
     }
 
     /// A record that [`Secured::takes`], whole.
@@ -127,10 +155,14 @@ impl Secured {
         at: i64,
         plaintext: &mut dyn Plaintext,
     ) {
+        if self.stage == Stage::Awaiting {
+            self.hellos(evidence, plaintext);
+        }
         if self.holds_back(evidence, side) {
             self.held_bytes += body.len();
-            if self.held_bytes <= HELD_CAP {
-                self.held.push(Held { header, at, body: Box::from(body) });
+            let cap = if self.stage == Stage::Awaiting { AWAITING_KEYS_CAP } else { HELD_CAP };
+            if self.held_bytes <= cap {
+                self.held.push(Held { side, header, at, body: Box::from(body) });
             } else {
                 self.gap(evidence, side, plaintext);
             }
@@ -159,6 +191,11 @@ impl Secured {
         if self.stage == Stage::Over || (self.stage == Stage::Keyed && !self.session.can_open(side)) {
             return;
         }
+        if self.stage == Stage::Awaiting {
+            self.stage = Stage::Over;
+            self.held = Vec::new();
+            return;
+        }
         if self.stage == Stage::Hellos {
             // A hello may yet come, but what is missing may have been encrypted.
             if self.held.is_empty() {
@@ -180,13 +217,6 @@ impl Secured {
         }
     }
 
-    fn protects(&self, kind: Kind, changed: bool) -> bool {
-        match self.session.is_modern() {
-            true => kind == Kind::ApplicationData,
-            false => changed && kind != Kind::ChangeCipherSpec,
-        }
-    }
-
     fn is_settled(&self, evidence: &Evidence) -> bool {
         let (Some(client), Some(facts)) = (evidence.client, &evidence.decrypted) else { return false };
         if !self.session.is_modern() {
@@ -198,11 +228,14 @@ impl Secured {
 
     /// Whether a client's record can be read only after something the server still has to say.
     fn holds_back(&self, evidence: &Evidence, side: Side) -> bool {
+        if self.stage == Stage::Awaiting {
+            return true;
+        }
         if evidence.client != Some(side) {
             return false;
         }
         match self.stage {
-            Stage::Hellos => true,
+            Stage::Hellos | Stage::Awaiting => true,
             Stage::Over => false,
             Stage::Keyed => {
                 let unsaid = evidence.decrypted.as_ref().is_none_or(|facts| facts.extensions.is_none());
@@ -211,15 +244,15 @@ impl Secured {
         }
     }
 
+    /// Records that waited are read now, or go on waiting.
     fn release(&mut self, evidence: &mut Evidence, plaintext: &mut dyn Plaintext) {
-        let Some(client) = evidence.client else { return };
-        if self.holds_back(evidence, client) {
+        if matches!(self.stage, Stage::Hellos | Stage::Awaiting) {
             return;
         }
         self.held_bytes = 0;
         for held in std::mem::take(&mut self.held) {
-            if self.stage == Stage::Keyed && self.session.can_open(client) {
-                self.open(evidence, client, held.header, &held.body, held.at, plaintext);
+            if self.stage == Stage::Keyed && self.session.can_open(held.side) {
+                self.record(evidence, held.side, held.header, &held.body, held.at, plaintext);
             }
         }
     }
@@ -353,6 +386,14 @@ impl Secured {
             (kind::KEY_UPDATE, _) => self.session.update(side),
             _ => {}
         }
+    }
+}
+
+/// Whether records of this kind are encrypted; `changed` if a ChangeCipherSpec of their side went before.
+fn protects(modern: bool, kind: Kind, changed: bool) -> bool {
+    match modern {
+        true => kind == Kind::ApplicationData,
+        false => changed && kind != Kind::ChangeCipherSpec,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 /// Sessions whose secrets are kept; lines of further ones are counted and left out.
@@ -18,6 +19,7 @@ const RANDOM: usize = 32;
 #[derive(Default)]
 pub struct KeyStore {
     sessions: RwLock<Sessions>,
+    grows: AtomicBool,
 }
 
 #[derive(Default)]
@@ -58,6 +60,16 @@ impl KeyStore {
             }
         }
         added
+    }
+
+    /// Keys may come later than the packets they open, as with a log that is being written.
+    pub fn expect_more(&self) {
+        self.grows.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`KeyStore::expect_more`] was said.
+    pub(in crate::protocol::tls) fn grows(&self) -> bool {
+        self.grows.load(Ordering::Relaxed)
     }
 
     /// Some key log was given, however little it holds.

@@ -99,6 +99,11 @@ impl Session {
         self.keys.is_given()
     }
 
+    /// The key log may yet have what it has not.
+    pub(super) fn may_come(&self) -> bool {
+        self.keys.grows()
+    }
+
     /// The key log has something of the connection whose client chose this random.
     pub(super) fn knows(&self, client_random: &[u8; 32]) -> bool {
         self.keys.secrets(client_random).is_some()

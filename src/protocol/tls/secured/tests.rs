@@ -73,7 +73,11 @@ impl Wire {
             piece: usize::MAX,
             zeros: 0,
         };
-        wire.clear(CLIENT, 1, &[b"\0\x2b\0\x03\x02\x03\x04\0\x10\0\x05\0\x03\x02h2", hello_extensions].concat());
+        wire.clear(
+            CLIENT,
+            1,
+            &[b"\0\x2b\0\x03\x02\x03\x04\0\x10\0\x05\0\x03\x02h2", hello_extensions].concat(),
+        );
         wire
     }
 
@@ -125,8 +129,12 @@ impl Wire {
 /// A key log with some of the secrets.
 fn store(secrets: &[u8]) -> KeyStore {
     let store = KeyStore::default();
-    store.add(b"\n");
-    for &of in secrets {
+    store.add(&log(secrets));
+    store
+}
+
+fn log(secrets: &[u8]) -> Vec<u8> {
+    let lines = secrets.iter().map(|&of| {
         let label = match of {
             1 => "CLIENT_EARLY_TRAFFIC_SECRET",
             2 => "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
@@ -135,9 +143,9 @@ fn store(secrets: &[u8]) -> KeyStore {
             _ => "SERVER_TRAFFIC_SECRET_0",
         };
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        store.add(format!("{label} {} {}", hex(&RANDOMS[0]), hex(&secret(of))).as_bytes());
-    }
-    store
+        format!("{label} {} {}\n", hex(&RANDOMS[0]), hex(&secret(of)))
+    });
+    lines.collect::<String>().into_bytes()
 }
 
 fn read(sent: &[(Side, Vec<u8>)], keys: Arc<KeyStore>, sizes: &[usize]) -> (Evidence, Tape) {
@@ -284,6 +292,44 @@ fn a_client_read_before_the_server_waits_for_it() {
     let (evidence, tape) = wire.read(ALL, &[]);
     assert_eq!((tape.said(CLIENT), tape.said(SERVER)), ("ping", "pong"));
     assert_eq!(evidence.authentication(), Authentication::Mutual(Basis::Decrypted));
+}
+
+#[test]
+fn keys_that_are_still_being_written_are_waited_for() {
+    for (wire, late) in
+        [(mutual(), 0), (mutual(), 3), (mutual(), 6), (mutual(), usize::MAX), (early(true), 8)]
+    {
+        let said = if late == 8 { ("early late", "yes") } else { ("ping", "pong") };
+        let keys = Arc::new(KeyStore::default());
+        keys.add(b"\n");
+        keys.expect_more();
+        let (mut parser, mut tape) = (Parser::with_keys(Arc::clone(&keys)), Tape::default());
+        let mut stream = Stream::default();
+        for (at, (side, record)) in wire.sent.iter().enumerate() {
+            if at == late {
+                keys.add(&log(ALL));
+            }
+            stream.lend(*side, record, |side, bytes| parser.advance(side, bytes, at as i64, &mut tape));
+        }
+        assert_eq!(parser.evidence().decryption() == Some(Decryption::NoKey), late >= 8);
+        keys.add(&log(ALL));
+        parser.finish(&mut tape);
+        assert_eq!((tape.said(CLIENT), tape.said(SERVER)), said, "{late}");
+        assert_eq!(parser.evidence().alpn(), Alpn::Chosen(b"h2", Basis::Decrypted));
+    }
+}
+
+#[test]
+fn waiting_for_keys_has_a_cap() {
+    let keys = Arc::new(KeyStore::default());
+    keys.add(b"\n");
+    keys.expect_more();
+    let mut wire = mutual();
+    wire.say(CLIENT, &"x".repeat(AWAITING_KEYS_CAP - 200));
+    wire.say(CLIENT, &"x".repeat(200));
+    let (evidence, tape) = read(&wire.sent, Arc::clone(&keys), &[]);
+    assert_eq!(evidence.decryption(), Some(Decryption::NoKey));
+    assert_eq!(tape, Tape::default());
 }
 
 #[test]
