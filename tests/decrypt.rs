@@ -112,6 +112,17 @@ fn a_refusal_names_the_decrypted_alert() {
 }
 
 #[test]
+fn decrypted_chains_are_held_against_the_authorities() {
+    let judged = |ca: &str, base: Vec<PathBuf>| {
+        let options = [base, option("--ca", capture(ca)).to_vec()].concat();
+        report(&[capture("match_L2_L6_tls13.pcap")], &options)
+    };
+    each(&judged("ca.pem", with_keys()), &[("verdict", "allowed")]);
+    each(&judged("grpc_ca.crt", with_keys()), &[("verdict", "violation"), ("reason", "wrong_ca")]);
+    each(&judged("grpc_ca.crt", inventory()), &[("verdict", "allowed")]);
+}
+
+#[test]
 fn what_the_keys_do_not_open_is_said() {
     let name = "violation_tls10.pcap";
     for row in report(&[capture(name)], &with_keys()) {

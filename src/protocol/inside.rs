@@ -71,10 +71,12 @@ impl Half {
         if rest.is_empty() || self.done {
             return;
         }
-        let mut joined = std::mem::take(&mut self.kept);
-        if !joined.is_empty() {
-            joined.extend_from_slice(rest);
-            rest = &joined;
+        // The buffer is used again and again: a conversation that is read for long costs no allocation.
+        let mut kept = std::mem::take(&mut self.kept);
+        let fresh = kept.is_empty();
+        if !fresh {
+            kept.extend_from_slice(rest);
+            rest = &kept;
         }
         while !rest.is_empty() {
             let used = match conversation.read(side, rest, at) {
@@ -97,11 +99,15 @@ impl Half {
         }
         if rest.len() > KEPT_CAP {
             conversation.gap(side, Gap::Cap, 0);
-        } else if rest.len() == joined.len() {
-            self.kept = joined;
-        } else {
-            self.kept = rest.to_vec();
+            return;
         }
+        let left = rest.len();
+        if fresh {
+            kept.extend_from_slice(bytes.get(bytes.len() - left..).unwrap_or_default());
+        } else {
+            kept.drain(..kept.len() - left);
+        }
+        self.kept = kept;
     }
 
     fn after_skip<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
