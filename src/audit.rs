@@ -10,13 +10,14 @@ mod links;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
-use crate::capture::{CaptureError, Filter, FilterError, LinkType, Packet, Timestamp, link_name};
+use crate::capture::{CaptureError, Filter, FilterError, LinkType, Packet, Secrets, Timestamp, link_name};
 use crate::flow::{Flow, FlowTable, Limits, Place, Reader, Want};
 use crate::packet::{Decoded, Decoder, Gap, Side, Transport, Uncounted};
 use crate::pki::{Authorities, CertificateNames, Usage};
 use crate::policy::{Circumstances, Judgement, Observed, OpenedBy, Policy, Shown, Subject, Verdict};
-use crate::protocol::tls::{self, ClientCertificate};
+use crate::protocol::tls::{self, ClientCertificate, KeyStore};
 use crate::protocol::{Conversation, Step};
 use crate::report::{Account, Certificate, Counted, CsvReport, Record, RowStatistics, Summary};
 use links::{Connection, Links, Watch};
@@ -36,6 +37,8 @@ pub struct Plan {
     pub strict: bool,
     /// What the flow table may grow to.
     pub limits: Limits,
+    /// The keys to decrypt with; what captures carry joins them.
+    pub keys: Arc<KeyStore>,
 }
 
 /// A running audit, writing its report to `W` as flows end.
@@ -78,7 +81,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
             captures,
             filter,
             decoder: Decoder::new(),
-            flows: FlowTable::new(plan.limits),
+            flows: FlowTable::new(plan.limits, Arc::clone(&plan.keys)),
             ended: Vec::new(),
             ordinal: 0,
             judge: Judge::new(plan, report.map(CsvReport::new).transpose()?),
@@ -122,6 +125,13 @@ impl<'p, W: io::Write> Audit<'p, W> {
         Ok(())
     }
 
+    /// Takes secrets that a capture carries for the packets after it.
+    pub fn secrets(&mut self, secrets: &Secrets<'_>) {
+        if secrets.kind == Secrets::TLS_KEY_LOG {
+            self.judge.plan.keys.add(secrets.bytes);
+        }
+    }
+
     /// Time goes on without packets: flows that are due end.
     pub fn advance(&mut self, now: Timestamp) {
         self.flows.advance(now, &mut self.ended);
@@ -155,6 +165,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
         account.differing_fragments = self.decoder.fragment_conflicts();
         account.out_of_scope = self.judge.out_of_scope;
         account.session_cap = self.judge.links.dropped;
+        account.key_cap = self.judge.plan.keys.refused();
         let errors =
             self.undecoded.iter().map(|(at, packets)| undecoded(&self.captures, *at, *packets)).collect();
         Outcome {
@@ -384,13 +395,19 @@ fn judge_chains(
 }
 
 /// Hands a flow's bytes to its conversation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct FlowReader {
     conversation: Conversation,
     watch: Watch,
 }
 
 impl Reader for FlowReader {
+    type Context = Arc<KeyStore>;
+
+    fn new(keys: &Arc<KeyStore>) -> FlowReader {
+        FlowReader { conversation: Conversation::with_keys(Arc::clone(keys)), watch: Watch::default() }
+    }
+
     fn begins(&mut self) {
         self.conversation.begins();
     }
@@ -404,8 +421,8 @@ impl Reader for FlowReader {
         }
     }
 
-    fn gap(&mut self, side: Side, cause: Gap, _: Timestamp) {
-        self.conversation.gap(side, cause);
+    fn gap(&mut self, side: Side, cause: Gap, covered: u64, _: Timestamp) -> u64 {
+        self.conversation.gap(side, cause, covered)
     }
 
     fn closed(&mut self, side: Side, reset: bool, at: Timestamp) {

@@ -172,6 +172,7 @@ fn nothing_is_allocated(application: &str, mut connection: Connection, round: im
         only: Vec::new(),
         in_scope: false,
         strict: false,
+        keys: Default::default(),
         limits: Limits::default(),
     };
     let mut report = Vec::new();

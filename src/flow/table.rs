@@ -65,8 +65,8 @@ pub enum Place {
 }
 
 /// All flows of an audit.
-#[derive(Debug)]
-pub struct FlowTable<R> {
+pub struct FlowTable<R: Reader> {
+    context: R::Context,
     index: HashTable<Named>,
     slab: Vec<Slot<R>>,
     free: Vec<u32>,
@@ -103,10 +103,11 @@ struct Slot<R> {
     flow: Option<Flow<R>>,
 }
 
-impl<R: Reader + Default> FlowTable<R> {
+impl<R: Reader> FlowTable<R> {
     /// An empty table. The hash is seeded afresh: packets choose their own tuples.
-    pub fn new(limits: Limits) -> FlowTable<R> {
+    pub fn new(limits: Limits, context: R::Context) -> FlowTable<R> {
         FlowTable {
+            context,
             index: HashTable::new(),
             slab: Vec::new(),
             free: Vec::new(),
@@ -271,7 +272,7 @@ impl<R: Reader + Default> FlowTable<R> {
         if self.live >= self.limits.flows {
             return None;
         }
-        let flow = Flow::new(key, side, segment, packet, ordinal, previous);
+        let flow = Flow::new(key, side, segment, packet, ordinal, previous, R::new(&self.context));
         let id = match self.free.pop() {
             Some(id) => id,
             None => {
@@ -359,7 +360,7 @@ enum Choice {
     Successor(u32),
 }
 
-impl<R: Reader + Default> Flow<R> {
+impl<R: Reader> Flow<R> {
     fn new(
         key: Key,
         side: Side,
@@ -367,6 +368,7 @@ impl<R: Reader + Default> Flow<R> {
         packet: &Packet<'_>,
         ordinal: u64,
         previous: Option<u32>,
+        reader: R,
     ) -> Flow<R> {
         Flow {
             key,
@@ -380,7 +382,7 @@ impl<R: Reader + Default> Flow<R> {
             first_ordinal: ordinal,
             encapsulation: segment.encapsulation,
             repeated: 0,
-            reader: R::default(),
+            reader,
             tcp: tcp::Connection::default(),
             streams: segment.tcp.is_some().then(Box::default),
             datagrams_wanted: key.transport == Transport::UDP,
@@ -508,13 +510,18 @@ mod tests {
     struct Text([Vec<u8>; 2]);
 
     impl Reader for Text {
+        type Context = ();
+        fn new((): &()) -> Text {
+            Text::default()
+        }
         fn begins(&mut self) {}
         fn read(&mut self, side: Side, bytes: &[u8], _: Timestamp) -> Want {
             self.0[side.index()].extend_from_slice(bytes);
             Want { used: bytes.len(), skip: 0, done: false }
         }
-        fn gap(&mut self, side: Side, _: Gap, _: Timestamp) {
+        fn gap(&mut self, side: Side, _: Gap, _: u64, _: Timestamp) -> u64 {
             self.0[side.index()].push(b'!');
+            0
         }
         fn closed(&mut self, _: Side, _: bool, _: Timestamp) {}
         fn datagram(&mut self, side: Side, bytes: &[u8], _: bool, _: Timestamp) -> bool {
@@ -567,7 +574,7 @@ mod tests {
 
     impl Run {
         fn new(limits: Limits) -> Run {
-            Run { table: FlowTable::new(limits), ended: Vec::new(), packets: 0 }
+            Run { table: FlowTable::new(limits, ()), ended: Vec::new(), packets: 0 }
         }
 
         fn send(&mut self, seconds: i64, sent: Sent) -> Place {

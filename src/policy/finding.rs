@@ -220,6 +220,10 @@ pub enum Because {
     TransportDiffers,
     /// These bytes were read.
     Speaks(Application),
+    /// These bytes were decrypted.
+    SpeaksInside(Application),
+    /// Decisive bytes were decrypted and are no protocol known.
+    SpeaksUnknownInside,
     /// HTTP/2 whose content type was not seen.
     ContentTypeUnseen,
     /// Decisive bytes were read and are no protocol known.
@@ -232,6 +236,8 @@ pub enum Because {
     InsideTls,
     /// ALPN was chosen in clear.
     AlpnInClear,
+    /// ALPN was chosen, as decrypted bytes say.
+    AlpnDecrypted,
     /// ALPN was chosen, as lengths tell.
     AlpnInferred,
     /// The client offered only h2, and the connection was accepted.
@@ -248,7 +254,7 @@ pub enum Because {
     NotAccepted(Option<Why>),
     /// The TLS handshake was accepted.
     HandshakeAccepted,
-    /// The TLS handshake was refused, with this alert if one was in clear.
+    /// The TLS handshake was refused, with this alert if one was in clear or decrypted.
     HandshakeRefused(Option<u8>),
     /// The client presented a certificate.
     ClientCertificate,

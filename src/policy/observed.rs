@@ -5,7 +5,7 @@ use std::fmt;
 use super::finding::Missing;
 use crate::packet::{Endpoint, Gap, Side};
 use crate::protocol::tls::{self, Alpn, Authentication, Outcome};
-use crate::protocol::{Evidence, NatsAuthentication, Requests};
+use crate::protocol::{Evidence, Nats, NatsAuthentication, Requests};
 
 /// The `application` column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +51,8 @@ impl fmt::Display for Application {
 pub enum Basis {
     /// Bytes in clear.
     Clear,
+    /// Bytes opened with the session's keys.
+    Decrypted,
     /// Lengths, or offers that leave one reading.
     Inferred,
     /// The connection that began the session.
@@ -63,6 +65,7 @@ impl From<tls::Basis> for Basis {
     fn from(basis: tls::Basis) -> Basis {
         match basis {
             tls::Basis::Clear => Basis::Clear,
+            tls::Basis::Decrypted => Basis::Decrypted,
             tls::Basis::Inferred => Basis::Inferred,
         }
     }
@@ -72,6 +75,7 @@ impl fmt::Display for Basis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Basis::Clear => "clear",
+            Basis::Decrypted => "decrypted",
             Basis::Inferred => "inferred",
             Basis::Inherited => "inherited",
             Basis::Unseen => "unseen",
@@ -96,7 +100,7 @@ pub enum TlsKind {
     Refused,
 }
 
-/// Credentials seen in clear.
+/// Credentials seen, in clear or decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Credential {
     /// A bearer token.
@@ -214,9 +218,14 @@ impl Observed {
         }
     }
 
-    /// The requests read in clear, of whichever HTTP version.
+    /// The requests read, in clear or decrypted, of whichever HTTP version.
     pub fn requests(&self) -> Option<&Requests> {
         requests(&self.evidence)
+    }
+
+    /// NATS evidence; of what is inside TLS, when that was opened.
+    pub fn nats(&self) -> Option<&Nats> {
+        nats(&self.evidence)
     }
 
     /// TLS evidence.
@@ -226,6 +235,9 @@ impl Observed {
 }
 
 fn requests(evidence: &Evidence) -> Option<&Requests> {
+    if let Some(requests) = evidence.inside.as_deref().and_then(requests) {
+        return Some(requests);
+    }
     match (&evidence.http2, &evidence.http1) {
         (Some(http2), _) => Some(&http2.requests),
         (None, Some(http1)) => Some(&http1.requests),
@@ -233,7 +245,15 @@ fn requests(evidence: &Evidence) -> Option<&Requests> {
     }
 }
 
+/// NATS says INFO in clear and the rest inside TLS.
+fn nats(evidence: &Evidence) -> Option<&Nats> {
+    evidence.inside.as_deref().and_then(nats).or(evidence.nats.as_ref())
+}
+
 fn application(evidence: &Evidence) -> (Application, Basis) {
+    if let Some(decrypted) = evidence.inside.as_deref().and_then(decrypted) {
+        return (decrypted, Basis::Decrypted);
+    }
     if let Some(http2) = &evidence.http2 {
         return (if http2.grpc { Application::Grpc } else { Application::Http2 }, Basis::Clear);
     }
@@ -254,6 +274,15 @@ fn application(evidence: &Evidence) -> (Application, Basis) {
     match &evidence.tls {
         Some(tls) => inside_tls(tls),
         None => (Application::Unknown, Basis::Unseen),
+    }
+}
+
+/// What decrypted bytes showed to be inside TLS, if they showed it.
+fn decrypted(inside: &Evidence) -> Option<Application> {
+    match application(inside) {
+        (application, Basis::Clear) => Some(application),
+        _ if inside.unrecognised && !inside.recognised() => Some(Application::Unknown),
+        _ => None,
     }
 }
 
@@ -298,7 +327,7 @@ fn credential(evidence: &Evidence) -> Option<Credential> {
         ];
         return counts.into_iter().find(|(count, _)| *count > 0).map(|(_, credential)| credential);
     }
-    match evidence.nats?.authentication {
+    match nats(evidence)?.authentication {
         NatsAuthentication::UserPassword => Some(Credential::Basic),
         NatsAuthentication::Token | NatsAuthentication::Nkey | NatsAuthentication::Jwt => {
             Some(Credential::Other)

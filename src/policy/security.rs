@@ -2,7 +2,7 @@
 
 use super::cell::{self, App, Authentication};
 use super::finding::{Because, Finding, Missing, Reason};
-use super::observed::{Application, Observed, TlsKind};
+use super::observed::{self, Application, Observed, TlsKind};
 use super::{Options, Row, WeakCipher};
 use crate::pki::ChainProblem;
 use crate::protocol::tls::{self, Alpn, Basis, ClientCertificate, Offer, Outcome};
@@ -61,12 +61,45 @@ fn unrecognised(observed: &Observed) -> Finding {
 }
 
 fn inside_tls(app: App, row: &Row, tls: &tls::Evidence, observed: &Observed) -> Finding {
+    if let Some(finding) = decrypted(app, observed) {
+        return finding;
+    }
     let accepted = matches!(tls.outcome(), Outcome::Accepted(_));
     match app {
         App::Grpc if row.security.tls != cell::Tls::No => grpc(tls, accepted, observed),
         App::Https => https(tls, accepted, observed),
         // A row documented in clear: the security column says what is wrong.
         _ => Finding::unseen(Reason::UnseenApplication, Because::InsideTls),
+    }
+}
+
+/// What decrypted bytes say of the row's application; `None` if they do not settle it.
+fn decrypted(app: App, observed: &Observed) -> Option<Finding> {
+    if observed.application_basis != observed::Basis::Decrypted {
+        return None;
+    }
+    use Application::{Dns, Grpc, Http1, Http2, Nats, ServerSentEvents, Unknown, WebSocket};
+    let speaks = Because::SpeaksInside(observed.application);
+    let contradicted = |because| Some(Finding::contradicted(Reason::WrongApplication, because));
+    match (observed.application, app) {
+        (Unknown, _) => contradicted(Because::SpeaksUnknownInside),
+        // HTTPS is HTTP of any version and use inside TLS.
+        (Grpc | Http1 | Http2 | WebSocket | ServerSentEvents, App::Https)
+        | (Grpc, App::Grpc)
+        | (Http1 | Http2 | ServerSentEvents, App::Http)
+        | (WebSocket, App::WebSocket)
+        | (ServerSentEvents, App::ServerSentEvents)
+        | (Nats, App::Nats)
+        | (Dns, App::Dns) => Some(Finding::confirmed(speaks)),
+        (Http2, App::Grpc) => match observed.requests() {
+            Some(requests) if requests.read > 0 && !requests.unread => contradicted(speaks),
+            Some(requests) if requests.read > 0 => {
+                Some(Finding::unseen(Reason::UnseenApplication, Because::ContentTypeUnseen))
+            }
+            // Nothing was asked: what was offered still says what it was opened for.
+            _ => None,
+        },
+        _ => contradicted(speaks),
     }
 }
 
@@ -80,9 +113,9 @@ fn grpc(tls: &tls::Evidence, accepted: bool, observed: &Observed) -> Finding {
         Offer::Unseen(_) => false,
     };
     match tls.alpn() {
-        Alpn::Chosen(name, Basis::Clear) if !is_h2(name) => wrong(Because::AlpnOther),
-        Alpn::None(Basis::Clear) => wrong(Because::AlpnOther),
-        Alpn::Chosen(_, Basis::Clear) if offered_only_h2 => Finding::inferred(Because::AlpnInClear),
+        Alpn::Chosen(name, basis) if basis.is_shown() && !is_h2(name) => wrong(Because::AlpnOther),
+        Alpn::None(basis) if basis.is_shown() => wrong(Because::AlpnOther),
+        Alpn::Chosen(_, basis) if basis.is_shown() && offered_only_h2 => Finding::inferred(alpn_shown(basis)),
         _ if offered_only_h2 && accepted => Finding::inferred(Because::OnlyH2Offered),
         _ if offered_only_h2 => not_accepted(tls, observed),
         _ => inside_unseen(observed),
@@ -91,8 +124,10 @@ fn grpc(tls: &tls::Evidence, accepted: bool, observed: &Observed) -> Finding {
 
 fn https(tls: &tls::Evidence, accepted: bool, observed: &Observed) -> Finding {
     match tls.alpn() {
-        Alpn::Chosen(name, Basis::Clear) if is_http(name) => return Finding::confirmed(Because::AlpnInClear),
-        Alpn::Chosen(_, Basis::Clear) => {
+        Alpn::Chosen(name, basis) if basis.is_shown() && is_http(name) => {
+            return Finding::confirmed(alpn_shown(basis));
+        }
+        Alpn::Chosen(_, basis) if basis.is_shown() => {
             return Finding::contradicted(Reason::WrongApplication, Because::AlpnOther);
         }
         Alpn::Chosen(name, Basis::Inferred) if is_http(name) => {
@@ -108,6 +143,10 @@ fn https(tls: &tls::Evidence, accepted: bool, observed: &Observed) -> Finding {
         },
         _ => inside_unseen(observed),
     }
+}
+
+fn alpn_shown(basis: Basis) -> Because {
+    if basis == Basis::Decrypted { Because::AlpnDecrypted } else { Because::AlpnInClear }
 }
 
 fn is_h2(name: &[u8]) -> bool {
@@ -193,7 +232,7 @@ fn tls_finding(tls: &tls::Evidence, mutual: bool, observed: &Observed, options: 
 fn outcome(tls: &tls::Evidence, observed: &Observed) -> Finding {
     match tls.outcome() {
         Outcome::Accepted(Basis::Inferred) => Finding::inferred(Because::HandshakeAccepted),
-        Outcome::Accepted(Basis::Clear) => Finding::confirmed(Because::HandshakeAccepted),
+        Outcome::Accepted(_) => Finding::confirmed(Because::HandshakeAccepted),
         Outcome::Refused { alert, .. } => {
             Finding::contradicted(Reason::HandshakeFailed, Because::HandshakeRefused(alert))
         }
@@ -253,7 +292,7 @@ fn authentication(asked: Authentication, observed: &Observed) -> Finding {
     if let Some(requests) = observed.requests() {
         return requests_finding(asked, requests, observed);
     }
-    if let Some(nats) = &observed.evidence.nats {
+    if let Some(nats) = observed.nats() {
         return nats_finding(asked, nats, observed);
     }
     let finding = unrecognised(observed);

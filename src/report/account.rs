@@ -30,6 +30,8 @@ pub struct Account {
     pub stream_cap: u64,
     /// TLS sessions that could not be remembered for those that resume them, because there were too many.
     pub session_cap: u64,
+    /// Key log lines left out because there were too many sessions.
+    pub key_cap: u64,
     /// Packets that the kernel or the interface dropped, when live.
     pub dropped: [u64; 2],
 }
@@ -72,6 +74,7 @@ impl Account {
             ("duplicates", "fragments_differing", self.differing_fragments),
             ("caps", "stream_bytes", self.stream_cap),
             ("caps", "tls_sessions", self.session_cap),
+            ("caps", "key_log_sessions", self.key_cap),
             ("drops", "kernel", self.dropped[0]),
             ("drops", "interface", self.dropped[1]),
         ]);

@@ -236,7 +236,7 @@ fn server_name(record: &Record<'_>) -> Option<String> {
 /// `chosen (offered a b)`, `offered a b`, or nothing.
 fn alpn(tls: &tls::Evidence) -> Option<String> {
     let chosen = match tls.alpn() {
-        Alpn::Chosen(name, Basis::Clear) => clean_bytes(name).to_string(),
+        Alpn::Chosen(name, Basis::Clear | Basis::Decrypted) => clean_bytes(name).to_string(),
         Alpn::Chosen(name, Basis::Inferred) => format!("{} inferred", clean_bytes(name)),
         Alpn::None(_) => "none chosen".to_owned(),
         Alpn::Unseen(_) => "unseen".to_owned(),

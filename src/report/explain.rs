@@ -9,7 +9,7 @@ use crate::inventory::SubnetLookup;
 use crate::packet::{Endpoint, Transport};
 use crate::policy::cell::End;
 use crate::policy::{Because, Column, Finding, Inherited, Missing, Reason, Verdict, columns};
-use crate::protocol::tls;
+use crate::protocol::tls::{self, Decryption};
 use crate::protocol::{NatsAuthentication, Requests};
 
 /// A short text of what was held against the row that decides, and what else was seen.
@@ -184,12 +184,17 @@ impl Words<'_> {
             }
             Because::TransportDiffers => write!(f, "documented is {}", self.documented()),
             Because::Speaks(application) => write!(f, "{application} in clear"),
-            Because::ContentTypeUnseen => f.write_str("HTTP/2 in clear, no content type seen"),
+            Because::SpeaksInside(application) => write!(f, "{application} inside TLS, decrypted"),
+            Because::SpeaksUnknownInside => {
+                f.write_str("the first bytes inside TLS, decrypted, are no protocol known")
+            }
+            Because::ContentTypeUnseen => f.write_str("HTTP/2, no content type seen"),
             Because::SpeaksUnknown => f.write_str("the first bytes are no protocol known"),
             Because::NoPayload => write!(f, "no payload was exchanged ({})", self.record.counted.state),
             Because::NotCaptured(missing) => f.write_str(missing_words(missing)),
             Because::InsideTls => f.write_str("what is inside TLS is unseen"),
             Because::AlpnInClear => f.write_str("ALPN chosen in clear"),
+            Because::AlpnDecrypted => f.write_str("ALPN chosen, decrypted"),
             Because::AlpnInferred => f.write_str("ALPN inferred from record lengths"),
             Because::OnlyH2Offered => f.write_str("only h2 was offered and the connection was accepted"),
             Because::OnlyHttpOffered => {
@@ -358,8 +363,30 @@ fn further(record: &Record<'_>, separate: &mut Separator<'_, '_>) -> fmt::Result
             let name = tls::alert_name(alert.description).unwrap_or("unknown");
             separate.part(format_args!("fatal alert {} {name}", alert.description))?;
         }
+        for alert in tls.decrypted_alerts().iter().filter(|alert| alert.fatal) {
+            let name = tls::alert_name(alert.description).unwrap_or("unknown");
+            separate.part(format_args!("decrypted fatal alert {} {name}", alert.description))?;
+        }
+        decryption(tls, separate)?;
     }
     Ok(())
+}
+
+/// Where the keys that were given did not go.
+fn decryption(tls: &tls::Evidence, separate: &mut Separator<'_, '_>) -> fmt::Result {
+    match tls.decryption() {
+        None | Some(Decryption::Opened { .. }) => Ok(()),
+        Some(Decryption::NoKey) => separate.part(format_args!("no key for this session in the key log")),
+        Some(Decryption::Unsupported) => {
+            let suite = tls.cipher().and_then(tls::cipher_name).unwrap_or("this cipher suite");
+            separate
+                .part(format_args!("the key log has this session, but decrypting {suite} is not supported"))
+        }
+        Some(Decryption::WrongKey) => separate.part(format_args!("the key does not open it")),
+        Some(Decryption::Stopped { records }) => {
+            separate.part(format_args!("the key opened {records} records and not the next"))
+        }
+    }
 }
 
 #[cfg(test)]

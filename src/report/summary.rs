@@ -284,12 +284,16 @@ fn what_would_show(reason: Reason) -> &'static str {
         Reason::UnseenOneDirection => "a capture that sees both directions",
         Reason::UnseenNoPayload => "nothing: these connections carried no payload",
         Reason::UnseenApplicationNoAlpn => {
-            "the session keys: the client offered no ALPN, as Go's HTTPS clients do, so these rows normally end here"
+            "--keylog with the session keys: the client offered no ALPN, as Go's HTTPS clients do, so these rows normally end here"
         }
-        Reason::UnseenApplication => "the session keys: what is inside TLS is encrypted",
-        Reason::UnseenClientCertificate => "the session keys: in TLS 1.3 certificates are encrypted",
+        Reason::UnseenApplication => "--keylog with the session keys: what is inside TLS is encrypted",
+        Reason::UnseenClientCertificate => {
+            "--keylog with the session keys: in TLS 1.3 certificates are encrypted"
+        }
         Reason::UnseenResumed => "a capture that holds the connection which these sessions resume",
-        Reason::UnseenAuthentication => "a capture that holds every request of these connections",
+        Reason::UnseenAuthentication => {
+            "a capture that holds every request of these connections; inside TLS, --keylog with the session keys"
+        }
         _ => "",
     }
 }

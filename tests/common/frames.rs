@@ -55,6 +55,7 @@ pub fn plan() -> Plan {
         only: Vec::new(),
         in_scope: false,
         strict: false,
+        keys: Default::default(),
         limits: Limits::default(),
     }
 }
