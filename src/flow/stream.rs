@@ -48,6 +48,8 @@ const AHEAD_BYTES: usize = 128 * 1024;
 const AHEAD_SEGMENTS: usize = 256;
 /// The most bytes of one direction kept for a reader that needs more to go on.
 const KEPT_BYTES: usize = 256 * 1024;
+/// An emptied buffer of at most this many bytes waits for the next message that is cut by a segment.
+const SPARE_BYTES: usize = 16 * 1024;
 
 /// A FIN takes a place in the sequence as well, and may be all that stands between two numbers.
 const FIN: u32 = 1;
@@ -311,11 +313,13 @@ impl Half {
             self.forget();
         } else if rest.len() > KEPT_BYTES {
             self.lose(side, Gap::Cap, at, reader);
-        } else if !rest.is_empty() {
-            if rest.len() == joined.len() {
+        } else if joined.is_empty() {
+            self.kept.extend_from_slice(rest);
+        } else {
+            let used = joined.len() - rest.len();
+            joined.drain(..used);
+            if !joined.is_empty() || joined.capacity() <= SPARE_BYTES {
                 self.kept = joined;
-            } else {
-                self.kept = rest.to_vec();
             }
         }
     }
