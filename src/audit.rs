@@ -6,6 +6,8 @@
 //!                 a flow that ended -> observed -> judged -> report
 //! ```
 
+mod links;
+
 use std::collections::BTreeMap;
 use std::io;
 
@@ -17,6 +19,7 @@ use crate::policy::{Circumstances, Judgement, Observed, OpenedBy, Policy, Shown,
 use crate::protocol::tls::{self, ClientCertificate};
 use crate::protocol::{Conversation, Step};
 use crate::report::{Account, Certificate, Counted, CsvReport, Record, RowStatistics, Summary};
+use links::{Connection, Links, Watch};
 
 /// What an audit holds flows against, and what it reports of them.
 #[derive(Debug)]
@@ -101,6 +104,9 @@ impl<'p, W: io::Write> Audit<'p, W> {
                     Place::Flow => self.account.in_flows += packets,
                     Place::Refused => self.account.flow_cap += packets,
                 }
+                if let Some(flow) = self.flows.take_news() {
+                    self.judge.learn(flow);
+                }
             }
             Decoded::Held => {}
             Decoded::Uncounted(reason) => {
@@ -148,6 +154,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
         account.stream_cap = flows.stream_refused;
         account.differing_fragments = self.decoder.fragment_conflicts();
         account.out_of_scope = self.judge.out_of_scope;
+        account.session_cap = self.judge.links.dropped;
         let errors =
             self.undecoded.iter().map(|(at, packets)| undecoded(&self.captures, *at, *packets)).collect();
         Outcome {
@@ -183,6 +190,7 @@ struct Judge<'p, W: io::Write> {
     report: Option<CsvReport<W>>,
     summary: Summary,
     rows: RowStatistics,
+    links: Links,
     out_of_scope: u64,
     write_error: Option<csv::Error>,
 }
@@ -194,15 +202,24 @@ impl<'p, W: io::Write> Judge<'p, W> {
             report,
             summary: Summary::new(plan.strict),
             rows: RowStatistics::new(&plan.policy),
+            links: Links::default(),
             out_of_scope: 0,
             write_error: None,
+        }
+    }
+
+    /// A handshake of a flow that goes on is settled.
+    fn learn(&mut self, flow: &Flow<FlowReader>) {
+        let tls = flow.reader.conversation.tls();
+        if let Some(connection) = tls.and_then(|tls| connection(flow, tls)) {
+            self.links.learn(&connection);
         }
     }
 
     fn ended(&mut self, mut flow: Flow<FlowReader>, captures: &[String]) {
         let capture = captures.get(usize::from(flow.first_packet.0)).map_or("", String::as_str);
         let policy = &self.plan.policy;
-        let evidence = std::mem::take(&mut flow.reader.0).finish();
+        let evidence = std::mem::take(&mut flow.reader.conversation).finish();
         let (source, opened_by) = direction(&flow, evidence.client, policy);
         let circumstances = Circumstances {
             from_start: flow.from_start(),
@@ -210,6 +227,12 @@ impl<'p, W: io::Write> Judge<'p, W> {
             packets: [flow.sent[0].packets, flow.sent[1].packets],
         };
         let mut observed = Observed::new(evidence, circumstances);
+        if let Some(connection) = observed.tls().and_then(|tls| connection(&flow, tls)) {
+            self.links.learn(&connection);
+            if let Some(inherited) = self.links.inherited(&connection) {
+                observed.inherit(inherited);
+            }
+        }
         let names = observed.tls().map(certificates);
         if let Some(authorities) = &self.plan.authorities {
             observed.chains = judge_chains(observed.tls(), authorities, flow.start);
@@ -289,6 +312,18 @@ fn direction(flow: &Flow<FlowReader>, client: Option<Side>, policy: &Policy) -> 
     }
 }
 
+/// A flow as a TLS connection, once its roles are known.
+fn connection<'a>(flow: &Flow<FlowReader>, tls: &'a tls::Evidence) -> Option<Connection<'a>> {
+    let client = tls.client()?;
+    Some(Connection {
+        tls,
+        client: flow.key.end(client),
+        server: flow.key.end(client.other()),
+        start: flow.start,
+        ordinal: flow.first_ordinal,
+    })
+}
+
 fn counted(flow: &Flow<FlowReader>, source: Side) -> Counted {
     let (to_destination, to_source) = (flow.sent[source.index()], flow.sent[source.other().index()]);
     Counted {
@@ -350,15 +385,18 @@ fn judge_chains(
 
 /// Hands a flow's bytes to its conversation.
 #[derive(Debug, Default)]
-struct FlowReader(Conversation);
+struct FlowReader {
+    conversation: Conversation,
+    watch: Watch,
+}
 
 impl Reader for FlowReader {
     fn begins(&mut self) {
-        self.0.begins();
+        self.conversation.begins();
     }
 
     fn read(&mut self, side: Side, bytes: &[u8], at: Timestamp) -> Want {
-        match self.0.read(side, bytes, at.0) {
+        match self.conversation.read(side, bytes, at.0) {
             Step::More { used } => Want { used, skip: 0, done: false },
             Step::Skip { used, skip } => Want { used, skip, done: false },
             // The conversation itself turns these into one of the others; nothing more is wanted.
@@ -367,14 +405,18 @@ impl Reader for FlowReader {
     }
 
     fn gap(&mut self, side: Side, cause: Gap, _: Timestamp) {
-        self.0.gap(side, cause);
+        self.conversation.gap(side, cause);
     }
 
     fn closed(&mut self, side: Side, reset: bool, at: Timestamp) {
-        self.0.closed(side, reset, at.0);
+        self.conversation.closed(side, reset, at.0);
+    }
+
+    fn has_news(&mut self) -> bool {
+        self.watch.has_news(self.conversation.tls())
     }
 
     fn datagram(&mut self, side: Side, bytes: &[u8], cut: bool, _: Timestamp) -> bool {
-        self.0.datagram(side, bytes, cut)
+        self.conversation.datagram(side, bytes, cut)
     }
 }

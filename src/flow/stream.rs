@@ -33,6 +33,11 @@ pub trait Reader {
     fn gap(&mut self, side: Side, cause: Gap, at: Timestamp);
     /// This side closed its direction, in order, or reset the connection.
     fn closed(&mut self, side: Side, reset: bool, at: Timestamp);
+    /// Whether something came to be known that other flows wait for; asked after every packet, and says
+    /// so once.
+    fn has_news(&mut self) -> bool {
+        false
+    }
     /// Reads one datagram, `cut` if the capture cut it; says whether more are wanted.
     fn datagram(&mut self, side: Side, bytes: &[u8], cut: bool, at: Timestamp) -> bool;
 }

@@ -78,6 +78,8 @@ pub struct FlowTable<R> {
     limits: Limits,
     live: usize,
     account: Account,
+    /// The flow whose reader came to know something with the last packet.
+    news: Option<u32>,
 }
 
 /// What the index holds of a flow: with half its hash beside it, most others are told apart and the
@@ -116,6 +118,7 @@ impl<R: Reader + Default> FlowTable<R> {
             limits,
             live: 0,
             account: Account::default(),
+            news: None,
         }
     }
 
@@ -174,6 +177,9 @@ impl<R: Reader + Default> FlowTable<R> {
         let was_over = flow.tcp.is_over();
         let repeated = flow.packet(side, segment, packet.time, clock, &mut self.budget);
         self.account.repeated += u64::from(repeated);
+        if flow.reader.has_news() {
+            self.news = Some(id);
+        }
         // Its first packet tells which time-out a flow has; a close brings the deadline forward.
         if is_new || (flow.tcp.is_over() && !was_over) {
             let deadline = Timestamp(clock.0.saturating_add(flow.time_out()));
@@ -181,6 +187,12 @@ impl<R: Reader + Default> FlowTable<R> {
             self.wheel.insert(entry, deadline);
         }
         Place::Flow
+    }
+
+    /// The flow that the last packet belonged to, if its reader has news ([`Reader::has_news`]).
+    pub fn take_news(&mut self) -> Option<&Flow<R>> {
+        let id = self.news.take()?;
+        self.flow(id)
     }
 
     /// Every flow still there goes to `take`, in the order of their first packets; one at a time, since

@@ -260,12 +260,16 @@ pub enum Because {
     ClientCertificateUnseen(Why),
     /// The session was resumed.
     Resumed,
+    /// The session was resumed, and the connection that began it was seen.
+    Inherited,
     /// There is no TLS.
     InClear,
     /// TLS under a row documented in clear.
     TlsUnderPlainRow,
     /// TLS of this version.
     TlsVersionBelow(Version),
+    /// The client offers nothing above this version, and what the server chose was not seen.
+    TlsOfferBelow(Version),
     /// A weak cipher suite was chosen.
     WeakSuite(u16),
     /// The chain of the server, or of the client, was judged and found wanting.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::finding::Missing;
-use crate::packet::{Gap, Side};
+use crate::packet::{Endpoint, Gap, Side};
 use crate::protocol::tls::{self, Alpn, Authentication, Outcome};
 use crate::protocol::{Evidence, NatsAuthentication, Requests};
 
@@ -53,6 +53,8 @@ pub enum Basis {
     Clear,
     /// Lengths, or offers that leave one reading.
     Inferred,
+    /// The connection that began the session.
+    Inherited,
     /// Nothing that could be seen.
     Unseen,
 }
@@ -71,6 +73,7 @@ impl fmt::Display for Basis {
         f.write_str(match self {
             Basis::Clear => "clear",
             Basis::Inferred => "inferred",
+            Basis::Inherited => "inherited",
             Basis::Unseen => "unseen",
         })
     }
@@ -136,6 +139,19 @@ impl fmt::Display for Security {
     }
 }
 
+/// What a resumed session takes over from the connection that began it, or resumed it before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inherited {
+    /// What that connection showed: mutual, one-way, or an empty client certificate.
+    pub kind: TlsKind,
+    /// That connection's client.
+    pub client: Endpoint,
+    /// Its server.
+    pub server: Endpoint,
+    /// Session identifier or ticket are the same bytes; otherwise the ticket's length is what fits.
+    pub named: bool,
+}
+
 /// Everything observed of one flow.
 #[derive(Clone, Debug)]
 pub struct Observed {
@@ -149,6 +165,8 @@ pub struct Observed {
     pub security: Security,
     /// How that is known.
     pub security_basis: Basis,
+    /// The session was resumed, and this is what began it.
+    pub inherited: Option<Inherited>,
     /// Nothing was sent above the transport.
     pub no_payload: bool,
     /// Why bytes that would tell more are not in the capture.
@@ -178,10 +196,21 @@ impl Observed {
             application_basis,
             security,
             security_basis,
+            inherited: None,
             no_payload: evidence.spoke == [false, false],
             missing: missing(&evidence, circumstances),
             chains: [None, None],
             evidence,
+        }
+    }
+
+    /// Takes over what an earlier connection showed, if this one resumed a session and was accepted.
+    pub fn inherit(&mut self, inherited: Inherited) {
+        let accepted = self.tls().is_some_and(|tls| matches!(tls.outcome(), tls::Outcome::Accepted(_)));
+        if accepted && self.security.tls == Some(TlsKind::Resumed) {
+            self.security.tls = Some(inherited.kind);
+            self.security_basis = Basis::Inherited;
+            self.inherited = Some(inherited);
         }
     }
 
@@ -283,10 +312,10 @@ fn missing(evidence: &Evidence, circumstances: Circumstances) -> Option<Missing>
     if circumstances.connected && !circumstances.from_start {
         return Some(Missing::Midstream);
     }
-    // What a side said that is not there at all was acknowledged by the other, which looks like a loss.
     let silent = [Side::A, Side::B].into_iter().any(|side| circumstances.packets[side.index()] == 0);
     match evidence.gap {
         Some(Gap::Snaplen) => Some(Missing::Snaplen),
+        // A side of which nothing was captured is one large hole.
         _ if silent && circumstances.connected => Some(Missing::OneDirection),
         Some(Gap::Loss | Gap::Cap) => Some(Missing::Loss),
         None => None,

@@ -2,7 +2,7 @@
 
 use super::cell::{self, App, Authentication};
 use super::finding::{Because, Finding, Missing, Reason};
-use super::observed::{Application, Observed};
+use super::observed::{Application, Observed, TlsKind};
 use super::{Options, Row, WeakCipher};
 use crate::pki::ChainProblem;
 use crate::protocol::tls::{self, Alpn, Basis, ClientCertificate, Offer, Outcome};
@@ -168,8 +168,13 @@ fn tls_finding(tls: &tls::Evidence, mutual: bool, observed: &Observed, options: 
     if mutual {
         finding = finding.and(client_certificate(tls, observed));
     }
-    if let Some(version) = tls.version().filter(|version| *version < options.min_tls) {
+    let below = |version: &tls::Version| *version < options.min_tls;
+    if let Some(version) = tls.version().filter(below) {
         finding = finding.and(Finding::contradicted(Reason::WeakTls, Because::TlsVersionBelow(version)));
+    }
+    // A server chooses no higher than it is offered.
+    if let (None, Some(version)) = (tls.version(), tls.offered_max().filter(below)) {
+        finding = finding.and(Finding::contradicted(Reason::WeakTls, Because::TlsOfferBelow(version)));
     }
     if let Some(suite) = tls.cipher().filter(|suite| tls::classify(*suite).is_some_and(tls::Class::is_weak)) {
         finding = finding.and(match options.weak_cipher {
@@ -201,7 +206,7 @@ fn outcome(tls: &tls::Evidence, observed: &Observed) -> Finding {
 
 fn client_certificate(tls: &tls::Evidence, observed: &Observed) -> Finding {
     if tls.resumed() == Some(true) {
-        return Finding::unseen(Reason::UnseenResumed, Because::Resumed);
+        return inherited(observed);
     }
     let wrong = |because| Finding::contradicted(Reason::WrongSecurity, because);
     match tls.client_certificate() {
@@ -216,6 +221,18 @@ fn client_certificate(tls: &tls::Evidence, observed: &Observed) -> Finding {
             Finding::unseen(reason, Because::ClientCertificateUnseen(why))
         }
     }
+}
+
+/// What the connection that began a resumed session showed: never more than an inference.
+fn inherited(observed: &Observed) -> Finding {
+    let wrong = |because| Finding::contradicted(Reason::WrongSecurity, because);
+    let finding = match observed.inherited.map(|inherited| inherited.kind) {
+        Some(TlsKind::Mutual) => Finding::inferred(Because::ClientCertificate),
+        Some(TlsKind::Server) => wrong(Because::NoClientCertificate),
+        Some(TlsKind::EmptyClientCertificate) => wrong(Because::EmptyClientCertificate),
+        _ => return Finding::unseen(Reason::UnseenResumed, Because::Resumed),
+    };
+    finding.and(Finding::inferred(Because::Inherited))
 }
 
 fn chain(client: bool, problem: &ChainProblem) -> Finding {

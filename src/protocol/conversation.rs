@@ -130,6 +130,14 @@ impl Conversation {
         }
     }
 
+    /// What TLS showed so far, if TLS is what is spoken now.
+    pub fn tls(&self) -> Option<&tls::Evidence> {
+        match &self.active {
+            Active::Tls(parser) => Some(parser.evidence()),
+            _ => None,
+        }
+    }
+
     /// One side closed its direction, or reset the connection.
     pub fn closed(&mut self, side: Side, reset: bool, at: i64) {
         if let Active::Tls(parser) = &mut self.active {

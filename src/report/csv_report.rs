@@ -12,7 +12,7 @@ use crate::packet::{Encapsulation, Transport};
 use crate::protocol::tls::{self, Alpn, Basis};
 
 /// The columns, in order: a stable contract, new ones at the end.
-pub const COLUMNS: [&str; 44] = [
+pub const COLUMNS: [&str; 45] = [
     "verdict",
     "reason",
     "table",
@@ -57,6 +57,7 @@ pub const COLUMNS: [&str; 44] = [
     "encapsulation",
     "known_deviation",
     "row_state",
+    "ja4",
 ];
 
 /// Writes judged flows as CSV.
@@ -121,6 +122,7 @@ impl<W: io::Write> CsvReport<W> {
         self.text(encapsulation(counted.encapsulation))?;
         self.text("")?;
         self.text("final")?;
+        self.text(Maybe(tls.and_then(tls::Evidence::client_hello).and_then(|hello| hello.ja4)))?;
         self.writer.write_record(None::<&[u8]>)
     }
 

@@ -4,10 +4,11 @@ use std::fmt;
 
 use super::escape::clean;
 use super::{Record, csv_report, number};
+use crate::flow::community_id::{DEFAULT_SEED, community_id};
 use crate::inventory::SubnetLookup;
-use crate::packet::Endpoint;
+use crate::packet::{Endpoint, Transport};
 use crate::policy::cell::End;
-use crate::policy::{Because, Column, Finding, Missing, Reason, Verdict, columns};
+use crate::policy::{Because, Column, Finding, Inherited, Missing, Reason, Verdict, columns};
 use crate::protocol::tls;
 use crate::protocol::{NatsAuthentication, Requests};
 
@@ -214,12 +215,19 @@ impl Words<'_> {
             Because::NoClientCertificate => f.write_str("the client presented no certificate"),
             Because::ClientCertificateUnseen(why) => write!(f, "client certificate unseen ({why})"),
             Because::Resumed => f.write_str("a resumed session shows no certificates"),
+            Because::Inherited => match &self.record.subject.observed.inherited {
+                Some(inherited) => write!(f, "{}", InheritedFrom(inherited)),
+                None => Ok(()),
+            },
             Because::InClear => f.write_str("no TLS"),
             Because::TlsUnderPlainRow => {
                 write!(f, "{}where {} without TLS is documented", self.version(), self.documented())
             }
             Because::TlsVersionBelow(version) => {
                 write!(f, "{} is below the accepted version", version.name())
+            }
+            Because::TlsOfferBelow(version) => {
+                write!(f, "the client offers at most {}, below the accepted version", version.name())
             }
             Because::WeakSuite(suite) => match tls::cipher_name(suite) {
                 Some(name) => write!(f, "weak cipher suite {name}"),
@@ -267,6 +275,18 @@ impl Words<'_> {
 
     fn requests(&self) -> String {
         self.record.subject.observed.requests().map_or(String::new(), requests_words)
+    }
+}
+
+/// Names the connection that began a resumed session.
+struct InheritedFrom<'a>(&'a Inherited);
+
+impl fmt::Display for InheritedFrom<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inherited { client, server, named, .. } = *self.0;
+        let id = community_id(client, server, Transport::TCP, DEFAULT_SEED);
+        let how = if named { "whose session it resumes" } else { "whose ticket is as long as the one used" };
+        write!(f, "inherited from the connection of {} port {} ({id}), {how}", client.ip, client.port)
     }
 }
 
@@ -323,6 +343,14 @@ fn further(record: &Record<'_>, separate: &mut Separator<'_, '_>) -> fmt::Result
         separate.part(format_args!("the bytes broke the rules of the protocol they began as"))?;
     }
     if let Some(tls) = observed.tls() {
+        if let Some(key_exchange) = tls.key_exchange() {
+            separate.part(format_args!("key exchange {key_exchange}"))?;
+        }
+        if record.judgement.findings.is_none()
+            && let Some(inherited) = &observed.inherited
+        {
+            separate.part(format_args!("{}", InheritedFrom(inherited)))?;
+        }
         if tls.hello_retry() {
             separate.part(format_args!("HelloRetryRequest"))?;
         }

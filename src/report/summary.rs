@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 
 use super::rows::{RowStatistics, RowTally, Tally};
+use super::strength::Strength;
 use super::{Account, Record, clean, csv_report, evidence, number};
 use crate::policy::{Policy, Reason, Verdict};
 
@@ -22,6 +23,7 @@ pub struct Summary {
     verdicts: [Tally; 3],
     inferred: u64,
     unseen: HashMap<Reason, u64>,
+    strength: Strength,
     groups: HashMap<GroupKey, Group>,
     ungrouped: u64,
 }
@@ -68,6 +70,7 @@ impl Summary {
             verdicts: [Tally::default(); 3],
             inferred: 0,
             unseen: HashMap::new(),
+            strength: Strength::default(),
             groups: HashMap::new(),
             ungrouped: 0,
         }
@@ -84,6 +87,7 @@ impl Summary {
         if let (Verdict::Unproven, Some(reason)) = (judgement.verdict, judgement.reason) {
             *self.unseen.entry(reason).or_default() += 1;
         }
+        self.strength.add(record);
         if record.is_reportable(self.strict) {
             self.group(record);
         }
@@ -143,6 +147,7 @@ impl Summary {
         write_rows(policy, rows, output)?;
         self.write_groups(output)?;
         self.write_unseen(output)?;
+        self.strength.write(policy, output)?;
         write_account(account, output)
     }
 

@@ -19,6 +19,8 @@ pub struct Class {
     pub des: bool,
     /// MAC-then-encrypt in CBC mode.
     pub cbc: bool,
+    /// The server chooses a finite field for Diffie-Hellman.
+    pub finite_field: bool,
 }
 
 impl Class {
@@ -52,6 +54,8 @@ fn read_name(suite: u16, name: &str) -> Class {
         rc4: name.contains("_RC4_"),
         des: name.contains("_DES") || name.contains("_3DES_"),
         cbc: name.contains("_CBC_"),
+        finite_field: (name.starts_with("TLS_DHE_") && !name.contains("PSK"))
+            || name.starts_with("TLS_DH_anon_"),
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::alert::Alert;
 use super::hello::{ClientHello, ServerHello, Version};
+use super::resume::SessionName;
 use super::trace::Trace;
 use super::why::Why;
 use super::{alpn, classic, modern};
@@ -122,7 +123,9 @@ pub struct Evidence {
     pub(super) client_key_exchange: bool,
     pub(super) server_hello_done: bool,
     pub(super) curve: Option<u16>,
+    pub(super) finite_field: Option<u32>,
     pub(super) ticket: Option<u32>,
+    pub(super) session_ticket: Option<SessionName>,
     pub(super) alerts: Vec<Alert>,
     pub(super) midstream: bool,
     pub(super) malformed: bool,

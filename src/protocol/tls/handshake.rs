@@ -97,7 +97,11 @@ impl Assembler {
     fn kept(&self) -> bool {
         let read = matches!(
             self.kind(),
-            kind::CLIENT_HELLO | kind::SERVER_HELLO | kind::CERTIFICATE | kind::SERVER_KEY_EXCHANGE
+            kind::CLIENT_HELLO
+                | kind::SERVER_HELLO
+                | kind::NEW_SESSION_TICKET
+                | kind::CERTIFICATE
+                | kind::SERVER_KEY_EXCHANGE
         );
         read && self.length() as usize <= MESSAGE_CAP
     }
@@ -152,6 +156,13 @@ pub(super) fn certificates(body: &[u8]) -> Option<Chain> {
         chain.certificates.push(Box::from(certificate));
     }
     Some(chain)
+}
+
+/// The ticket of a NewSessionTicket of TLS 1.2 and before (RFC 5077 section 3.3).
+pub(super) fn ticket(body: &[u8]) -> Option<&[u8]> {
+    let mut cursor = Cursor::new(body);
+    cursor.u32()?;
+    cursor.vector16()
 }
 
 /// The named curve of a ServerKeyExchange, when it is an elliptic-curve one (RFC 8422 section 5.4).

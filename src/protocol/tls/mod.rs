@@ -11,14 +11,17 @@ mod alpn;
 mod cipher;
 mod classic;
 mod evidence;
+mod group;
 mod handshake;
 mod hello;
 mod infer;
+mod ja4;
 mod lengths;
 mod modern;
 mod parser;
 mod probe;
 mod record;
+mod resume;
 #[cfg(test)]
 mod testing;
 mod trace;
@@ -29,9 +32,12 @@ pub use cipher::{Class, cipher_name, classify};
 pub use evidence::{
     ALERT_CAP, Alpn, Authentication, Basis, Chain, ClientCertificate, Evidence, Offer, Outcome,
 };
+pub use group::KeyExchange;
 pub use handshake::{CERTIFICATE_CAP, CHAIN_CAP, MESSAGE_CAP};
 pub use hello::{ALPN_CAP, CIPHER_CAP, ClientHello, GROUP_CAP, PskOffer, ServerHello, SessionId, Version};
+pub use ja4::Ja4;
 pub use parser::Parser;
 pub use probe::{probe, probe_midstream};
+pub use resume::{Given, Layout, Resumes, SessionName, Tickets};
 pub use trace::RECORD_CAP;
 pub use why::Why;

@@ -1,11 +1,14 @@
 //! Both sides' bytes to [`Evidence`]: record by record, keeping nothing but partial handshake messages.
 
 use super::alert::Alert;
+use super::cipher;
 use super::evidence::{ALERT_CAP, Chain, Evidence};
+use super::group;
 use super::handshake::{self, Assembler, Message, kind};
 use super::hello::{ClientHello, ServerHello};
 use super::probe::{probe, probe_midstream};
 use super::record::{HEADER, Header, Kind};
+use super::resume::SessionName;
 use crate::protocol::cursor::Cursor;
 use crate::protocol::{Probe, Side, Step};
 
@@ -295,12 +298,18 @@ fn note(evidence: &mut Evidence, side: Side, message: &Message, at: i64) {
             handshake::certificates(body).map(|chain| keep(evidence, side, chain))
         }
         (kind::SERVER_KEY_EXCHANGE, Some(body)) => {
-            evidence.curve = handshake::named_curve(body);
+            let suite = evidence.cipher().and_then(cipher::classify);
+            if suite.is_some_and(|suite| suite.finite_field) {
+                evidence.finite_field = group::finite_field(body);
+            } else {
+                evidence.curve = handshake::named_curve(body);
+            }
             Some(())
         }
         (kind::CLIENT_HELLO | kind::SERVER_HELLO | kind::CERTIFICATE, None) => None,
-        (kind::NEW_SESSION_TICKET, _) => {
+        (kind::NEW_SESSION_TICKET, body) => {
             evidence.ticket = Some(message.length);
+            evidence.session_ticket = body.and_then(handshake::ticket).and_then(SessionName::of);
             Some(())
         }
         (kind::CERTIFICATE_REQUEST, _) => {
@@ -324,12 +333,13 @@ fn note(evidence: &mut Evidence, side: Side, message: &Message, at: i64) {
     evidence.malformed |= understood.is_none();
 }
 
-fn client_hello(evidence: &mut Evidence, side: Side, hello: ClientHello) {
+fn client_hello(evidence: &mut Evidence, side: Side, mut hello: ClientHello) {
     if *evidence.client.get_or_insert(side) != side {
         evidence.malformed = true;
         return;
     }
     evidence.early_data |= hello.early_data;
+    hello.ja4 = evidence.client_hello.as_ref().map_or(hello.ja4, |first| first.ja4);
     evidence.client_hello = Some(Box::new(hello));
 }
 
