@@ -364,6 +364,7 @@ mod tests {
             assert_eq!(row[column], value, "{column}");
         }
         assert!(row["community_id"].starts_with("1:"));
+        assert!(row["ja4"].starts_with("t12d0202h2_"), "{}", row["ja4"]);
         let told: Vec<_> = expected.iter().map(|(column, _)| *column).collect();
         let rest: Vec<_> = COLUMNS.iter().filter(|column| !told.contains(column)).collect();
         assert_eq!(rest, [&"evidence", &"community_id", &"ja4"]);
