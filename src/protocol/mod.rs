@@ -9,6 +9,7 @@ pub mod cursor;
 pub mod dns;
 pub mod http1;
 pub mod http2;
+mod inside;
 pub mod nats;
 pub mod tls;
 
@@ -21,6 +22,7 @@ pub use conversation::{Conversation, Evidence};
 pub use dns::Dns;
 pub use http1::Http1;
 pub use http2::Http2;
+pub use inside::KEPT_CAP;
 pub use nats::{Nats, NatsAuthentication};
 
 /// Whether the first bytes one side sent are the start of a protocol.

@@ -28,6 +28,10 @@ pub struct Account {
     pub differing_fragments: u64,
     /// Times reassembly gave up bytes because all flows together held too many.
     pub stream_cap: u64,
+    /// TLS sessions that could not be remembered for those that resume them, because there were too many.
+    pub session_cap: u64,
+    /// Key log lines left out because there were too many sessions.
+    pub key_cap: u64,
     /// Packets that the kernel or the interface dropped, when live.
     pub dropped: [u64; 2],
 }
@@ -69,6 +73,8 @@ impl Account {
             ("duplicates", "tcp_segments", self.repeated_segments),
             ("duplicates", "fragments_differing", self.differing_fragments),
             ("caps", "stream_bytes", self.stream_cap),
+            ("caps", "tls_sessions", self.session_cap),
+            ("caps", "key_log_sessions", self.key_cap),
             ("drops", "kernel", self.dropped[0]),
             ("drops", "interface", self.dropped[1]),
         ]);

@@ -12,7 +12,7 @@ use crate::packet::{Encapsulation, Transport};
 use crate::protocol::tls::{self, Alpn, Basis};
 
 /// The columns, in order: a stable contract, new ones at the end.
-pub const COLUMNS: [&str; 44] = [
+pub const COLUMNS: [&str; 45] = [
     "verdict",
     "reason",
     "table",
@@ -57,6 +57,7 @@ pub const COLUMNS: [&str; 44] = [
     "encapsulation",
     "known_deviation",
     "row_state",
+    "ja4",
 ];
 
 /// Writes judged flows as CSV.
@@ -121,6 +122,7 @@ impl<W: io::Write> CsvReport<W> {
         self.text(encapsulation(counted.encapsulation))?;
         self.text("")?;
         self.text("final")?;
+        self.text(Maybe(tls.and_then(tls::Evidence::client_hello).and_then(|hello| hello.ja4)))?;
         self.writer.write_record(None::<&[u8]>)
     }
 
@@ -234,7 +236,7 @@ fn server_name(record: &Record<'_>) -> Option<String> {
 /// `chosen (offered a b)`, `offered a b`, or nothing.
 fn alpn(tls: &tls::Evidence) -> Option<String> {
     let chosen = match tls.alpn() {
-        Alpn::Chosen(name, Basis::Clear) => clean_bytes(name).to_string(),
+        Alpn::Chosen(name, Basis::Clear | Basis::Decrypted) => clean_bytes(name).to_string(),
         Alpn::Chosen(name, Basis::Inferred) => format!("{} inferred", clean_bytes(name)),
         Alpn::None(_) => "none chosen".to_owned(),
         Alpn::Unseen(_) => "unseen".to_owned(),
@@ -362,9 +364,12 @@ mod tests {
             assert_eq!(row[column], value, "{column}");
         }
         assert!(row["community_id"].starts_with("1:"));
+        assert!(row["ja4"].starts_with("t12d0202h2_"), "{}", row["ja4"]);
         let told: Vec<_> = expected.iter().map(|(column, _)| *column).collect();
         let rest: Vec<_> = COLUMNS.iter().filter(|column| !told.contains(column)).collect();
-        assert_eq!(rest, [&"evidence", &"community_id"]);
+        assert_eq!(rest, [&"evidence", &"community_id", &"ja4"]);
+        let ja4 = &row["ja4"];
+        assert!(ja4.starts_with("t12") && ja4.len() == 36, "{ja4}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod csv_report;
 mod escape;
 mod explain;
 mod rows;
+mod strength;
 mod summary;
 #[cfg(test)]
 mod testing;
