@@ -24,6 +24,14 @@ pub enum Application {
     Nats,
     /// DNS.
     Dns,
+    /// MySQL, or MariaDB.
+    Mysql,
+    /// SSH.
+    Ssh,
+    /// LDAP.
+    Ldap,
+    /// Syslog.
+    Syslog,
     /// TLS, with what is inside unseen.
     Tls,
     /// Not recognised, or nothing sent.
@@ -40,6 +48,10 @@ impl fmt::Display for Application {
             Application::ServerSentEvents => "Server-Sent Events",
             Application::Nats => "NATS",
             Application::Dns => "DNS",
+            Application::Mysql => "MySQL",
+            Application::Ssh => "SSH",
+            Application::Ldap => "LDAP",
+            Application::Syslog => "syslog",
             Application::Tls => "TLS",
             Application::Unknown => "unknown",
         })
@@ -222,6 +234,16 @@ fn application(evidence: &Evidence) -> (Application, Basis) {
     if evidence.dns.is_some() {
         return (Application::Dns, Basis::Clear);
     }
+    for (seen, application) in [
+        (evidence.mysql.is_some(), Application::Mysql),
+        (evidence.ssh.is_some(), Application::Ssh),
+        (evidence.ldap.is_some(), Application::Ldap),
+        (evidence.syslog.is_some(), Application::Syslog),
+    ] {
+        if seen {
+            return (application, Basis::Clear);
+        }
+    }
     match &evidence.tls {
         Some(tls) => inside_tls(tls),
         None => (Application::Unknown, Basis::Unseen),
@@ -266,6 +288,13 @@ fn credential(evidence: &Evidence) -> Option<Credential> {
             (requests.other, Credential::Other),
         ];
         return counts.into_iter().find(|(count, _)| *count > 0).map(|(_, credential)| credential);
+    }
+    if let Some(mysql) = &evidence.mysql {
+        return (mysql.user && mysql.secret).then_some(Credential::Other);
+    }
+    if let Some(ldap) = &evidence.ldap {
+        let kinds = [(ldap.password.asked, Credential::Basic), (ldap.sasl.asked, Credential::Other)];
+        return kinds.into_iter().find(|(asked, _)| *asked > 0).map(|(_, credential)| credential);
     }
     match evidence.nats?.authentication {
         NatsAuthentication::UserPassword => Some(Credential::Basic),
