@@ -120,7 +120,7 @@ impl<R: Reader + Default> FlowTable<R> {
             for entry in passed.drain(..) {
                 self.look_at(entry, now, ended);
             }
-            ended[first..].sort_unstable_by_key(|flow| flow.first_ordinal);
+            ended[first..].sort_unstable_by_key(first_packet);
         }
         self.passed = passed;
     }
@@ -171,7 +171,7 @@ impl<R: Reader + Default> FlowTable<R> {
         for id in 0..self.slab.len() as u32 {
             self.end(id, ended);
         }
-        ended[first..].sort_unstable_by_key(|flow| flow.first_ordinal);
+        ended[first..].sort_unstable_by_key(first_packet);
     }
 
     fn find(&self, hash: u64, key: &Key) -> Option<u32> {
@@ -306,6 +306,11 @@ impl<R: Reader + Default> FlowTable<R> {
             at = flow.previous;
         }
     }
+}
+
+/// Orders flows by their first packets; one packet may begin several flows, one inside the other.
+fn first_packet<R>(flow: &Flow<R>) -> (u64, u8) {
+    (flow.first_ordinal, flow.encapsulation.depth())
 }
 
 enum Choice {

@@ -306,6 +306,7 @@ fn further(record: &Record<'_>, separate: &mut Separator<'_, '_>) -> fmt::Result
     if observed.evidence.broken {
         separate.part(format_args!("the bytes broke the rules of the protocol they began as"))?;
     }
+    super::spoken::words(&observed.evidence, |part| separate.part(part))?;
     if let Some(tls) = observed.tls() {
         if tls.hello_retry() {
             separate.part(format_args!("HelloRetryRequest"))?;
