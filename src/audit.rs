@@ -6,17 +6,21 @@
 //!                 a flow that ended -> observed -> judged -> report
 //! ```
 
+mod links;
+
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
-use crate::capture::{CaptureError, Filter, FilterError, LinkType, Packet, Timestamp, link_name};
+use crate::capture::{CaptureError, Filter, FilterError, LinkType, Packet, Secrets, Timestamp, link_name};
 use crate::flow::{Flow, FlowTable, Limits, Place, Reader, Want};
 use crate::packet::{Decoded, Decoder, Gap, Inside, Side, Transport, Uncounted, inside};
 use crate::pki::{Authorities, CertificateNames, Usage};
 use crate::policy::{Circumstances, Judgement, Observed, OpenedBy, Policy, Shown, Subject, Verdict};
-use crate::protocol::tls::{self, ClientCertificate};
+use crate::protocol::tls::{self, ClientCertificate, KeyStore};
 use crate::protocol::{Conversation, Step};
 use crate::report::{Account, Certificate, Counted, CsvReport, Record, RowStatistics, Summary};
+use links::{Connection, Links, Watch};
 
 /// What an audit holds flows against, and what it reports of them.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub struct Plan {
     pub strict: bool,
     /// What the flow table may grow to.
     pub limits: Limits,
+    /// The keys to decrypt with; what captures carry joins them.
+    pub keys: Arc<KeyStore>,
 }
 
 /// A running audit, writing its report to `W` as flows end.
@@ -75,7 +81,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
             captures,
             filter,
             decoder: Decoder::new(),
-            flows: FlowTable::new(plan.limits),
+            flows: FlowTable::new(plan.limits, Arc::clone(&plan.keys)),
             ended: Vec::new(),
             ordinal: 0,
             judge: Judge::new(plan, report.map(CsvReport::new).transpose()?),
@@ -101,6 +107,9 @@ impl<'p, W: io::Write> Audit<'p, W> {
                     Place::Flow => self.account.in_flows += packets,
                     Place::Refused => self.account.flow_cap += packets,
                 }
+                if let Some(flow) = self.flows.take_news() {
+                    self.judge.learn(flow);
+                }
                 // What a tunnel carries is a flow besides the tunnel's own, accounted apart.
                 let mut outer = segment;
                 while let Some(inside) = inside(&outer) {
@@ -111,6 +120,9 @@ impl<'p, W: io::Write> Audit<'p, W> {
                     match self.flows.packet(&inner, packet, self.ordinal, &mut self.ended) {
                         Place::Flow => self.account.tunnelled += packets,
                         Place::Refused => self.account.tunnelled_flow_cap += packets,
+                    }
+                    if let Some(flow) = self.flows.take_news() {
+                        self.judge.learn(flow);
                     }
                     outer = inner;
                 }
@@ -129,6 +141,13 @@ impl<'p, W: io::Write> Audit<'p, W> {
         Ok(())
     }
 
+    /// Takes secrets that a capture carries for the packets after it.
+    pub fn secrets(&mut self, secrets: &Secrets<'_>) {
+        if secrets.kind == Secrets::TLS_KEY_LOG {
+            self.judge.plan.keys.add(secrets.bytes);
+        }
+    }
+
     /// Time goes on without packets: flows that are due end.
     pub fn advance(&mut self, now: Timestamp) {
         self.flows.advance(now, &mut self.ended);
@@ -142,8 +161,8 @@ impl<'p, W: io::Write> Audit<'p, W> {
 
     /// Ends the audit: every flow still open is judged, and the report is complete.
     pub fn finish(mut self) -> Outcome {
-        self.flows.finish(&mut self.ended);
-        self.judge_ended();
+        let (judge, captures) = (&mut self.judge, &self.captures);
+        self.flows.finish(|flow| judge.ended(flow, captures));
         self.judge.flush();
         let mut account = self.account;
         let incomplete = self.decoder.finish();
@@ -161,6 +180,8 @@ impl<'p, W: io::Write> Audit<'p, W> {
         account.stream_cap = flows.stream_refused;
         account.differing_fragments = self.decoder.fragment_conflicts();
         account.out_of_scope = self.judge.out_of_scope;
+        account.session_cap = self.judge.links.dropped;
+        account.key_cap = self.judge.plan.keys.refused();
         let errors =
             self.undecoded.iter().map(|(at, packets)| undecoded(&self.captures, *at, *packets)).collect();
         Outcome {
@@ -174,8 +195,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
 
     fn judge_ended(&mut self) {
         for flow in self.ended.drain(..) {
-            let capture = self.captures.get(usize::from(flow.first_packet.0));
-            self.judge.flow(flow, capture.map_or("", String::as_str));
+            self.judge.ended(flow, &self.captures);
         }
     }
 }
@@ -197,6 +217,7 @@ struct Judge<'p, W: io::Write> {
     report: Option<CsvReport<W>>,
     summary: Summary,
     rows: RowStatistics,
+    links: Links,
     out_of_scope: u64,
     write_error: Option<csv::Error>,
 }
@@ -208,14 +229,24 @@ impl<'p, W: io::Write> Judge<'p, W> {
             report,
             summary: Summary::new(plan.strict),
             rows: RowStatistics::new(&plan.policy),
+            links: Links::default(),
             out_of_scope: 0,
             write_error: None,
         }
     }
 
-    fn flow(&mut self, mut flow: Flow<FlowReader>, capture: &str) {
+    /// A handshake of a flow that goes on is settled.
+    fn learn(&mut self, flow: &Flow<FlowReader>) {
+        let tls = flow.reader.conversation.tls();
+        if let Some(connection) = tls.and_then(|tls| connection(flow, tls)) {
+            self.links.learn(&connection);
+        }
+    }
+
+    fn ended(&mut self, mut flow: Flow<FlowReader>, captures: &[String]) {
+        let capture = captures.get(usize::from(flow.first_packet.0)).map_or("", String::as_str);
         let policy = &self.plan.policy;
-        let evidence = std::mem::take(&mut flow.reader.0).finish();
+        let evidence = std::mem::take(&mut flow.reader.conversation).finish();
         let (source, opened_by) = direction(&flow, evidence.client, policy);
         let circumstances = Circumstances {
             from_start: flow.from_start(),
@@ -223,6 +254,12 @@ impl<'p, W: io::Write> Judge<'p, W> {
             packets: [flow.sent[0].packets, flow.sent[1].packets],
         };
         let mut observed = Observed::new(evidence, circumstances);
+        if let Some(connection) = observed.tls().and_then(|tls| connection(&flow, tls)) {
+            self.links.learn(&connection);
+            if let Some(inherited) = self.links.inherited(&connection) {
+                observed.inherit(inherited);
+            }
+        }
         let names = observed.tls().map(certificates);
         if let Some(authorities) = &self.plan.authorities {
             observed.chains = judge_chains(observed.tls(), authorities, flow.start);
@@ -302,6 +339,18 @@ fn direction(flow: &Flow<FlowReader>, client: Option<Side>, policy: &Policy) -> 
     }
 }
 
+/// A flow as a TLS connection, once its roles are known.
+fn connection<'a>(flow: &Flow<FlowReader>, tls: &'a tls::Evidence) -> Option<Connection<'a>> {
+    let client = tls.client()?;
+    Some(Connection {
+        tls,
+        client: flow.key.end(client),
+        server: flow.key.end(client.other()),
+        start: flow.start,
+        ordinal: flow.first_ordinal,
+    })
+}
+
 fn counted(flow: &Flow<FlowReader>, source: Side) -> Counted {
     let (to_destination, to_source) = (flow.sent[source.index()], flow.sent[source.other().index()]);
     Counted {
@@ -362,16 +411,25 @@ fn judge_chains(
 }
 
 /// Hands a flow's bytes to its conversation.
-#[derive(Debug, Default)]
-struct FlowReader(Conversation);
+#[derive(Debug)]
+struct FlowReader {
+    conversation: Conversation,
+    watch: Watch,
+}
 
 impl Reader for FlowReader {
+    type Context = Arc<KeyStore>;
+
+    fn new(keys: &Arc<KeyStore>) -> FlowReader {
+        FlowReader { conversation: Conversation::with_keys(Arc::clone(keys)), watch: Watch::default() }
+    }
+
     fn begins(&mut self) {
-        self.0.begins();
+        self.conversation.begins();
     }
 
     fn read(&mut self, side: Side, bytes: &[u8], at: Timestamp) -> Want {
-        match self.0.read(side, bytes, at.0) {
+        match self.conversation.read(side, bytes, at.0) {
             Step::More { used } => Want { used, skip: 0, done: false },
             Step::Skip { used, skip } => Want { used, skip, done: false },
             // The conversation itself turns these into one of the others; nothing more is wanted.
@@ -379,15 +437,19 @@ impl Reader for FlowReader {
         }
     }
 
-    fn gap(&mut self, side: Side, cause: Gap, _: Timestamp) {
-        self.0.gap(side, cause);
+    fn gap(&mut self, side: Side, cause: Gap, covered: u64, _: Timestamp) -> u64 {
+        self.conversation.gap(side, cause, covered)
     }
 
     fn closed(&mut self, side: Side, reset: bool, at: Timestamp) {
-        self.0.closed(side, reset, at.0);
+        self.conversation.closed(side, reset, at.0);
+    }
+
+    fn has_news(&mut self) -> bool {
+        self.watch.has_news(self.conversation.tls())
     }
 
     fn datagram(&mut self, side: Side, bytes: &[u8], cut: bool, _: Timestamp) -> bool {
-        self.0.datagram(side, bytes, cut)
+        self.conversation.datagram(side, bytes, cut)
     }
 }

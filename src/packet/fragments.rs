@@ -330,16 +330,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn some_key() -> Key {
-        Key {
-            capture: 0,
-            encapsulation: Encapsulation::default(),
-            source: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)),
-            destination: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2)),
-            identification: 1,
-            protocol: Some(17),
-        }
-    }
+    const KEY: Key = Key {
+        capture: 0,
+        encapsulation: Encapsulation::NONE,
+        source: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)),
+        destination: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2)),
+        identification: 1,
+        protocol: Some(17),
+    };
 
     fn fragment(offset: u16, more: bool, captured: &[u8]) -> Fragment<'_> {
         let carried = Carried { protocol: 17, captured, length: captured.len() as u32 };
@@ -347,7 +345,7 @@ mod tests {
     }
 
     fn add(store: &mut Fragments, it: Fragment<'_>) -> Result<Option<(Vec<u8>, u32)>, Uncounted> {
-        let whole = store.add(some_key(), &it, 100)?;
+        let whole = store.add(KEY, &it, 100)?;
         Ok(whole.map(|it| (it.carried.captured.to_vec(), it.packets)))
     }
 
@@ -359,7 +357,7 @@ mod tests {
         assert_eq!(add(&mut store, fragment(8, false, b"89")), Ok(None));
         assert_eq!(add(&mut store, fragment(8, false, b"89")), Ok(None));
         assert_eq!(store.held(), 2);
-        let whole = store.add(some_key(), &fragment(0, true, b"01234567"), 100).unwrap().unwrap();
+        let whole = store.add(KEY, &fragment(0, true, b"01234567"), 100).unwrap().unwrap();
         assert_eq!((whole.packets, whole.wire_bytes, whole.carried.length), (3, 300, 10));
         assert_eq!((store.held(), store.bytes, store.conflicts()), (0, 0, 0));
     }
@@ -395,8 +393,8 @@ mod tests {
         let mut store = Fragments::new();
         let carried = Carried { protocol: 17, captured: b"0123", length: 8 };
         let cut = Fragment { identification: 1, offset: 0, more: true, carried };
-        assert_eq!(store.add(some_key(), &cut, 100), Ok(None));
-        let whole = store.add(some_key(), &fragment(8, false, b"89"), 100).unwrap().unwrap();
+        assert_eq!(store.add(KEY, &cut, 100), Ok(None));
+        let whole = store.add(KEY, &fragment(8, false, b"89"), 100).unwrap().unwrap();
         assert_eq!((whole.carried.captured, whole.carried.length), (&b"0123"[..], 10));
     }
 
@@ -432,7 +430,7 @@ mod tests {
         assert_eq!(add(&mut store, fragment(8, false, b"89")), Ok(None));
         assert_eq!((store.held(), store.take_expired(), store.take_expired()), (1, 2, 0));
         store.advance(Timestamp(i64::MAX));
-        let other = Key { identification: 2, ..some_key() };
+        let other = Key { identification: 2, ..KEY };
         assert_eq!(store.add(other, &fragment(8, false, b"89"), 100), Ok(None));
         assert_eq!((store.held(), store.take_expired()), (1, 1));
         assert_eq!((store.clear(), store.held(), store.bytes), (1, 0, 0));
@@ -442,10 +440,10 @@ mod tests {
     fn caps_refuse_and_do_not_forget() {
         let mut store = Fragments::new();
         for identification in 0..MAX_DATAGRAMS as u32 {
-            let key = Key { identification, ..some_key() };
+            let key = Key { identification, ..KEY };
             assert_eq!(store.add(key, &fragment(8, true, b"89abcdef"), 100), Ok(None));
         }
-        let key = Key { identification: MAX_DATAGRAMS as u32, ..some_key() };
+        let key = Key { identification: MAX_DATAGRAMS as u32, ..KEY };
         assert_eq!(store.add(key, &fragment(8, true, b"89abcdef"), 100), Err(Uncounted::FragmentCap));
         assert_eq!(store.held(), MAX_DATAGRAMS as u64);
         assert_eq!(add(&mut store, fragment(16, false, b"")), Ok(None));
@@ -460,7 +458,7 @@ mod tests {
         let mut store = Fragments::new();
         let large = vec![0; 65_528];
         let refused = (0..300).find(|it| {
-            let key = Key { identification: *it, ..some_key() };
+            let key = Key { identification: *it, ..KEY };
             store.add(key, &fragment(0, true, &large), 100) == Err(Uncounted::FragmentCap)
         });
         assert_eq!(refused, Some((MAX_BYTES / (65_528 + size_of::<Piece>())) as u32));
@@ -513,7 +511,7 @@ mod tests {
                 store.advance(Timestamp(time * Timestamp::SECOND));
                 let carried = Carried { protocol: 17, captured: bytes, length: bytes.len() as u32 + extra };
                 let it = Fragment { identification: *identification, offset: units * 8, more: *more, carried };
-                match store.add(Key { identification: *identification, ..some_key() }, &it, 1) {
+                match store.add(Key { identification: *identification, ..KEY }, &it, 1) {
                     Ok(Some(whole)) => {
                         prop_assert!(whole.carried.captured.len() <= whole.carried.length as usize);
                         given += u64::from(whole.packets);

@@ -142,6 +142,13 @@ pub enum Layer {
 }
 
 impl Encapsulation {
+    /// Nothing around the packet.
+    pub const NONE: Encapsulation = Encapsulation {
+        vlans: [0; Encapsulation::MAX_TAGS],
+        tags: 0,
+        tunnels: [Tunnel { vni: 0, tags_before: 0 }; Encapsulation::MAX_TUNNELS],
+        depth: 0,
+    };
     /// The most VLAN tags followed; a frame with more is counted as malformed.
     pub const MAX_TAGS: usize = 8;
     /// The most tunnels followed, one inside the other; what is inside further ones is not decoded.

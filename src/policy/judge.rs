@@ -251,8 +251,29 @@ impl Policy {
     }
 
     fn findings(&self, index: usize, subject: &Subject<'_>) -> [Finding; 6] {
+        let row = self.row(self.rows[index].at);
+        let [source, destination] = self.ends(index, subject);
+        [
+            source,
+            destination,
+            if row.ports.contains(subject.destination.port) {
+                Finding::confirmed(Because::PortMatches)
+            } else {
+                Finding::contradicted(Reason::NoRowForPort, Because::PortDiffers)
+            },
+            if row.transports.contains(&subject.transport) {
+                Finding::confirmed(Because::TransportMatches)
+            } else {
+                Finding::contradicted(Reason::NoRowForPort, Because::TransportDiffers)
+            },
+            security::application(row, subject.observed),
+            security::security(row, subject.observed, &self.options),
+        ]
+    }
+
+    /// The findings of the source and the destination column.
+    fn ends(&self, index: usize, subject: &Subject<'_>) -> [Finding; 2] {
         let bound = &self.rows[index];
-        let row = self.row(bound.at);
         let (inventory, options) = (&self.inventory, &self.options);
         let (source, destination) = (subject.source.ip, subject.destination.ip);
         let guessed = |finding: Finding| match finding.grade {
@@ -279,18 +300,6 @@ impl Policy {
                 inventory,
                 options,
             )),
-            if row.ports.contains(subject.destination.port) {
-                Finding::confirmed(Because::PortMatches)
-            } else {
-                Finding::contradicted(Reason::NoRowForPort, Because::PortDiffers)
-            },
-            if row.transports.contains(&subject.transport) {
-                Finding::confirmed(Because::TransportMatches)
-            } else {
-                Finding::contradicted(Reason::NoRowForPort, Because::TransportDiffers)
-            },
-            security::application(row, subject.observed),
-            security::security(row, subject.observed, options),
         ]
     }
 
@@ -298,22 +307,23 @@ impl Policy {
     /// agrees on an end at all.
     fn closest_elsewhere(&self, subject: &Subject<'_>) -> Judgement {
         let agrees = |finding: &Finding| finding.grade <= Grade::Inferred;
-        let mut best: Option<((usize, bool), usize, [Finding; 6])> = None;
+        let mut best: Option<((usize, bool), usize)> = None;
         for index in 0..self.rows.len() {
-            let findings = self.findings(index, subject);
-            let [source, destination, _, transport, ..] = &findings;
-            let ends = usize::from(agrees(source)) + usize::from(agrees(destination));
-            let closeness = (ends + usize::from(agrees(transport)), agrees(destination));
-            if ends > 0 && best.as_ref().is_none_or(|(most, _, _)| closeness > *most) {
-                best = Some((closeness, index, findings));
+            let [source, destination] = self.ends(index, subject);
+            let transport = self.row(self.rows[index].at).transports.contains(&subject.transport);
+            let ends = usize::from(agrees(&source)) + usize::from(agrees(&destination));
+            let closeness = (ends + usize::from(transport), agrees(&destination));
+            if ends > 0 && best.is_none_or(|(most, _)| closeness > most) {
+                best = Some((closeness, index));
             }
         }
         Judgement {
             verdict: Verdict::Violation,
             reason: Some(Reason::NoRowForPort),
-            row: best.as_ref().map(|(_, index, _)| self.rows[*index].at),
+            row: best.map(|(_, index)| self.rows[index].at),
             also: Vec::new(),
-            findings: best.map(|(_, _, findings)| findings),
+            // What the flow carried is only held against the row that comes closest.
+            findings: best.map(|(_, index)| self.findings(index, subject)),
         }
     }
 }
@@ -354,4 +364,161 @@ fn first_reason(findings: &[Finding; 6], grade: Grade) -> Option<Reason> {
 /// Which column a finding of a judgement belongs to.
 pub fn columns(findings: &[Finding; 6]) -> impl Iterator<Item = (Column, &Finding)> {
     Column::ALL.into_iter().zip(findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::{
+        CELL, Case, DIRECTOR, DOPPLER, Handshake, LOG_API, LOG_CACHE, MUTUAL, NATS, STRANGER, UAA, VMS, bind,
+        bind_tables, http, nats, one_row, policy, silent,
+    };
+
+    fn names(policy: &Policy, rows: &[RowRef]) -> Vec<String> {
+        rows.iter().map(|at| policy.name(*at)).collect()
+    }
+
+    fn deciding(policy: &Policy, judgement: &Judgement) -> String {
+        judgement.row.map_or(String::new(), |at| policy.name(at))
+    }
+
+    #[test]
+    fn of_the_rows_that_allow_the_one_with_most_confirmed_decides_and_the_others_are_named() {
+        let policy = policy();
+        // The VM runs an agent, is the traffic controller and runs the reverse log proxy: three rows.
+        let flow = Case::new(LOG_API, DOPPLER, 8082, MUTUAL.observed());
+        let judgement = flow.judge(&policy);
+        assert_eq!((judgement.verdict, judgement.reason), (Verdict::Allowed, None));
+        assert_eq!(deciding(&policy, &judgement), "loggregator:2");
+        assert_eq!(names(&policy, &judgement.also), ["loggregator:3", "loggregator:6"]);
+        let flow = flow.showing("reverselogproxy", &policy);
+        assert_eq!(deciding(&policy, &flow.judge(&policy)), "loggregator:6");
+        assert_eq!(names(&policy, &flow.judge(&policy).also), ["loggregator:3"]);
+    }
+
+    #[test]
+    fn a_row_with_something_unseen_leaves_the_flow_unproven() {
+        let policy = bind(&[], Options::default());
+        let judgement = Case::new(LOG_API, UAA, 8443, MUTUAL.observed()).judge(&policy);
+        assert_eq!((judgement.verdict, judgement.reason), (Verdict::Unproven, Some(Reason::UnseenInventory)));
+        let policy = super::tests::policy();
+        let no_alpn = Handshake { offered: &[], chosen: None, ..MUTUAL };
+        let judgement = Case::new(LOG_API, UAA, 8443, no_alpn.observed()).judge(&policy);
+        assert_eq!(
+            (judgement.verdict, judgement.reason),
+            (Verdict::Unproven, Some(Reason::UnseenApplicationNoAlpn))
+        );
+    }
+
+    #[test]
+    fn on_a_violation_the_row_with_fewest_contradictions_is_closest() {
+        let policy = policy();
+        // Rows 2, 3 and 6 have this port; the first wants an agent, the second another VM.
+        let judgement = Case::new(CELL, DOPPLER, 8082, MUTUAL.observed()).judge(&policy);
+        assert_eq!((judgement.verdict, judgement.reason), (Verdict::Violation, Some(Reason::WrongSource)));
+        assert_eq!((deciding(&policy, &judgement).as_str(), judgement.also.len()), ("loggregator:2", 0));
+        let grades = judgement.findings.unwrap().map(|finding| finding.grade);
+        assert_eq!(grades.iter().filter(|grade| **grade == Grade::Contradicted).count(), 1);
+    }
+
+    #[test]
+    fn a_contradiction_outweighs_anything_unseen() {
+        let policy = policy();
+        let judgement = Case::new(STRANGER, UAA, 8443, silent()).judge(&policy);
+        assert_eq!((judgement.verdict, judgement.reason), (Verdict::Violation, Some(Reason::WrongSource)));
+    }
+
+    #[test]
+    fn the_first_reason_in_order_is_given() {
+        let policy = policy();
+        // Destination, source and application are all wrong.
+        let judgement = Case::new(STRANGER, UAA, 4222, http(None, "200 OK")).judge(&policy);
+        assert_eq!(judgement.reason, Some(Reason::WrongDestination));
+        let judgement = Case::new(STRANGER, NATS, 4222, http(None, "200 OK")).judge(&policy);
+        assert_eq!(judgement.reason, Some(Reason::WrongSource));
+        let judgement = Case::new(LOG_API, NATS, 4222, http(None, "200 OK")).judge(&policy);
+        assert_eq!(judgement.reason, Some(Reason::WrongApplication));
+    }
+
+    #[test]
+    fn without_a_row_for_the_port_the_row_that_agrees_on_most_ends_is_named() {
+        let policy = policy();
+        let judgement = Case::new(LOG_API, NATS, 9999, silent()).judge(&policy);
+        assert_eq!((judgement.verdict, judgement.reason), (Verdict::Violation, Some(Reason::NoRowForPort)));
+        assert_eq!(deciding(&policy, &judgement), "loggregator:7");
+        let judgement = Case::new("192.0.2.1", "192.0.2.2", 9999, silent()).judge(&policy);
+        assert_eq!((judgement.row, judgement.findings), (None, None));
+        let mut datagrams = Case::new(LOG_API, DOPPLER, 8082, silent());
+        datagrams.transport = Transport::UDP;
+        assert_eq!(datagrams.judge(&policy).reason, Some(Reason::NoRowForPort));
+    }
+
+    #[test]
+    fn a_guessed_direction_holds_neither_end_against_the_flow() {
+        let policy = policy();
+        for (opened_by, verdict, reason) in [
+            (OpenedBy::Syn, Verdict::Violation, Reason::WrongSource),
+            (OpenedBy::Protocol, Verdict::Violation, Reason::WrongSource),
+            (OpenedBy::DocumentedPort, Verdict::Unproven, Reason::UnseenDirection),
+            (OpenedBy::FirstPacket, Verdict::Unproven, Reason::UnseenDirection),
+        ] {
+            let judgement =
+                Case::new(STRANGER, UAA, 8443, MUTUAL.observed()).opened_by(opened_by).judge(&policy);
+            assert_eq!((judgement.verdict, judgement.reason), (verdict, Some(reason)), "{opened_by:?}");
+        }
+        // What it speaks is held against it all the same.
+        let plain = Case::new(STRANGER, UAA, 8443, http(None, "200 OK")).opened_by(OpenedBy::FirstPacket);
+        assert_eq!(plain.judge(&policy).verdict, Verdict::Violation);
+    }
+
+    #[test]
+    fn both_ports_of_a_row_count_and_ranges_too() {
+        let policy = policy();
+        for port in [25555, 8443] {
+            let judgement = Case::new(LOG_API, DIRECTOR, port, MUTUAL.observed()).judge(&policy);
+            assert_eq!(deciding(&policy, &judgement), "loggregator:8");
+            assert!(policy.documents(Transport::TCP, port) && !policy.documents(Transport::UDP, port));
+        }
+        let table = one_row("cells", "gorouter,diego-cell,\"61001-65534, 80\",TCP,HTTP,None");
+        let policy = bind_tables(vec![table], &[VMS], Options::default());
+        for (port, documented) in
+            [(61_000, false), (61_001, true), (65_534, true), (65_535, false), (80, true)]
+        {
+            assert_eq!(policy.documents(Transport::TCP, port), documented, "{port}");
+            let reason = Case::new(LOG_API, CELL, port, silent()).judge(&policy).reason;
+            assert_eq!(reason == Some(Reason::NoRowForPort), !documented, "{port}");
+        }
+    }
+
+    #[test]
+    fn swapped_ends_are_a_wrong_destination() {
+        let policy = policy();
+        let judgement = Case::new(LOG_CACHE, LOG_API, 8082, MUTUAL.observed()).judge(&policy);
+        assert_eq!(
+            (judgement.verdict, judgement.reason),
+            (Verdict::Violation, Some(Reason::WrongDestination))
+        );
+    }
+
+    #[test]
+    fn in_scope_is_what_touches_a_destination_or_a_port_of_the_tables() {
+        let policy = policy();
+        let in_scope = |source, destination, port| {
+            policy.in_scope(&Case::new(source, destination, port, silent()).subject())
+        };
+        assert!(in_scope(STRANGER, DOPPLER, 9999) && in_scope(DOPPLER, STRANGER, 9999));
+        assert!(in_scope(STRANGER, "192.0.2.1", 8082));
+        assert!(!in_scope(STRANGER, "192.0.2.1", 9999) && !in_scope(CELL, STRANGER, 9999));
+        assert!(in_scope(STRANGER, "10.0.4.99", 9999), "either of the two that claim it is one");
+    }
+
+    #[test]
+    fn an_inference_is_told_from_a_proof() {
+        let policy = policy();
+        let clear = Case::new(LOG_API, NATS, 4222, nats("{\"user\":\"u\",\"pass\":\"p\"}", "PONG\r\n"));
+        // The Route Registrar is inferred from the job on its VM.
+        assert!(clear.judge(&policy).is_inferred());
+        let by_certificate = clear.showing("nats_client", &policy).judge(&policy);
+        assert!(!by_certificate.is_inferred() && by_certificate.verdict == Verdict::Allowed);
+    }
 }

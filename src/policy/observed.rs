@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::finding::Missing;
-use crate::packet::{Gap, Side};
-use crate::protocol::tls::{self, Alpn, Authentication};
-use crate::protocol::{Evidence, NatsAuthentication, Requests};
+use crate::packet::{Endpoint, Gap, Side};
+use crate::protocol::tls::{self, Alpn, Authentication, Outcome};
+use crate::protocol::{Evidence, Ldap, Mysql, Nats, NatsAuthentication, Requests};
 
 /// The `application` column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,8 +63,12 @@ impl fmt::Display for Application {
 pub enum Basis {
     /// Bytes in clear.
     Clear,
+    /// Bytes opened with the session's keys.
+    Decrypted,
     /// Lengths, or offers that leave one reading.
     Inferred,
+    /// The connection that began the session.
+    Inherited,
     /// Nothing that could be seen.
     Unseen,
 }
@@ -73,6 +77,7 @@ impl From<tls::Basis> for Basis {
     fn from(basis: tls::Basis) -> Basis {
         match basis {
             tls::Basis::Clear => Basis::Clear,
+            tls::Basis::Decrypted => Basis::Decrypted,
             tls::Basis::Inferred => Basis::Inferred,
         }
     }
@@ -82,7 +87,9 @@ impl fmt::Display for Basis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Basis::Clear => "clear",
+            Basis::Decrypted => "decrypted",
             Basis::Inferred => "inferred",
+            Basis::Inherited => "inherited",
             Basis::Unseen => "unseen",
         })
     }
@@ -105,7 +112,7 @@ pub enum TlsKind {
     Refused,
 }
 
-/// Credentials seen in clear.
+/// Credentials seen, in clear or decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Credential {
     /// A bearer token.
@@ -148,6 +155,19 @@ impl fmt::Display for Security {
     }
 }
 
+/// What a resumed session takes over from the connection that began it, or resumed it before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inherited {
+    /// What that connection showed: mutual, one-way, or an empty client certificate.
+    pub kind: TlsKind,
+    /// That connection's client.
+    pub client: Endpoint,
+    /// Its server.
+    pub server: Endpoint,
+    /// Session identifier or ticket are the same bytes; otherwise the ticket's length is what fits.
+    pub named: bool,
+}
+
 /// Everything observed of one flow.
 #[derive(Clone, Debug)]
 pub struct Observed {
@@ -161,6 +181,8 @@ pub struct Observed {
     pub security: Security,
     /// How that is known.
     pub security_basis: Basis,
+    /// The session was resumed, and this is what began it.
+    pub inherited: Option<Inherited>,
     /// Nothing was sent above the transport.
     pub no_payload: bool,
     /// Why bytes that would tell more are not in the capture.
@@ -190,6 +212,7 @@ impl Observed {
             application_basis,
             security,
             security_basis,
+            inherited: None,
             no_payload: evidence.spoke == [false, false],
             missing: missing(&evidence, circumstances),
             chains: [None, None],
@@ -197,9 +220,34 @@ impl Observed {
         }
     }
 
-    /// The requests read in clear, of whichever HTTP version.
+    /// Takes over what an earlier connection showed, if this one resumed a session and was accepted.
+    pub fn inherit(&mut self, inherited: Inherited) {
+        let accepted = self.tls().is_some_and(|tls| matches!(tls.outcome(), tls::Outcome::Accepted(_)));
+        if accepted && self.security.tls == Some(TlsKind::Resumed) {
+            self.security.tls = Some(inherited.kind);
+            self.security_basis = Basis::Inherited;
+            self.inherited = Some(inherited);
+        }
+    }
+
+    /// The requests read, in clear or decrypted, of whichever HTTP version.
     pub fn requests(&self) -> Option<&Requests> {
         requests(&self.evidence)
+    }
+
+    /// NATS evidence; of what is inside TLS, when that was opened.
+    pub fn nats(&self) -> Option<&Nats> {
+        nats(&self.evidence)
+    }
+
+    /// MySQL evidence; of what is inside TLS, when that was opened.
+    pub fn mysql(&self) -> Option<&Mysql> {
+        mysql(&self.evidence)
+    }
+
+    /// LDAP evidence; of what is inside TLS, when that was opened.
+    pub fn ldap(&self) -> Option<&Ldap> {
+        ldap(&self.evidence)
     }
 
     /// TLS evidence.
@@ -209,6 +257,9 @@ impl Observed {
 }
 
 fn requests(evidence: &Evidence) -> Option<&Requests> {
+    if let Some(requests) = evidence.inside.as_deref().and_then(requests) {
+        return Some(requests);
+    }
     match (&evidence.http2, &evidence.http1) {
         (Some(http2), _) => Some(&http2.requests),
         (None, Some(http1)) => Some(&http1.requests),
@@ -216,7 +267,28 @@ fn requests(evidence: &Evidence) -> Option<&Requests> {
     }
 }
 
+/// NATS says INFO in clear and the rest inside TLS.
+fn nats(evidence: &Evidence) -> Option<&Nats> {
+    evidence.inside.as_deref().and_then(nats).or(evidence.nats.as_ref())
+}
+
+/// MySQL says its greeting in clear and the login inside TLS.
+fn mysql(evidence: &Evidence) -> Option<&Mysql> {
+    evidence.inside.as_deref().and_then(mysql).or(evidence.mysql.as_deref())
+}
+
+/// LDAP asks for TLS in clear and binds inside.
+fn ldap(evidence: &Evidence) -> Option<&Ldap> {
+    evidence.inside.as_deref().and_then(ldap).or(evidence.ldap.as_deref())
+}
+
 fn application(evidence: &Evidence) -> (Application, Basis) {
+    if let Some(decrypted) = evidence.inside.as_deref().and_then(decrypted)
+        // What began in clear is known, whatever of the rest could be read.
+        && (decrypted != Application::Unknown || !evidence.has_prologue())
+    {
+        return (decrypted, Basis::Decrypted);
+    }
     if let Some(http2) = &evidence.http2 {
         return (if http2.grpc { Application::Grpc } else { Application::Http2 }, Basis::Clear);
     }
@@ -250,10 +322,21 @@ fn application(evidence: &Evidence) -> (Application, Basis) {
     }
 }
 
+/// What decrypted bytes showed to be inside TLS, if they showed it.
+fn decrypted(inside: &Evidence) -> Option<Application> {
+    match application(inside) {
+        (application, Basis::Clear) => Some(application),
+        _ if inside.unrecognised && !inside.recognised() => Some(Application::Unknown),
+        _ => None,
+    }
+}
+
 /// What ALPN says of what is inside TLS: never more than an inference, since it is what was agreed and
 /// not what was spoken.
 fn inside_tls(tls: &tls::Evidence) -> (Application, Basis) {
     match tls.alpn() {
+        // Agreed or not, a handshake that failed carried nothing.
+        _ if matches!(tls.outcome(), Outcome::Refused { .. }) => (Application::Tls, Basis::Unseen),
         Alpn::Chosen(b"h2", _) => (Application::Http2, Basis::Inferred),
         Alpn::Chosen(b"http/1.1", _) => (Application::Http1, Basis::Inferred),
         _ => (Application::Tls, Basis::Unseen),
@@ -289,14 +372,14 @@ fn credential(evidence: &Evidence) -> Option<Credential> {
         ];
         return counts.into_iter().find(|(count, _)| *count > 0).map(|(_, credential)| credential);
     }
-    if let Some(mysql) = &evidence.mysql {
+    if let Some(mysql) = mysql(evidence) {
         return (mysql.user && mysql.secret).then_some(Credential::Other);
     }
-    if let Some(ldap) = &evidence.ldap {
+    if let Some(ldap) = ldap(evidence) {
         let kinds = [(ldap.password.asked, Credential::Basic), (ldap.sasl.asked, Credential::Other)];
         return kinds.into_iter().find(|(asked, _)| *asked > 0).map(|(_, credential)| credential);
     }
-    match evidence.nats?.authentication {
+    match nats(evidence)?.authentication {
         NatsAuthentication::UserPassword => Some(Credential::Basic),
         NatsAuthentication::Token | NatsAuthentication::Nkey | NatsAuthentication::Jwt => {
             Some(Credential::Other)
@@ -310,11 +393,98 @@ fn missing(evidence: &Evidence, circumstances: Circumstances) -> Option<Missing>
     if circumstances.connected && !circumstances.from_start {
         return Some(Missing::Midstream);
     }
-    match evidence.gap {
-        Some(Gap::Snaplen) => return Some(Missing::Snaplen),
-        Some(Gap::Loss | Gap::Cap) => return Some(Missing::Loss),
-        None => {}
-    }
     let silent = [Side::A, Side::B].into_iter().any(|side| circumstances.packets[side.index()] == 0);
-    (silent && circumstances.connected).then_some(Missing::OneDirection)
+    match evidence.gap {
+        Some(Gap::Snaplen) => Some(Missing::Snaplen),
+        // A side of which nothing was captured is one large hole.
+        _ if silent && circumstances.connected => Some(Missing::OneDirection),
+        Some(Gap::Loss | Gap::Cap) => Some(Missing::Loss),
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::{Client, Handshake, MUTUAL, WHOLE, http, nats, observed, silent, spoken};
+
+    fn said(observed: &Observed) -> (String, Basis, String, Basis) {
+        let words = (observed.application.to_string(), observed.security.to_string());
+        (words.0, observed.application_basis, words.1, observed.security_basis)
+    }
+
+    fn is(observed: &Observed, application: &str, basis: Basis, security: &str, security_basis: Basis) {
+        let expected = (application.to_owned(), basis, security.to_owned(), security_basis);
+        assert_eq!(said(observed), expected);
+    }
+
+    #[test]
+    fn what_is_in_clear_is_said_with_the_credentials_it_carried() {
+        let clear = Basis::Clear;
+        is(&http(None, "200 OK"), "HTTP/1.1", clear, "none", clear);
+        is(&http(Some("Bearer x"), "200 OK"), "HTTP/1.1", clear, "OAuth", clear);
+        is(&http(Some("Basic x"), "200 OK"), "HTTP/1.1", clear, "Basic authentication", clear);
+        is(&http(Some("Digest x"), "200 OK"), "HTTP/1.1", clear, "other authentication", clear);
+        let password = "{\"user\":\"u\",\"pass\":\"p\"}";
+        is(&nats(password, "PONG\r\n"), "NATS", clear, "Basic authentication", clear);
+        is(&nats("{\"auth_token\":\"t\"}", "PONG\r\n"), "NATS", clear, "other authentication", clear);
+        is(&nats("{\"verbose\":false}", "PONG\r\n"), "NATS", clear, "none", clear);
+        let stream =
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let events = spoken(&["GET / HTTP/1.1\r\nHost: x\r\n\r\n", stream]);
+        is(&events, "Server-Sent Events", clear, "none", clear);
+        is(
+            &spoken(&["\u{1}\u{2}\u{3}\u{4} no protocol at all, not one byte\n"]),
+            "unknown",
+            Basis::Unseen,
+            "none",
+            clear,
+        );
+    }
+
+    #[test]
+    fn silence_is_neither_secure_nor_in_clear() {
+        is(&silent(), "unknown", Basis::Unseen, "none", Basis::Unseen);
+        assert!(silent().no_payload);
+    }
+
+    #[test]
+    fn every_kind_of_tls_has_its_word() {
+        let of = |handshake: Handshake| handshake.observed().security.to_string();
+        assert_eq!(of(MUTUAL), "mutual TLS");
+        assert_eq!(of(Handshake { client: Client::NotAsked, ..MUTUAL }), "TLS");
+        assert_eq!(of(Handshake { client: Client::Empty, ..MUTUAL }), "TLS (empty client certificate)");
+        assert_eq!(of(Handshake { refused: Some(42), ..MUTUAL }), "TLS handshake refused");
+        assert_eq!(of(Handshake { resumed: true, ..MUTUAL }), "TLS (resumed)");
+        let server_only = Circumstances { packets: [0, 5], ..WHOLE };
+        let records = MUTUAL.observed_in(Circumstances { from_start: false, ..server_only });
+        assert_eq!(records.security.to_string(), "mutual TLS", "the bytes are there all the same");
+        let middle = Circumstances { from_start: false, ..WHOLE };
+        let mut data = vec![23, 3, 3, 0, 40];
+        data.extend([7; 40]);
+        let unseen = observed(&[(Side::A, &data)], middle);
+        assert_eq!(unseen.security.to_string(), "TLS (client certificate unseen)");
+        assert_eq!(unseen.security_basis, Basis::Unseen);
+    }
+
+    #[test]
+    fn what_alpn_agreed_on_is_only_inferred_to_be_spoken() {
+        is(&MUTUAL.observed(), "HTTP/2", Basis::Inferred, "mutual TLS", Basis::Clear);
+        let http1 = Handshake { offered: &["h2", "http/1.1"], chosen: Some("http/1.1"), ..MUTUAL };
+        is(&http1.observed(), "HTTP/1.1", Basis::Inferred, "mutual TLS", Basis::Clear);
+        let refused = Handshake { refused: Some(42), ..MUTUAL };
+        is(&refused.observed(), "TLS", Basis::Unseen, "TLS handshake refused", Basis::Clear);
+        let none = Handshake { chosen: None, ..MUTUAL };
+        is(&none.observed(), "TLS", Basis::Unseen, "mutual TLS", Basis::Clear);
+    }
+
+    #[test]
+    fn the_first_thing_that_kept_bytes_away_is_named() {
+        let missing = |circumstances| observed(&[], circumstances).missing;
+        assert_eq!(missing(WHOLE), None);
+        assert_eq!(missing(Circumstances { from_start: false, ..WHOLE }), Some(Missing::Midstream));
+        assert_eq!(missing(Circumstances { packets: [3, 0], ..WHOLE }), Some(Missing::OneDirection));
+        let datagrams = Circumstances { connected: false, from_start: false, packets: [1, 0] };
+        assert_eq!(missing(datagrams), None, "datagrams have no beginning and need no answer");
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::cell::{self, App, Authentication};
 use super::finding::{Because, Finding, Missing, Reason};
-use super::observed::{Application, Observed};
+use super::observed::{self, Application, Observed, TlsKind};
 use super::{Options, Row, WeakCipher};
 use crate::pki::ChainProblem;
 use crate::protocol::tls::{self, Alpn, Basis, ClientCertificate, Offer, Outcome};
@@ -61,12 +61,45 @@ fn unrecognised(observed: &Observed) -> Finding {
 }
 
 fn inside_tls(app: App, row: &Row, tls: &tls::Evidence, observed: &Observed) -> Finding {
+    if let Some(finding) = decrypted(app, observed) {
+        return finding;
+    }
     let accepted = matches!(tls.outcome(), Outcome::Accepted(_));
     match app {
         App::Grpc if row.security.tls != cell::Tls::No => grpc(tls, accepted, observed),
         App::Https => https(tls, accepted, observed),
         // A row documented in clear: the security column says what is wrong.
         _ => Finding::unseen(Reason::UnseenApplication, Because::InsideTls),
+    }
+}
+
+/// What decrypted bytes say of the row's application; `None` if they do not settle it.
+fn decrypted(app: App, observed: &Observed) -> Option<Finding> {
+    if observed.application_basis != observed::Basis::Decrypted {
+        return None;
+    }
+    use Application::{Dns, Grpc, Http1, Http2, Nats, ServerSentEvents, Unknown, WebSocket};
+    let speaks = Because::SpeaksInside(observed.application);
+    let contradicted = |because| Some(Finding::contradicted(Reason::WrongApplication, because));
+    match (observed.application, app) {
+        (Unknown, _) => contradicted(Because::SpeaksUnknownInside),
+        // HTTPS is HTTP of any version and use inside TLS.
+        (Grpc | Http1 | Http2 | WebSocket | ServerSentEvents, App::Https)
+        | (Grpc, App::Grpc)
+        | (Http1 | Http2 | ServerSentEvents, App::Http)
+        | (WebSocket, App::WebSocket)
+        | (ServerSentEvents, App::ServerSentEvents)
+        | (Nats, App::Nats)
+        | (Dns, App::Dns) => Some(Finding::confirmed(speaks)),
+        (Http2, App::Grpc) => match observed.requests() {
+            Some(requests) if requests.read > 0 && !requests.unread => contradicted(speaks),
+            Some(requests) if requests.read > 0 => {
+                Some(Finding::unseen(Reason::UnseenApplication, Because::ContentTypeUnseen))
+            }
+            // Nothing was asked: what was offered still says what it was opened for.
+            _ => None,
+        },
+        _ => contradicted(speaks),
     }
 }
 
@@ -80,9 +113,9 @@ fn grpc(tls: &tls::Evidence, accepted: bool, observed: &Observed) -> Finding {
         Offer::Unseen(_) => false,
     };
     match tls.alpn() {
-        Alpn::Chosen(name, Basis::Clear) if !is_h2(name) => wrong(Because::AlpnOther),
-        Alpn::None(Basis::Clear) => wrong(Because::AlpnOther),
-        Alpn::Chosen(_, Basis::Clear) if offered_only_h2 => Finding::inferred(Because::AlpnInClear),
+        Alpn::Chosen(name, basis) if basis.is_shown() && !is_h2(name) => wrong(Because::AlpnOther),
+        Alpn::None(basis) if basis.is_shown() => wrong(Because::AlpnOther),
+        Alpn::Chosen(_, basis) if basis.is_shown() && offered_only_h2 => Finding::inferred(alpn_shown(basis)),
         _ if offered_only_h2 && accepted => Finding::inferred(Because::OnlyH2Offered),
         _ if offered_only_h2 => not_accepted(tls, observed),
         _ => inside_unseen(observed),
@@ -91,8 +124,10 @@ fn grpc(tls: &tls::Evidence, accepted: bool, observed: &Observed) -> Finding {
 
 fn https(tls: &tls::Evidence, accepted: bool, observed: &Observed) -> Finding {
     match tls.alpn() {
-        Alpn::Chosen(name, Basis::Clear) if is_http(name) => return Finding::confirmed(Because::AlpnInClear),
-        Alpn::Chosen(_, Basis::Clear) => {
+        Alpn::Chosen(name, basis) if basis.is_shown() && is_http(name) => {
+            return Finding::confirmed(alpn_shown(basis));
+        }
+        Alpn::Chosen(_, basis) if basis.is_shown() => {
             return Finding::contradicted(Reason::WrongApplication, Because::AlpnOther);
         }
         Alpn::Chosen(name, Basis::Inferred) if is_http(name) => {
@@ -108,6 +143,10 @@ fn https(tls: &tls::Evidence, accepted: bool, observed: &Observed) -> Finding {
         },
         _ => inside_unseen(observed),
     }
+}
+
+fn alpn_shown(basis: Basis) -> Because {
+    if basis == Basis::Decrypted { Because::AlpnDecrypted } else { Because::AlpnInClear }
 }
 
 fn is_h2(name: &[u8]) -> bool {
@@ -168,8 +207,13 @@ fn tls_finding(tls: &tls::Evidence, mutual: bool, observed: &Observed, options: 
     if mutual {
         finding = finding.and(client_certificate(tls, observed));
     }
-    if let Some(version) = tls.version().filter(|version| *version < options.min_tls) {
+    let below = |version: &tls::Version| *version < options.min_tls;
+    if let Some(version) = tls.version().filter(below) {
         finding = finding.and(Finding::contradicted(Reason::WeakTls, Because::TlsVersionBelow(version)));
+    }
+    // A server chooses no higher than it is offered.
+    if let (None, Some(version)) = (tls.version(), tls.offered_max().filter(below)) {
+        finding = finding.and(Finding::contradicted(Reason::WeakTls, Because::TlsOfferBelow(version)));
     }
     if let Some(suite) = tls.cipher().filter(|suite| tls::classify(*suite).is_some_and(tls::Class::is_weak)) {
         finding = finding.and(match options.weak_cipher {
@@ -188,7 +232,7 @@ fn tls_finding(tls: &tls::Evidence, mutual: bool, observed: &Observed, options: 
 fn outcome(tls: &tls::Evidence, observed: &Observed) -> Finding {
     match tls.outcome() {
         Outcome::Accepted(Basis::Inferred) => Finding::inferred(Because::HandshakeAccepted),
-        Outcome::Accepted(Basis::Clear) => Finding::confirmed(Because::HandshakeAccepted),
+        Outcome::Accepted(_) => Finding::confirmed(Because::HandshakeAccepted),
         Outcome::Refused { alert, .. } => {
             Finding::contradicted(Reason::HandshakeFailed, Because::HandshakeRefused(alert))
         }
@@ -201,7 +245,7 @@ fn outcome(tls: &tls::Evidence, observed: &Observed) -> Finding {
 
 fn client_certificate(tls: &tls::Evidence, observed: &Observed) -> Finding {
     if tls.resumed() == Some(true) {
-        return Finding::unseen(Reason::UnseenResumed, Because::Resumed);
+        return inherited(observed);
     }
     let wrong = |because| Finding::contradicted(Reason::WrongSecurity, because);
     match tls.client_certificate() {
@@ -216,6 +260,18 @@ fn client_certificate(tls: &tls::Evidence, observed: &Observed) -> Finding {
             Finding::unseen(reason, Because::ClientCertificateUnseen(why))
         }
     }
+}
+
+/// What the connection that began a resumed session showed: never more than an inference.
+fn inherited(observed: &Observed) -> Finding {
+    let wrong = |because| Finding::contradicted(Reason::WrongSecurity, because);
+    let finding = match observed.inherited.map(|inherited| inherited.kind) {
+        Some(TlsKind::Mutual) => Finding::inferred(Because::ClientCertificate),
+        Some(TlsKind::Server) => wrong(Because::NoClientCertificate),
+        Some(TlsKind::EmptyClientCertificate) => wrong(Because::EmptyClientCertificate),
+        _ => return Finding::unseen(Reason::UnseenResumed, Because::Resumed),
+    };
+    finding.and(Finding::inferred(Because::Inherited))
 }
 
 fn chain(client: bool, problem: &ChainProblem) -> Finding {
@@ -236,8 +292,8 @@ fn authentication(asked: Authentication, observed: &Observed) -> Finding {
     if let Some(requests) = observed.requests() {
         return requests_finding(asked, requests, observed);
     }
-    if let Some(nats) = &observed.evidence.nats {
-        return nats_finding(asked, nats);
+    if let Some(nats) = observed.nats() {
+        return nats_finding(asked, nats, observed);
     }
     let finding = unrecognised(observed);
     match finding.reason {
@@ -275,19 +331,277 @@ fn requests_finding(asked: Authentication, requests: &Requests, observed: &Obser
     Finding::confirmed(Because::EveryRequest)
 }
 
-fn nats_finding(asked: Authentication, nats: &crate::protocol::Nats) -> Finding {
+fn nats_finding(asked: Authentication, nats: &crate::protocol::Nats, observed: &Observed) -> Finding {
     if nats.refused {
         return Finding::contradicted(Reason::AuthenticationRefused, Because::NatsRefused);
     }
     let presented = Because::NatsPresented(nats.authentication);
+    let unseen = observed.missing.map_or(Reason::UnseenAuthentication, Missing::reason);
     match (asked, nats.authentication) {
-        (_, NatsAuthentication::Unseen) => Finding::unseen(Reason::UnseenAuthentication, presented),
+        (_, NatsAuthentication::Unseen) => Finding::unseen(unseen, presented),
         (Authentication::Basic, NatsAuthentication::UserPassword) if nats.accepted => {
             Finding::confirmed(presented)
         }
         (Authentication::Basic, NatsAuthentication::UserPassword) => {
-            Finding::unseen(Reason::UnseenAuthentication, Because::AnswerUnseen)
+            Finding::unseen(unseen, Because::AnswerUnseen)
         }
         _ => Finding::contradicted(Reason::WrongSecurity, presented),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::finding::Grade::{Confirmed, Contradicted, Inferred, Unseen};
+    use crate::policy::finding::{Grade, Verdict};
+    use crate::policy::testing::{
+        Case, Client, DOPPLER, Handshake, LOG_API, MUTUAL, NATS, UAA, WEAK_SUITE, WHOLE, bind, http, nats,
+        observed, one_row, policy, silent, spoken,
+    };
+    use crate::policy::{Circumstances, Options};
+    use crate::protocol::Side;
+    use crate::protocol::tls::Version;
+
+    type Found = (Grade, Option<Reason>);
+
+    /// The application and security columns of a row with these two cells.
+    fn find_with(options: Options, cells: &str, observed: &Observed) -> [Found; 2] {
+        let table = one_row("t", &format!("a,b,1,TCP,{cells}"));
+        let row = &table.rows[0];
+        [application(row, observed), security(row, observed, &options)]
+            .map(|finding| (finding.grade, finding.reason))
+    }
+
+    fn find(cells: &str, observed: &Observed) -> [Found; 2] {
+        find_with(Options::default(), cells, observed)
+    }
+
+    const GRPC: &str = "gRPC over HTTP/2,Mutual TLS";
+    const HTTPS: &str = "HTTPS,TLS";
+    const YES: Found = (Confirmed, None);
+
+    fn wrong(reason: Reason) -> Found {
+        (Contradicted, Some(reason))
+    }
+
+    fn unseen(reason: Reason) -> Found {
+        (Unseen, Some(reason))
+    }
+
+    #[test]
+    fn mutual_tls_asks_for_a_certificate_and_an_accepted_handshake() {
+        assert_eq!(find(GRPC, &MUTUAL.observed())[1], YES);
+        let cases = [
+            (Handshake { client: Client::NotAsked, ..MUTUAL }, wrong(Reason::WrongSecurity)),
+            (Handshake { client: Client::Empty, ..MUTUAL }, wrong(Reason::WrongSecurity)),
+            (Handshake { refused: Some(48), ..MUTUAL }, wrong(Reason::HandshakeFailed)),
+            (Handshake { resumed: true, ..MUTUAL }, unseen(Reason::UnseenResumed)),
+        ];
+        for (handshake, expected) in cases {
+            assert_eq!(find(GRPC, &handshake.observed())[1], expected);
+        }
+        // A row that asks for TLS alone takes any of these but the refused one.
+        for (handshake, expected) in [(cases[0].0, YES), (cases[3].0, YES), (MUTUAL, YES)] {
+            assert_eq!(find(HTTPS, &handshake.observed())[1], expected);
+        }
+        assert_eq!(find(HTTPS, &cases[2].0.observed())[1], wrong(Reason::HandshakeFailed));
+    }
+
+    #[test]
+    fn a_certificate_without_an_answer_of_the_server_proves_nothing() {
+        let mut unanswered = MUTUAL.observed_in(WHOLE);
+        assert_eq!(find(GRPC, &unanswered)[1], YES);
+        let hello = [22, 3, 3, 0, 1, 1];
+        unanswered = observed(&[(Side::A, &hello)], Circumstances { packets: [3, 0], ..WHOLE });
+        assert_eq!(find(GRPC, &unanswered)[1], unseen(Reason::UnseenOneDirection));
+    }
+
+    #[test]
+    fn grpc_needs_h2() {
+        let h2_and_more = Handshake { offered: &["h2", "http/1.1"], ..MUTUAL };
+        let cases = [
+            (MUTUAL, (Inferred, None)),
+            (h2_and_more, unseen(Reason::UnseenApplication)),
+            (Handshake { offered: &[], chosen: None, ..MUTUAL }, wrong(Reason::WrongApplication)),
+            (Handshake { offered: &["http/1.1"], chosen: None, ..MUTUAL }, wrong(Reason::WrongApplication)),
+            (Handshake { chosen: None, ..MUTUAL }, wrong(Reason::WrongApplication)),
+            (Handshake { chosen: Some("http/1.1"), ..h2_and_more }, wrong(Reason::WrongApplication)),
+        ];
+        for (handshake, expected) in cases {
+            let (offered, chosen) = (handshake.offered, handshake.chosen);
+            assert_eq!(find(GRPC, &handshake.observed())[0], expected, "{offered:?} {chosen:?}");
+        }
+    }
+
+    #[test]
+    fn https_is_any_http_inside_tls() {
+        let both = Handshake { offered: &["h2", "http/1.1"], chosen: Some("http/1.1"), ..MUTUAL };
+        let cases = [
+            (MUTUAL, YES),
+            (both, YES),
+            (Handshake { offered: &[], chosen: None, ..MUTUAL }, unseen(Reason::UnseenApplicationNoAlpn)),
+            (Handshake { chosen: None, ..both }, (Inferred, None)),
+            (
+                Handshake { offered: &["h2", "nats"], chosen: None, ..MUTUAL },
+                unseen(Reason::UnseenApplication),
+            ),
+            (
+                Handshake { offered: &["nats"], chosen: Some("nats"), ..MUTUAL },
+                wrong(Reason::WrongApplication),
+            ),
+        ];
+        for (handshake, expected) in cases {
+            let (offered, chosen) = (handshake.offered, handshake.chosen);
+            assert_eq!(find(HTTPS, &handshake.observed())[0], expected, "{offered:?} {chosen:?}");
+        }
+        let plain = find(HTTPS, &http(None, "200 OK"));
+        assert_eq!(plain, [wrong(Reason::WrongApplication), wrong(Reason::WrongSecurity)]);
+    }
+
+    #[test]
+    fn alternatives_are_either() {
+        let cells = "HTTP/Server Sent Events,None";
+        assert_eq!(find(cells, &http(None, "200 OK")), [YES, YES]);
+        let stream =
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(find(cells, &spoken(&["GET / HTTP/1.1\r\nHost: x\r\n\r\n", stream])), [YES, YES]);
+        assert_eq!(find("WebSocket,None", &http(None, "200 OK"))[0], wrong(Reason::WrongApplication));
+    }
+
+    #[test]
+    fn stronger_than_documented_does_not_match_either() {
+        let stronger = wrong(Reason::StrongerThanDocumented);
+        for cells in ["HTTP,OAuth", "NATS,Basic authentication", "HTTP,None"] {
+            assert_eq!(find(cells, &MUTUAL.observed())[1], stronger, "{cells}");
+        }
+        // What is inside cannot be told, so it gives no reason of its own.
+        assert_eq!(find("HTTP,None", &MUTUAL.observed())[0], unseen(Reason::UnseenApplication));
+        let policy = policy();
+        let judged = Case::new(LOG_API, NATS, 4222, MUTUAL.observed()).judge(&policy);
+        assert_eq!(
+            (judged.verdict, judged.reason),
+            (Verdict::Violation, Some(Reason::StrongerThanDocumented))
+        );
+    }
+
+    #[test]
+    fn old_versions_and_weak_suites_contradict_where_the_operator_draws_the_line() {
+        let tls11 = Handshake { version: 0x0302, ..MUTUAL }.observed();
+        assert_eq!(find(GRPC, &tls11)[1], wrong(Reason::WeakTls));
+        let lower = Options { min_tls: Version::Tls10, ..Options::default() };
+        assert_eq!(find_with(lower, GRPC, &tls11)[1], YES);
+        let higher = Options { min_tls: Version::Tls13, ..Options::default() };
+        assert_eq!(find_with(higher, GRPC, &MUTUAL.observed())[1], wrong(Reason::WeakTls));
+
+        let weak = Handshake { cipher: WEAK_SUITE, ..MUTUAL }.observed();
+        assert_eq!(find(GRPC, &weak)[1], YES);
+        let deny = Options { weak_cipher: WeakCipher::Deny, ..Options::default() };
+        assert_eq!(find_with(deny, GRPC, &weak)[1], wrong(Reason::WeakCipher));
+        assert_eq!(find_with(deny, GRPC, &MUTUAL.observed())[1], YES);
+    }
+
+    #[test]
+    fn a_chain_counts_for_the_ends_the_row_asks_about() {
+        let mut observed = MUTUAL.observed();
+        observed.chains = [Some(Ok(())), Some(Err(ChainProblem::UnknownIssuer))];
+        assert_eq!(find(GRPC, &observed)[1], wrong(Reason::WrongCa));
+        assert_eq!(find(HTTPS, &observed)[1], YES, "the client's certificate is not asked for");
+        let problems = [
+            (ChainProblem::Expired, wrong(Reason::CertificateExpired)),
+            (ChainProblem::NotYetValid, wrong(Reason::CertificateExpired)),
+            (ChainProblem::WrongUsage, wrong(Reason::WrongKeyUsage)),
+            (ChainProblem::Malformed(String::new()), wrong(Reason::WrongSecurity)),
+            (ChainProblem::Other(String::new()), YES),
+        ];
+        for (problem, expected) in problems {
+            observed.chains = [Some(Err(problem)), None];
+            assert_eq!(find(HTTPS, &observed)[1], expected);
+        }
+    }
+
+    #[test]
+    fn every_request_must_carry_what_the_row_asks_for() {
+        let oauth = |observed: &Observed| find("HTTP,OAuth", observed)[1];
+        assert_eq!(oauth(&http(Some("bearer x"), "200 OK")), YES);
+        assert_eq!(oauth(&http(Some("Bearer x"), "403 Forbidden")), YES);
+        assert_eq!(oauth(&http(Some("Bearer x"), "404 Not Found")), YES);
+        assert_eq!(oauth(&http(Some("Basic x"), "200 OK")), wrong(Reason::WrongSecurity));
+        assert_eq!(oauth(&http(None, "200 OK")), wrong(Reason::WrongSecurity));
+        assert_eq!(oauth(&silent()), unseen(Reason::UnseenNoPayload));
+        assert_eq!(find("HTTP,Basic authentication", &http(Some("Basic x"), "200 OK"))[1], YES);
+        let request = |field: &str| format!("GET / HTTP/1.1\r\nHost: x\r\n{field}\r\n");
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        let (with, without) = (request("Authorization: Bearer x\r\n"), request(""));
+        assert_eq!(oauth(&spoken(&[&with, answer, &with, answer])), YES);
+        assert_eq!(oauth(&spoken(&[&with, answer, &without, answer])), wrong(Reason::WrongSecurity));
+    }
+
+    #[test]
+    fn only_401_is_a_refusal_and_one_other_answer_is_none() {
+        let answers = |all: &[&str]| {
+            let request = "GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n\r\n".to_owned();
+            let texts: Vec<String> = all
+                .iter()
+                .flat_map(|status| {
+                    [request.clone(), format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")]
+                })
+                .collect();
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            find("HTTP,OAuth", &spoken(&texts))[1]
+        };
+        assert_eq!(answers(&["401 Unauthorized", "401 Unauthorized"]), wrong(Reason::AuthenticationRefused));
+        assert_eq!(answers(&["401 Unauthorized", "200 OK"]), YES);
+        assert_eq!(answers(&["401 Unauthorized", "403 Forbidden"]), YES);
+    }
+
+    #[test]
+    fn requests_before_the_capture_leave_authentication_unseen() {
+        let request = b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n\r\n";
+        let middle = Circumstances { from_start: false, ..WHOLE };
+        let observed = observed(&[(Side::A, request)], middle);
+        assert_eq!(find("HTTP,OAuth", &observed)[1].0, Unseen);
+        assert_eq!(find("HTTP,OAuth", &observed)[0], YES);
+    }
+
+    #[test]
+    fn nats_is_user_and_password_let_in() {
+        let basic = |connect: &str, answer: &str| find("NATS,Basic authentication", &nats(connect, answer));
+        let password = "{\"user\":\"u\",\"pass\":\"p\"}";
+        assert_eq!(basic(password, "PONG\r\n"), [YES, YES]);
+        assert_eq!(basic(password, "+OK\r\nPONG\r\n"), [YES, YES]);
+        assert_eq!(
+            basic(password, "-ERR 'Authorization Violation'\r\n")[1],
+            wrong(Reason::AuthenticationRefused)
+        );
+        assert_eq!(basic("{\"verbose\":false}", "PONG\r\n")[1], wrong(Reason::WrongSecurity));
+        assert_eq!(basic("{\"auth_token\":\"t\"}", "PONG\r\n")[1], wrong(Reason::WrongSecurity));
+        assert_eq!(basic(password, "")[1], unseen(Reason::UnseenAuthentication));
+    }
+
+    #[test]
+    fn bytes_of_no_protocol_contradict_only_when_they_are_the_first() {
+        let bytes = [0xf7u8; 64];
+        let from_start = observed(&[(Side::A, &bytes)], WHOLE);
+        assert_eq!(find(GRPC, &from_start), [wrong(Reason::WrongApplication), wrong(Reason::WrongSecurity)]);
+        let middle = observed(&[(Side::A, &bytes)], Circumstances { from_start: false, ..WHOLE });
+        assert_eq!(find(GRPC, &middle), [unseen(Reason::UnseenMidstream), unseen(Reason::UnseenMidstream)]);
+        assert_eq!(find(GRPC, &silent()), [unseen(Reason::UnseenNoPayload); 2]);
+    }
+
+    #[test]
+    fn grpc_in_clear_is_the_wrong_security_and_not_the_wrong_application() {
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        let clear = observed(&[(Side::A, preface)], WHOLE);
+        let [application, security] = find(GRPC, &clear);
+        assert_eq!((application.0, security), (Unseen, wrong(Reason::WrongSecurity)));
+        let judged = Case::new(LOG_API, DOPPLER, 8082, clear).judge(&policy());
+        assert_eq!((judged.verdict, judged.reason), (Verdict::Violation, Some(Reason::WrongSecurity)));
+    }
+
+    #[test]
+    fn without_an_inventory_a_contradiction_still_shows() {
+        let policy = bind(&[], Options::default());
+        let judged = Case::new(LOG_API, UAA, 8443, http(None, "200 OK")).judge(&policy);
+        assert_eq!((judged.verdict, judged.reason), (Verdict::Violation, Some(Reason::WrongApplication)));
     }
 }

@@ -3,6 +3,10 @@
 //! The first bytes of either side are probed by every recogniser; the one that is certain gets the flow.
 //! A protocol may hand over to another: NATS, MySQL and LDAP to TLS, HTTP/1 to HTTP/2 after an upgrade.
 
+use std::sync::Arc;
+
+use super::inside::Inside;
+use super::tls::KeyStore;
 use super::{Dns, Http1, Http2, Ldap, Mysql, Nats, Probe, Side, Ssh, Step, Syslog};
 use super::{dns, http1, http2, ldap, mysql, nats, ssh, syslog, tls};
 use crate::packet::Gap;
@@ -12,6 +16,8 @@ use crate::packet::Gap;
 pub struct Evidence {
     /// TLS, wherever in the flow it began.
     pub tls: Option<Box<tls::Evidence>>,
+    /// What was inside it, as far as keys opened it.
+    pub inside: Option<Box<Evidence>>,
     /// HTTP/1 in clear.
     pub http1: Option<Box<Http1>>,
     /// HTTP/2 in clear.
@@ -54,8 +60,8 @@ impl Evidence {
             || self.syslog.is_some()
     }
 
-    /// A protocol that may go on in TLS was recognised; what follows a switch is that.
-    fn has_prologue(&self) -> bool {
+    /// A protocol that may go on in TLS was recognised in clear; what follows a switch is that.
+    pub fn has_prologue(&self) -> bool {
         self.nats.is_some() || self.mysql.is_some() || self.ldap.is_some()
     }
 
@@ -71,6 +77,9 @@ impl Evidence {
 #[derive(Debug, Default)]
 pub struct Conversation {
     active: Active,
+    /// Opens TLS; none inside of it.
+    keys: Option<Arc<KeyStore>>,
+    inside: Inside,
     evidence: Evidence,
     /// The flow's beginning is in the capture, so its first bytes are the protocol's first bytes.
     from_start: bool,
@@ -105,6 +114,11 @@ const DATAGRAM_TRIES: u8 = 4;
 const UNSURE_BYTES: usize = 4096;
 
 impl Conversation {
+    /// A conversation whose TLS these keys may open.
+    pub fn with_keys(keys: Arc<KeyStore>) -> Conversation {
+        Conversation { keys: Some(keys), ..Conversation::default() }
+    }
+
     /// The flow's beginning is in the capture.
     pub fn begins(&mut self) {
         self.from_start = true;
@@ -115,7 +129,7 @@ impl Conversation {
         self.evidence.spoke[side.index()] = true;
         let step = match &mut self.active {
             Active::Probing => return self.probe(side, bytes, at),
-            Active::Tls(parser) => parser.advance(side, bytes, at),
+            Active::Tls(parser) => parser.advance(side, bytes, at, &mut self.inside),
             Active::Http1(parser) => parser.advance(side, bytes),
             Active::Http2(parser) => parser.advance(side, bytes),
             Active::Nats(parser) => parser.advance(side, bytes),
@@ -149,12 +163,20 @@ impl Conversation {
         }
     }
 
-    /// Bytes of one side are missing.
-    pub fn gap(&mut self, side: Side, cause: Gap) {
+    /// `covered` bytes of one side are not lent, the first of them those that were lent and not used. Says
+    /// how many after these do not matter either.
+    pub fn gap(&mut self, side: Side, cause: Gap, covered: u64) -> u64 {
+        if let Active::Tls(parser) = &mut self.active {
+            let rest = parser.gap(side, covered, &mut self.inside);
+            if let Some(rest) = rest {
+                // All that is missing is inside a record, as without keys.
+                return rest;
+            }
+        }
         self.evidence.gap.get_or_insert(cause);
         match &mut self.active {
             Active::Probing => self.from_start = false,
-            Active::Tls(parser) => parser.gap(side),
+            Active::Tls(_) => {}
             Active::Http1(parser) => parser.gap(side),
             Active::Http2(parser) => parser.gap(side),
             Active::Nats(parser) => parser.gap(side),
@@ -164,6 +186,15 @@ impl Conversation {
             Active::Ldap(parser) => parser.gap(side),
             Active::Syslog(parser) => parser.gap(side),
             Active::Over => {}
+        }
+        0
+    }
+
+    /// What TLS showed so far, if TLS is what is spoken now.
+    pub fn tls(&self) -> Option<&tls::Evidence> {
+        match &self.active {
+            Active::Tls(parser) => Some(parser.evidence()),
+            _ => None,
         }
     }
 
@@ -218,7 +249,12 @@ impl Conversation {
 
     fn probe(&mut self, side: Side, bytes: &[u8], at: i64) -> Step {
         match probe(bytes, self.from_start, self.evidence.has_prologue()) {
-            Found::Yes(active) => {
+            Found::Yes(mut active) => {
+                if let (Active::Tls(parser), Some(keys)) = (&mut active, &self.keys)
+                    && keys.is_given()
+                {
+                    **parser = tls::Parser::with_keys(Arc::clone(keys));
+                }
                 self.active = active;
                 self.read(side, bytes, at)
             }
@@ -239,26 +275,31 @@ impl Conversation {
     fn keep_evidence(&mut self) {
         let evidence = &mut self.evidence;
         let client = match std::mem::replace(&mut self.active, Active::Over) {
-            Active::Tls(parser) => {
+            Active::Tls(mut parser) => {
+                parser.finish(&mut self.inside);
                 let client = parser.client();
-                evidence.tls = Some(Box::new(parser.evidence().clone()));
+                evidence.tls = Some(Box::new(parser.into_evidence()));
+                evidence.inside = self.inside.finish();
                 client
             }
             Active::Http1(parser) => {
-                evidence.http1 = Some(Box::new(parser.evidence().clone()));
-                parser.client()
+                let client = parser.client();
+                evidence.http1 = Some(Box::new(parser.into_evidence()));
+                client
             }
             Active::Http2(parser) => {
-                evidence.http2 = Some(Box::new(parser.evidence().clone()));
-                parser.client()
+                let client = parser.client();
+                evidence.http2 = Some(Box::new(parser.into_evidence()));
+                client
             }
             Active::Nats(parser) => {
                 evidence.nats = Some(*parser.evidence());
                 parser.client()
             }
             Active::Dns(parser) => {
-                evidence.dns = Some(Box::new(parser.evidence().clone()));
-                parser.client()
+                let client = parser.client();
+                evidence.dns = Some(Box::new(parser.into_evidence()));
+                client
             }
             Active::Mysql(parser) => {
                 evidence.mysql = Some(Box::new(parser.evidence().clone()));

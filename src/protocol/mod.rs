@@ -9,6 +9,7 @@ pub mod cursor;
 pub mod dns;
 pub mod http1;
 pub mod http2;
+mod inside;
 pub mod ldap;
 pub mod mysql;
 pub mod nats;
@@ -17,7 +18,7 @@ pub mod syslog;
 pub mod tls;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use crate::packet::Side;
 pub use authorization::{Credentials, Requests};
@@ -25,6 +26,7 @@ pub use conversation::{Conversation, Evidence};
 pub use dns::Dns;
 pub use http1::Http1;
 pub use http2::Http2;
+pub use inside::KEPT_CAP;
 pub use ldap::Ldap;
 pub use mysql::Mysql;
 pub use nats::{Nats, NatsAuthentication};

@@ -34,6 +34,10 @@ pub struct Account {
     pub differing_fragments: u64,
     /// Times reassembly gave up bytes because all flows together held too many.
     pub stream_cap: u64,
+    /// TLS sessions that could not be remembered for those that resume them, because there were too many.
+    pub session_cap: u64,
+    /// Key log lines left out because there were too many sessions.
+    pub key_cap: u64,
     /// Packets that the kernel or the interface dropped, when live.
     pub dropped: [u64; 2],
 }
@@ -78,6 +82,8 @@ impl Account {
             ("duplicates", "tcp_segments", self.repeated_segments),
             ("duplicates", "fragments_differing", self.differing_fragments),
             ("caps", "stream_bytes", self.stream_cap),
+            ("caps", "tls_sessions", self.session_cap),
+            ("caps", "key_log_sessions", self.key_cap),
             ("drops", "kernel", self.dropped[0]),
             ("drops", "interface", self.dropped[1]),
         ]);
@@ -100,5 +106,35 @@ impl Account {
         }
         writer.flush()?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_by_reason_add_up_to_those_read() {
+        let mut account =
+            Account { read: 10, in_flows: 4, filtered_out: 3, flow_cap: 1, ..Account::default() };
+        assert_eq!(account.unaccounted(), 2);
+        account.uncounted.extend([(Uncounted::NotIp, 1), (Uncounted::Malformed, 1)]);
+        assert_eq!(account.unaccounted(), 0);
+        account.in_flows += 1;
+        assert_eq!(account.unaccounted(), -1);
+        let lines = account.lines();
+        let packets = lines.iter().filter(|(scope, name, _)| *scope == "packets" && *name != "read");
+        assert_eq!(packets.map(|(_, _, count)| count).sum::<u64>(), 11);
+    }
+
+    #[test]
+    fn every_line_stands_there_also_when_it_counts_nothing() {
+        let mut csv = Vec::new();
+        let account = Account { read: 7, dropped: [2, 1], ..Account::default() };
+        account.write(&mut csv).unwrap();
+        let csv = String::from_utf8(csv).unwrap();
+        assert!(csv.starts_with("scope,name,count\npackets,read,7\npackets,in_flows,0\n"), "{csv}");
+        assert!(csv.ends_with("drops,kernel,2\ndrops,interface,1\n"), "{csv}");
+        assert_eq!(csv.lines().count(), 1 + account.lines().len());
     }
 }

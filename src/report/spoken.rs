@@ -5,7 +5,7 @@ use std::fmt;
 use super::escape::clean_bytes;
 use crate::protocol::{Evidence, Ldap, Mysql, Ssh};
 
-/// Hands each part of it to `part`; secrets and user names are not among them.
+/// Hands each part of it to `part`, of one conversation (TLS may hold another); secrets and user names are not among them.
 pub fn words(evidence: &Evidence, mut part: impl FnMut(fmt::Arguments<'_>) -> fmt::Result) -> fmt::Result {
     if let Some(mysql) = &evidence.mysql {
         words_of_mysql(mysql, &mut part)?;
@@ -16,10 +16,10 @@ pub fn words(evidence: &Evidence, mut part: impl FnMut(fmt::Arguments<'_>) -> fm
     if let Some(ldap) = &evidence.ldap {
         words_of_ldap(ldap, &mut part)?;
     }
-    match &evidence.syslog {
-        Some(syslog) => part(format_args!("{} syslog messages read", syslog.messages)),
-        None => Ok(()),
+    if let Some(syslog) = &evidence.syslog {
+        part(format_args!("{} syslog messages read", syslog.messages))?;
     }
+    Ok(())
 }
 
 fn words_of_mysql(mysql: &Mysql, part: &mut impl FnMut(fmt::Arguments<'_>) -> fmt::Result) -> fmt::Result {

@@ -2,10 +2,13 @@
 //! could not be seen and what would show it, and where every packet went.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io::{self, Write};
+use std::net::IpAddr;
 
 use super::rows::{RowStatistics, RowTally, Tally};
-use super::{Account, Record, clean, csv_report, evidence};
+use super::strength::Strength;
+use super::{Account, Record, clean, csv_report, evidence, number};
 use crate::policy::{Policy, Reason, Verdict};
 
 /// Groups of reported flows that are told apart; further flows are only counted.
@@ -20,17 +23,34 @@ pub struct Summary {
     verdicts: [Tally; 3],
     inferred: u64,
     unseen: HashMap<Reason, u64>,
+    strength: Strength,
     groups: HashMap<GroupKey, Group>,
     ungrouped: u64,
 }
 
-#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct GroupKey {
     verdict: Verdict,
     reason: Option<Reason>,
-    source: String,
-    destination: String,
+    source: End,
+    destination: End,
     port: u16,
+}
+
+/// A VM by the name the inventory has for it, or an address it does not know.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum End {
+    Vm(String),
+    Address(IpAddr),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Vm(name) => f.write_str(name),
+            End::Address(ip) => ip.fmt(f),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -50,6 +70,7 @@ impl Summary {
             verdicts: [Tally::default(); 3],
             inferred: 0,
             unseen: HashMap::new(),
+            strength: Strength::default(),
             groups: HashMap::new(),
             ungrouped: 0,
         }
@@ -66,6 +87,7 @@ impl Summary {
         if let (Verdict::Unproven, Some(reason)) = (judgement.verdict, judgement.reason) {
             *self.unseen.entry(reason).or_default() += 1;
         }
+        self.strength.add(record);
         if record.is_reportable(self.strict) {
             self.group(record);
         }
@@ -73,9 +95,9 @@ impl Summary {
 
     fn group(&mut self, record: &Record<'_>) {
         let subject = &record.subject;
-        let end = |ip: std::net::IpAddr| match csv_report::vm(record, ip) {
-            name if name.is_empty() => ip.to_string(),
-            name => name,
+        let end = |ip: IpAddr| match csv_report::vm(record, ip) {
+            name if name.is_empty() => End::Address(ip),
+            name => End::Vm(name),
         };
         let key = GroupKey {
             verdict: record.judgement.verdict,
@@ -125,12 +147,13 @@ impl Summary {
         write_rows(policy, rows, output)?;
         self.write_groups(output)?;
         self.write_unseen(output)?;
+        self.strength.write(policy, output)?;
         write_account(account, output)
     }
 
     fn write_verdicts(&self, account: &Account, output: &mut impl Write) -> io::Result<()> {
         let flows: u64 = self.verdicts.iter().map(|tally| tally.flows).sum();
-        writeln!(output, "{flows} flows in {} packets", account.read)?;
+        writeln!(output, "{} in {}", number(flows, "flow"), number(account.read, "packet"))?;
         for verdict in Verdict::ALL {
             let tally = &self.verdicts[verdict as usize];
             write!(
@@ -158,7 +181,8 @@ impl Summary {
         if self.groups.is_empty() {
             return writeln!(output, "\nNothing to report.");
         }
-        writeln!(output, "\nReported: {} flows in {} groups", self.reportable(), self.groups.len())?;
+        let (flows, groups) = (number(self.reportable(), "flow"), number(self.groups.len() as u64, "group"));
+        writeln!(output, "\nReported: {flows} in {groups}")?;
         let mut groups: Vec<(&GroupKey, &Group)> = self.groups.iter().collect();
         groups.sort_by_key(|(key, group)| {
             (std::cmp::Reverse(key.verdict), std::cmp::Reverse(group.flows), group.first)
@@ -167,8 +191,12 @@ impl Summary {
             let reason = key.reason.map_or("inferred", Reason::word);
             writeln!(
                 output,
-                "  {} {reason}: {} -> {} port {}, {} flows",
-                key.verdict, key.source, key.destination, key.port, group.flows
+                "  {} {reason}: {} -> {} port {}, {}",
+                key.verdict,
+                key.source,
+                key.destination,
+                key.port,
+                number(group.flows, "flow")
             )?;
             writeln!(output, "      e.g. {}", group.example)?;
             writeln!(output, "      {}", group.evidence)?;
@@ -178,8 +206,9 @@ impl Summary {
             let more = groups.len().saturating_sub(SHOWN_GROUPS);
             writeln!(
                 output,
-                "  and {} flows in {more} further groups; the report written with -o has every flow",
-                hidden + self.ungrouped
+                "  and {} in {}; the report written with -o has every flow",
+                number(hidden + self.ungrouped, "flow"),
+                number(more as u64, "further group")
             )?;
         }
         Ok(())
@@ -227,7 +256,7 @@ fn mark(tally: &RowTally) -> String {
     match (tally.was_seen(), tally.also.flows) {
         (false, _) => "   never seen".to_owned(),
         (true, 0) => String::new(),
-        (true, also) => format!("   or {also} flows of another row"),
+        (true, also) => format!("   or {} of another row", number(also, "flow")),
     }
 }
 
@@ -255,12 +284,16 @@ fn what_would_show(reason: Reason) -> &'static str {
         Reason::UnseenOneDirection => "a capture that sees both directions",
         Reason::UnseenNoPayload => "nothing: these connections carried no payload",
         Reason::UnseenApplicationNoAlpn => {
-            "the session keys: the client offered no ALPN, as Go's HTTPS clients do, so these rows normally end here"
+            "--keylog with the session keys: the client offered no ALPN, as Go's HTTPS clients do, so these rows normally end here"
         }
-        Reason::UnseenApplication => "the session keys: what is inside TLS is encrypted",
-        Reason::UnseenClientCertificate => "the session keys: in TLS 1.3 certificates are encrypted",
+        Reason::UnseenApplication => "--keylog with the session keys: what is inside TLS is encrypted",
+        Reason::UnseenClientCertificate => {
+            "--keylog with the session keys: in TLS 1.3 certificates are encrypted"
+        }
         Reason::UnseenResumed => "a capture that holds the connection which these sessions resume",
-        Reason::UnseenAuthentication => "a capture that holds every request of these connections",
+        Reason::UnseenAuthentication => {
+            "a capture that holds every request of these connections; inside TLS, --keylog with the session keys"
+        }
         _ => "",
     }
 }
@@ -279,4 +312,94 @@ fn write_account(account: &Account, output: &mut impl Write) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::{CELL, Case, DOPPLER, Handshake, LOG_API, MUTUAL, STRANGER, UAA, policy};
+    use crate::report::testing::judged;
+
+    /// The summary of these flows.
+    fn summed(cases: &[Case], strict: bool) -> (String, u64) {
+        let policy = policy();
+        let mut summary = Summary::new(strict);
+        let mut rows = RowStatistics::new(&policy);
+        for case in cases {
+            let judged = judged(&policy, case, None);
+            summary.add(&judged.record());
+            rows.add(&judged.judgement, 9, 900);
+        }
+        let account = Account { read: 9 * cases.len() as u64, ..Account::default() };
+        let mut text = Vec::new();
+        summary.write(&policy, &rows, &account, &mut text).unwrap();
+        (String::from_utf8(text).unwrap(), summary.reportable())
+    }
+
+    fn flow(source: &str, destination: &str, port: u16) -> Case {
+        Case::new(source, destination, port, MUTUAL.observed())
+    }
+
+    #[test]
+    fn reported_flows_are_grouped_by_reason_ends_and_port() {
+        let cases = [flow(CELL, DOPPLER, 8082), flow(STRANGER, UAA, 8443), flow(CELL, DOPPLER, 8082)];
+        let (text, reportable) = summed(&cases, false);
+        assert_eq!(reportable, 3);
+        let groups = "Reported: 3 flows in 2 groups
+  violation wrong_source: diego-cell/0 -> doppler/0 port 8082, 2 flows
+      e.g. 10.0.4.15:40000 -> 10.0.4.10:8082, packet 17 of a.pcap
+      source: 10.0.4.15 is diego-cell/0 and does not run Loggregator Agent; ";
+        assert!(text.contains(groups), "{text}");
+        assert!(text.contains("violation wrong_source: 10.0.4.200 -> uaa/0 port 8443, 1 flow"), "{text}");
+    }
+
+    #[test]
+    fn strict_reports_what_is_unproven_or_inferred() {
+        let no_alpn = Handshake { offered: &[], chosen: None, ..MUTUAL };
+        let cases = [flow(LOG_API, DOPPLER, 8082), Case::new(LOG_API, UAA, 8443, no_alpn.observed())];
+        let (text, reportable) = summed(&cases, false);
+        assert_eq!(reportable, 0);
+        assert!(text.contains("Nothing to report."), "{text}");
+        assert!(text.contains("1 of these rest on an inference"), "{text}");
+        assert!(text.contains("1 flows unseen_application_no_alpn: the session keys"), "{text}");
+        let (text, reportable) = summed(&cases, true);
+        assert_eq!(reportable, 2);
+        assert!(text.contains("  allowed inferred: log-api/0 -> doppler/0 port 8082, 1 flow"), "{text}");
+        assert!(text.contains("  unproven unseen_application_no_alpn: log-api/0 -> uaa/0"), "{text}");
+    }
+
+    #[test]
+    fn at_most_fifty_groups_are_shown_and_the_rest_is_counted() {
+        let cases: Vec<Case> = (0..60).map(|n| flow(&format!("192.0.2.{n}"), UAA, 8443)).collect();
+        let (text, reportable) = summed(&cases, false);
+        assert_eq!(reportable, 60);
+        assert_eq!(text.matches("violation wrong_source: ").count(), SHOWN_GROUPS);
+        assert!(text.contains("  and 10 flows in 10 further groups"), "{text}");
+    }
+
+    #[test]
+    fn every_documented_row_is_listed_and_those_never_seen_are_marked() {
+        let (text, _) = summed(&[flow(LOG_API, DOPPLER, 8082)], false);
+        assert_eq!(text.matches("never seen").count(), 13);
+        assert!(text.contains("or 1 flow of another row"), "{text}");
+    }
+
+    #[test]
+    fn every_unseen_reason_says_what_would_show_it() {
+        let unseen = Reason::ALL.iter().filter(|reason| reason.word().starts_with("unseen"));
+        assert_eq!(unseen.clone().count(), 13);
+        for reason in unseen {
+            assert!(!what_would_show(*reason).is_empty(), "{reason}");
+        }
+    }
+
+    #[test]
+    fn packets_that_are_in_no_flow_are_named() {
+        let mut account = Account { read: 5, in_flows: 2, filtered_out: 3, ..Account::default() };
+        account.dropped = [4, 0];
+        let mut text = Vec::new();
+        write_account(&account, &mut text).unwrap();
+        let expected = "\nPackets: 5 read = 2 in flows + 3 filtered_out\n  drops kernel: 4\n";
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
+    }
 }

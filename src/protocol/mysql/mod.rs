@@ -40,8 +40,8 @@ pub struct Mysql {
 
 /// Whether the first bytes of one side are MySQL.
 ///
-/// Certain are a whole greeting of version 10 or a whole error in its place, and a client's login or request
-/// for TLS; each has at least 60 fixed bits.
+/// Certain are a whole greeting of version 10 or a whole error in its place, and a client's login (in clear, or
+/// the first inside TLS) or request for TLS; each has at least 60 fixed bits.
 pub fn probe(bytes: &[u8]) -> Probe {
     let Some(packet) = packet::packet(bytes) else {
         return match bytes.get(2) {
@@ -51,7 +51,7 @@ pub fn probe(bytes: &[u8]) -> Probe {
     };
     let read = match packet.sequence {
         0 => packet::greeting(&packet).map(|_| ()),
-        1 => packet::is_opening(&packet),
+        1 | 2 => packet::is_opening(&packet),
         _ => Err(Fault::Malformed),
     };
     match read {
@@ -198,7 +198,7 @@ impl Parser {
     fn client_packet(&mut self, packet: &Packet<'_>) -> Result<(), Fault> {
         match packet.sequence {
             0 => self.over = true,
-            1 => match packet::opening(packet)? {
+            1 | 2 if !self.evidence.login => match packet::opening(packet)? {
                 Opening::Tls => self.evidence.upgraded = true,
                 Opening::Login { user, secret, plugin } => {
                     self.evidence.login = true;
@@ -397,6 +397,15 @@ mod tests {
         let (mysql, _) = read(&[server(0, old), client(1, login), server(2, &[0, 0, 0, 2, 0])]);
         assert!(mysql.user && mysql.secret && mysql.accepted);
         assert_eq!((mysql.server_version.as_deref(), mysql.plugin), (Some(&b"3.23.54"[..]), None));
+    }
+
+    #[test]
+    fn a_login_inside_tls_follows_the_request_for_it() {
+        let mut inside = login("u", &[1; 20]);
+        inside.1[3] = 2;
+        assert_eq!(probe(&inside.1), Probe::Certain);
+        let (mysql, _) = read(&[inside, ok(3)]);
+        assert!(mysql.login && mysql.user && mysql.secret && mysql.accepted);
     }
 
     #[test]

@@ -102,9 +102,9 @@ pub enum Opening<'a> {
     },
 }
 
-/// Reads a client's first packet.
+/// Reads a client's first packet: the first after the greeting, or the second, inside TLS.
 pub fn opening<'a>(packet: &Packet<'a>) -> Result<Opening<'a>, Fault> {
-    if packet.sequence != 1 || packet.length < 5 || packet.length > usize::from(u16::MAX) {
+    if !matches!(packet.sequence, 1 | 2) || packet.length < 5 || packet.length > usize::from(u16::MAX) {
         return Err(Fault::Malformed);
     }
     if packet.body.len() < packet.length.min(OPENING_CAP) {
@@ -125,7 +125,7 @@ pub fn is_opening(packet: &Packet<'_>) -> Result<(), Fault> {
     let flags = packet.body.first_chunk().map(|low| u32::from(u16::from_le_bytes(*low)));
     let filler = packet.body.get(9..).unwrap_or_default();
     let filler = filler.get(..19).unwrap_or(filler);
-    let possible = packet.sequence == 1
+    let possible = matches!(packet.sequence, 1 | 2)
         && (32..=usize::from(u16::MAX)).contains(&packet.length)
         && flags.is_none_or(|flags| flags & PROTOCOL_41 != 0)
         && filler.iter().all(|byte| *byte == 0);
