@@ -145,6 +145,7 @@ fn check(path: &str) -> Result<Seen, Failure> {
         only: Vec::new(),
         in_scope: false,
         strict: false,
+        keys: Default::default(),
         limits: Limits::default(),
     };
     let mut source = Merged::new(vec![capture::open(path)?])?;

@@ -31,26 +31,40 @@ fn every_capture_gives_the_report_kept_for_it() {
     for file in fs::read_dir(folder()).expect("baselines are there") {
         let name = file.expect("it lists").file_name().to_string_lossy().into_owned();
         let of = name.strip_suffix(".txt").unwrap_or(&name);
-        if of != WHOLE && !captures().iter().any(|row| row.file == of) {
+        if ![WHOLE, OPENED].contains(&of) && !captures().iter().any(|row| row.file == of) {
             wrong.push(format!("{name}: no such capture in the manifest"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Everything as one audit, with the authorities of the recorded foundation. The cut file is left out:
-/// it is another file's flows once more.
+/// Everything as one audit, with the authorities of the recorded foundation.
 #[test]
 fn all_captures_together_give_the_report_kept_for_them() {
+    let said = audit_of_all(&["--ca", "captures/ca.pem"]);
+    let wrong = compare(WHOLE, &said);
+    assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
+}
+
+/// The same with the session keys, and only what is not a violation, since those are in the other.
+#[test]
+fn with_the_session_keys_they_give_the_report_kept_for_that() {
+    let keys = ["--keylog", "captures/foundation.keys", "--keylog", "captures/grpc.keys"];
+    let only = ["--only", "allowed", "--only", "unproven"];
+    let said = audit_of_all(&[&["--ca", "captures/ca.pem"][..], &keys, &only].concat());
+    let wrong = compare(OPENED, &said);
+    assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
+}
+
+/// The cut file is left out: it is another file's flows once more.
+fn audit_of_all(options: &[&str]) -> String {
     let files: Vec<String> = captures()
         .iter()
         .filter(|row| row.file != "hard_cut_file_L4.pcap")
         .map(|row| format!("captures/{}", row.file))
         .collect();
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
-    let said = audit(&[&INVENTORY[..], &["--ca", "captures/ca.pem"], &files].concat());
-    let wrong = compare(WHOLE, &said);
-    assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
+    audit(&[&INVENTORY[..], options, &files].concat())
 }
 
 #[test]
@@ -73,6 +87,8 @@ fn the_manifest_expects_what_is_reported() {
 
 /// The baseline of all captures together.
 const WHOLE: &str = "all";
+/// The baseline of all captures together with their session keys.
+const OPENED: &str = "all_with_keys";
 
 /// A capture in the manifest.
 struct Row {

@@ -369,9 +369,12 @@ mod tests {
             assert_eq!(row[column], value, "{column}");
         }
         assert!(row["community_id"].starts_with("1:"));
+        assert!(row["ja4"].starts_with("t12d0202h2_"), "{}", row["ja4"]);
         let told: Vec<_> = expected.iter().map(|(column, _)| *column).collect();
         let rest: Vec<_> = COLUMNS.iter().filter(|column| !told.contains(column)).collect();
-        assert_eq!(rest, [&"evidence", &"community_id"]);
+        assert_eq!(rest, [&"evidence", &"community_id", &"ja4"]);
+        let ja4 = &row["ja4"];
+        assert!(ja4.starts_with("t12") && ja4.len() == 36, "{ja4}");
     }
 
     #[test]

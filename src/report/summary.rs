@@ -361,7 +361,10 @@ mod tests {
         assert_eq!(reportable, 0);
         assert!(text.contains("Nothing to report."), "{text}");
         assert!(text.contains("1 of these rest on an inference"), "{text}");
-        assert!(text.contains("1 flows unseen_application_no_alpn: the session keys"), "{text}");
+        assert!(
+            text.contains("1 flows unseen_application_no_alpn: --keylog with the session keys"),
+            "{text}"
+        );
         let (text, reportable) = summed(&cases, true);
         assert_eq!(reportable, 2);
         assert!(text.contains("  allowed inferred: log-api/0 -> doppler/0 port 8082, 1 flow"), "{text}");

@@ -13,7 +13,7 @@ use super::hello::{ClientHello, ServerHello};
 use super::probe::{probe, probe_midstream};
 use super::record::{HEADER, Header, Kind};
 use super::resume::SessionName;
-use super::secured::{Plaintext, Secured};
+use super::secured::{Open, Plaintext, Secured};
 use crate::protocol::cursor::Cursor;
 use crate::protocol::{Probe, Side, Step};
 
@@ -162,41 +162,6 @@ impl Parser {
     /// The client's side, once it is known.
     pub fn client(&self) -> Option<Side> {
         self.evidence.client
-    }
-}
-
-/// What both sides of a connection share while one is read.
-struct Open<'a> {
-    evidence: &'a mut Evidence,
-    secured: Option<&'a mut Secured>,
-    plaintext: &'a mut dyn Plaintext,
-}
-
-impl Open<'_> {
-    /// Takes note of a record that was not messages in clear; says whether its body is to be lent whole.
-    fn takes(&mut self, side: Side, kind: Kind, changed: bool) -> bool {
-        let Some(secured) = &mut self.secured else { return false };
-        if kind == Kind::ChangeCipherSpec {
-            secured.changed(self.evidence, side, self.plaintext);
-        }
-        secured.takes(self.evidence, side, kind, changed, self.plaintext)
-    }
-
-    /// Records of this side are wanted, though no more of their headers are remembered.
-    fn reads_on(&self, side: Side) -> bool {
-        self.secured.as_ref().is_some_and(|secured| secured.reads_on(self.evidence, side, self.plaintext))
-    }
-
-    fn record(&mut self, side: Side, header: Header, body: &[u8], at: i64) {
-        if let Some(secured) = &mut self.secured {
-            secured.record(self.evidence, side, header, body, at, self.plaintext);
-        }
-    }
-
-    fn hellos(&mut self) {
-        if let Some(secured) = &mut self.secured {
-            secured.hellos(self.evidence, self.plaintext);
-        }
     }
 }
 
