@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::capture::{CaptureError, Filter, FilterError, LinkType, Packet, Secrets, Timestamp, link_name};
 use crate::flow::{Flow, FlowTable, Limits, Place, Reader, Want};
-use crate::packet::{Decoded, Decoder, Gap, Side, Transport, Uncounted};
+use crate::packet::{Decoded, Decoder, Gap, Inside, Side, Transport, Uncounted, inside};
 use crate::pki::{Authorities, CertificateNames, Usage};
 use crate::policy::{Circumstances, Judgement, Observed, OpenedBy, Policy, Shown, Subject, Verdict};
 use crate::protocol::tls::{self, ClientCertificate, KeyStore};
@@ -109,6 +109,22 @@ impl<'p, W: io::Write> Audit<'p, W> {
                 }
                 if let Some(flow) = self.flows.take_news() {
                     self.judge.learn(flow);
+                }
+                // What a tunnel carries is a flow besides the tunnel's own, accounted apart.
+                let mut outer = segment;
+                while let Some(inside) = inside(&outer) {
+                    let Inside::Segment(inner) = inside else {
+                        self.account.tunnelled_unread += packets;
+                        break;
+                    };
+                    match self.flows.packet(&inner, packet, self.ordinal, &mut self.ended) {
+                        Place::Flow => self.account.tunnelled += packets,
+                        Place::Refused => self.account.tunnelled_flow_cap += packets,
+                    }
+                    if let Some(flow) = self.flows.take_news() {
+                        self.judge.learn(flow);
+                    }
+                    outer = inner;
                 }
             }
             Decoded::Held => {}

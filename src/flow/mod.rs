@@ -29,16 +29,19 @@ pub struct Key {
     pub b: Endpoint,
     /// The IP protocol.
     pub transport: Transport,
+    /// The VXLAN network it is in, if any: the same addresses in another are others.
+    pub network: Option<u32>,
 }
 
 impl Key {
     /// The key of a segment, and the side that sent it.
     pub fn of(segment: &Segment<'_>) -> (Key, Side) {
         let (source, destination, transport) = (segment.source, segment.destination, segment.transport);
+        let network = segment.encapsulation.network();
         if source <= destination {
-            (Key { a: source, b: destination, transport }, Side::A)
+            (Key { a: source, b: destination, transport, network }, Side::A)
         } else {
-            (Key { a: destination, b: source, transport }, Side::B)
+            (Key { a: destination, b: source, transport, network }, Side::B)
         }
     }
 
@@ -104,7 +107,7 @@ pub struct Flow<R> {
     pub first_packet: (u16, u64),
     /// The first packet's ordinal over all captures of the audit, from 1.
     pub first_ordinal: u64,
-    /// VLAN tags of its first packet.
+    /// VLAN tags and tunnels of its first packet.
     pub encapsulation: Encapsulation,
     /// TCP segments whose bytes had all been seen before.
     pub repeated: u32,

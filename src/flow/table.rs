@@ -140,7 +140,7 @@ impl<R: Reader> FlowTable<R> {
             for entry in passed.drain(..) {
                 self.look_at(entry, now, ended);
             }
-            ended[first..].sort_unstable_by_key(|flow| flow.first_ordinal);
+            ended[first..].sort_unstable_by_key(first_packet);
         }
         self.passed = passed;
     }
@@ -199,8 +199,8 @@ impl<R: Reader> FlowTable<R> {
     /// Every flow still there goes to `take`, in the order of their first packets; one at a time, since
     /// a list of them would take as much memory as the table.
     pub fn finish(&mut self, mut take: impl FnMut(Flow<R>)) {
-        let flow = |(id, slot): (usize, &Slot<R>)| Some((slot.flow.as_ref()?.first_ordinal, id as u32));
-        let mut order: Vec<(u64, u32)> = self.slab.iter().enumerate().filter_map(flow).collect();
+        let flow = |(id, slot): (usize, &Slot<R>)| Some((first_packet(slot.flow.as_ref()?), id as u32));
+        let mut order: Vec<((u64, u8), u32)> = self.slab.iter().enumerate().filter_map(flow).collect();
         order.sort_unstable();
         let mut ended = Vec::new();
         for (_, id) in order {
@@ -352,6 +352,11 @@ impl<R: Reader> FlowTable<R> {
             at = flow.previous;
         }
     }
+}
+
+/// Orders flows by their first packets; one packet may begin several flows, one inside the other.
+fn first_packet<R>(flow: &Flow<R>) -> (u64, u8) {
+    (flow.first_ordinal, flow.encapsulation.depth())
 }
 
 enum Choice {

@@ -5,7 +5,7 @@ use std::fmt;
 use super::finding::Missing;
 use crate::packet::{Endpoint, Gap, Side};
 use crate::protocol::tls::{self, Alpn, Authentication, Outcome};
-use crate::protocol::{Evidence, Nats, NatsAuthentication, Requests};
+use crate::protocol::{Evidence, Ldap, Mysql, Nats, NatsAuthentication, Requests};
 
 /// The `application` column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +24,14 @@ pub enum Application {
     Nats,
     /// DNS.
     Dns,
+    /// MySQL, or MariaDB.
+    Mysql,
+    /// SSH.
+    Ssh,
+    /// LDAP.
+    Ldap,
+    /// Syslog.
+    Syslog,
     /// TLS, with what is inside unseen.
     Tls,
     /// Not recognised, or nothing sent.
@@ -40,6 +48,10 @@ impl fmt::Display for Application {
             Application::ServerSentEvents => "Server-Sent Events",
             Application::Nats => "NATS",
             Application::Dns => "DNS",
+            Application::Mysql => "MySQL",
+            Application::Ssh => "SSH",
+            Application::Ldap => "LDAP",
+            Application::Syslog => "syslog",
             Application::Tls => "TLS",
             Application::Unknown => "unknown",
         })
@@ -228,6 +240,16 @@ impl Observed {
         nats(&self.evidence)
     }
 
+    /// MySQL evidence; of what is inside TLS, when that was opened.
+    pub fn mysql(&self) -> Option<&Mysql> {
+        mysql(&self.evidence)
+    }
+
+    /// LDAP evidence; of what is inside TLS, when that was opened.
+    pub fn ldap(&self) -> Option<&Ldap> {
+        ldap(&self.evidence)
+    }
+
     /// TLS evidence.
     pub fn tls(&self) -> Option<&tls::Evidence> {
         self.evidence.tls.as_deref()
@@ -250,8 +272,21 @@ fn nats(evidence: &Evidence) -> Option<&Nats> {
     evidence.inside.as_deref().and_then(nats).or(evidence.nats.as_ref())
 }
 
+/// MySQL says its greeting in clear and the login inside TLS.
+fn mysql(evidence: &Evidence) -> Option<&Mysql> {
+    evidence.inside.as_deref().and_then(mysql).or(evidence.mysql.as_deref())
+}
+
+/// LDAP asks for TLS in clear and binds inside.
+fn ldap(evidence: &Evidence) -> Option<&Ldap> {
+    evidence.inside.as_deref().and_then(ldap).or(evidence.ldap.as_deref())
+}
+
 fn application(evidence: &Evidence) -> (Application, Basis) {
-    if let Some(decrypted) = evidence.inside.as_deref().and_then(decrypted) {
+    if let Some(decrypted) = evidence.inside.as_deref().and_then(decrypted)
+        // What began in clear is known, whatever of the rest could be read.
+        && (decrypted != Application::Unknown || !evidence.has_prologue())
+    {
         return (decrypted, Basis::Decrypted);
     }
     if let Some(http2) = &evidence.http2 {
@@ -270,6 +305,16 @@ fn application(evidence: &Evidence) -> (Application, Basis) {
     }
     if evidence.dns.is_some() {
         return (Application::Dns, Basis::Clear);
+    }
+    for (seen, application) in [
+        (evidence.mysql.is_some(), Application::Mysql),
+        (evidence.ssh.is_some(), Application::Ssh),
+        (evidence.ldap.is_some(), Application::Ldap),
+        (evidence.syslog.is_some(), Application::Syslog),
+    ] {
+        if seen {
+            return (application, Basis::Clear);
+        }
     }
     match &evidence.tls {
         Some(tls) => inside_tls(tls),
@@ -326,6 +371,13 @@ fn credential(evidence: &Evidence) -> Option<Credential> {
             (requests.other, Credential::Other),
         ];
         return counts.into_iter().find(|(count, _)| *count > 0).map(|(_, credential)| credential);
+    }
+    if let Some(mysql) = mysql(evidence) {
+        return (mysql.user && mysql.secret).then_some(Credential::Other);
+    }
+    if let Some(ldap) = ldap(evidence) {
+        let kinds = [(ldap.password.asked, Credential::Basic), (ldap.sasl.asked, Credential::Other)];
+        return kinds.into_iter().find(|(asked, _)| *asked > 0).map(|(_, credential)| credential);
     }
     match nats(evidence)?.authentication {
         NatsAuthentication::UserPassword => Some(Credential::Basic),

@@ -18,6 +18,12 @@ pub struct Account {
     pub flow_cap: u64,
     /// Packets that belong to no flow, by reason.
     pub uncounted: BTreeMap<Uncounted, u64>,
+    /// Packets inside tunnels that are in flows of their own; each is among `read` once, as its tunnel's.
+    pub tunnelled: u64,
+    /// Packets of tunnels whose frame inside was not decoded: not IP, malformed, cut, a fragment, too deep.
+    pub tunnelled_unread: u64,
+    /// Packets inside tunnels whose flow was not begun because the flow table was full.
+    pub tunnelled_flow_cap: u64,
     /// Flows begun.
     pub flows: u64,
     /// Flows that `--in-scope` left out of the verdicts.
@@ -68,6 +74,9 @@ impl Account {
             lines.push(("packets", word(reason), self.uncounted.get(&reason).copied().unwrap_or(0)));
         }
         lines.extend([
+            ("tunnels", "in_flows", self.tunnelled),
+            ("tunnels", "not_decoded", self.tunnelled_unread),
+            ("tunnels", "flow_cap", self.tunnelled_flow_cap),
             ("flows", "total", self.flows),
             ("flows", "out_of_scope", self.out_of_scope),
             ("duplicates", "tcp_segments", self.repeated_segments),

@@ -8,7 +8,7 @@ use super::{Certificate, Record, evidence};
 use crate::capture::{Precision, Timestamp};
 use crate::flow::community_id;
 use crate::inventory::Lookup;
-use crate::packet::{Encapsulation, Transport};
+use crate::packet::{Encapsulation, Layer, Transport};
 use crate::protocol::tls::{self, Alpn, Basis};
 
 /// The columns, in order: a stable contract, new ones at the end.
@@ -263,8 +263,13 @@ fn certificate(certificate: &Certificate) -> String {
 }
 
 fn encapsulation(encapsulation: Encapsulation) -> String {
-    let tags = encapsulation.vlans.iter().take(usize::from(encapsulation.tags));
-    let words: Vec<String> = tags.map(|id| format!("vlan {id}")).collect();
+    let words: Vec<String> = encapsulation
+        .layers()
+        .map(|layer| match layer {
+            Layer::Vlan(id) => format!("vlan {id}"),
+            Layer::Vxlan(vni) => format!("vxlan {vni}"),
+        })
+        .collect();
     words.join(" ")
 }
 
@@ -434,9 +439,9 @@ mod tests {
 
     #[test]
     fn encapsulation_is_said_from_the_outside_in() {
-        let mut vlans = [0; Encapsulation::MAX_TAGS];
-        vlans[..2].copy_from_slice(&[100, 200]);
-        assert_eq!(encapsulation(Encapsulation { vlans, tags: 2 }), "vlan 100 vlan 200");
+        let mut both = Encapsulation::default();
+        assert!(both.push(100) && both.push(200) && both.enter(7) && both.push(300));
+        assert_eq!(encapsulation(both), "vlan 100 vlan 200 vxlan 7 vlan 300");
         assert_eq!(encapsulation(Encapsulation::default()), "");
     }
 }

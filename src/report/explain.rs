@@ -353,6 +353,9 @@ fn further(record: &Record<'_>, separate: &mut Separator<'_, '_>) -> fmt::Result
     if observed.evidence.broken {
         separate.part(format_args!("the bytes broke the rules of the protocol they began as"))?;
     }
+    for evidence in [Some(&observed.evidence), observed.evidence.inside.as_deref()].into_iter().flatten() {
+        super::spoken::words(evidence, |part| separate.part(part))?;
+    }
     if let Some(tls) = observed.tls() {
         if let Some(key_exchange) = tls.key_exchange() {
             separate.part(format_args!("key exchange {key_exchange}"))?;
