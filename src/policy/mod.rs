@@ -4,6 +4,7 @@
 //! bound to the inventory and indexed by transport and port ([`Policy`]); and each candidate row is held
 //! against a flow's evidence, column by column ([`finding`]), to a [`Judgement`].
 
+mod authentication;
 pub mod cell;
 mod component;
 mod ends;
