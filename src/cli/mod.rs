@@ -7,6 +7,7 @@ mod interrupt;
 mod live;
 mod output;
 mod plan;
+mod policy;
 mod progress;
 
 use std::fmt;
@@ -44,6 +45,7 @@ pub fn main() -> ExitCode {
     let status = match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Live(arguments) => live::run(&arguments),
+        Command::Policy(arguments) => policy::run(&arguments),
     };
     ExitCode::from(status.unwrap_or_else(|error| {
         complain(&error);
