@@ -60,6 +60,11 @@ impl Used {
         }
     }
 
+    /// Violations came closest to it on its own port: its path may be in use, otherwise than documented.
+    pub fn is_disputed(&self) -> bool {
+        self.violations.keys().any(|reason| reason != Reason::NoRowForPort.word())
+    }
+
     /// Violations in all.
     pub fn violations(&self) -> u64 {
         self.violations.values().sum()
@@ -262,7 +267,7 @@ mod tests {
         let number: usize = row.parse().unwrap_or(0);
         let cells = tables[0].rows.get(number.wrapping_sub(1)).map_or(String::new(), documented);
         let table = if row.is_empty() { "" } else { "loggregator" };
-        let findings = vec![finding; 6].join(",");
+        let findings = [finding; 6].join(",");
         format!("{verdict},{reason},{table},{row},{also},{cells},final,{findings}\n")
     }
 

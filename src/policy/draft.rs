@@ -139,9 +139,6 @@ impl Draft {
 
     fn try_add(&mut self, subject: &Subject<'_>, policy: &Policy, counts: Counts) -> Result<(), LeftOut> {
         let observed = subject.observed;
-        if subject.opened_by > OpenedBy::Protocol {
-            return Err(LeftOut::DirectionGuessed);
-        }
         let is_udp = match subject.transport {
             Transport::TCP => false,
             Transport::UDP => true,
@@ -149,6 +146,9 @@ impl Draft {
         };
         if subject.destination.port == 0 {
             return Err(LeftOut::NoSuchColumn);
+        }
+        if subject.opened_by > OpenedBy::Protocol {
+            return Err(LeftOut::DirectionGuessed);
         }
         let unanswered =
             matches!(counts.state, ConnState::S0 | ConnState::Rej | ConnState::Rstos0 | ConnState::Sh);
@@ -201,8 +201,9 @@ impl Entry {
         };
         let reasons: Vec<String> =
             self.unseen.iter().map(|(reason, flows)| format!("{} ({flows})", reason.word())).collect();
-        let seen =
-            format!("drafted from {flows} flows, {packets} packets, {bytes} bytes; for example {example}");
+        let seen = format!(
+            "drafted from traffic: flows {flows}, packets {packets}, bytes {bytes}; for example {example}"
+        );
         let inferred = of(self.inferred, "application or security inferred");
         match unseen {
             0 => format!("{seen}{inferred}"),

@@ -11,7 +11,7 @@ use crate::packet::Transport;
 pub struct Table {
     /// Its name in reports: `loggregator`, or `SET/TABLE`.
     pub name: String,
-    /// The file it was read from, for messages; the name again when it came with the program.
+    /// The file it was read from, for messages; its place in this repository when it came with the program.
     pub file: String,
     /// Its rows, in order; row 1 is the first.
     pub rows: Vec<Row>,
@@ -157,7 +157,7 @@ impl Table {
     }
 
     fn shipped(shipped: &Shipped) -> Result<Table, TableError> {
-        Table::parse(shipped.name, shipped.name, shipped.text.as_bytes())
+        Table::parse(&format!("policies/{}.csv", shipped.name), shipped.name, shipped.text.as_bytes())
     }
 
     /// Reads a file, whose table is called by the file's name, behind the set's if there is one.

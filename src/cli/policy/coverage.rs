@@ -8,7 +8,7 @@ use super::{CoverageArguments, Status, tables, text};
 use crate::policy::coverage::{Coverage, Use, Used};
 use crate::policy::reach::{self, Best};
 use crate::policy::{Row, RowRef, Table};
-use crate::report::clean_field;
+use crate::report::{clean_field, clean_line};
 
 pub(super) fn run(arguments: &CoverageArguments) -> Result<Status, Box<dyn Error>> {
     let tables = tables(&arguments.policy)?;
@@ -33,9 +33,9 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// No use was seen, and a capture of the network would have shown it.
+    /// No use was seen, not even one that contradicts it, and a capture of the network would have shown it.
     fn is_dead(&self) -> bool {
-        self.used.how() == Use::Never && !self.stays_out_of_sight()
+        self.used.how() == Use::Never && !self.used.is_disputed() && !self.stays_out_of_sight()
     }
 
     fn stays_out_of_sight(&self) -> bool {
@@ -126,6 +126,18 @@ fn shown(rows: &[Line<'_>], coverage: &Coverage) -> String {
              for long enough, and no flow was left out with --only, --in-scope or --filter:"
         );
         text.push_str(&text::columns(&dead));
+    }
+    let disputed: Vec<String> = rows
+        .iter()
+        .filter(|line| line.used.how() == Use::Never && line.used.is_disputed())
+        .map(|line| format!("{}:{}", line.table, line.number))
+        .collect();
+    if !disputed.is_empty() {
+        let rows = clean_line(&disputed.join(" "));
+        let _ = writeln!(
+            text,
+            "\nNever used as documented, but violations came close on their ports; settle those before closing: {rows}"
+        );
     }
     let hidden =
         rows.iter().filter(|line| line.used.how() == Use::Never && line.stays_out_of_sight()).count();

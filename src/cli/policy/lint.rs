@@ -19,20 +19,22 @@ pub(super) fn run(arguments: &LintArguments) -> Result<Status, Box<dyn Error>> {
     }
     let found = lint(&tables, &names, (!inventory.is_empty()).then_some(&inventory))?;
     // Rows said twice and shadowed each have another row of their own: they stand under one heading.
-    let mut headings: BTreeMap<(bool, String), Vec<String>> = BTreeMap::new();
+    let mut headings: Vec<(String, Vec<String>)> = Vec::new();
     let (mut odd, mut hints) = (0, 0);
     for (oddity, rows) in &found {
         *(if oddity.is_hint() { &mut hints } else { &mut odd }) += rows.len();
         let (heading, with) = words(oddity, &tables);
-        let lines = headings.entry((oddity.is_hint(), heading)).or_default();
-        if oddity.is_hint() {
-            lines.push(format!("  {with}{}", references(rows, &tables)));
-        } else {
-            lines.extend(rows.iter().map(|at| format!("  {}{with}", reference(*at, &tables))));
+        let lines: Vec<String> = match oddity.is_hint() {
+            true => vec![format!("  {with}{}", references(rows, &tables))],
+            false => rows.iter().map(|at| format!("  {}{with}", reference(*at, &tables))).collect(),
+        };
+        match headings.last_mut() {
+            Some((last, under)) if *last == heading => under.extend(lines),
+            _ => headings.push((heading, lines)),
         }
     }
     let mut shown = String::new();
-    for ((_, heading), lines) in headings {
+    for (heading, lines) in headings {
         // Writing to a string does not fail.
         let _ = writeln!(shown, "{heading}\n{}\n", lines.join("\n"));
     }

@@ -1,8 +1,8 @@
 //! As much of HTML as tables need: tags, entities, `rowspan` and `colspan`. Nothing is refused; what is not closed
 //! ends with the page.
 
-use super::page::Block;
-use super::{CELLS_CAP, ROWS_CAP};
+use super::page::{Block, KEPT_ROWS};
+use super::{CELL_CAP, CELLS_CAP, PAGE_CAP};
 
 /// The most rows one cell may span.
 const SPAN_CAP: usize = 1000;
@@ -14,9 +14,8 @@ pub(super) fn is_html(page: &str) -> bool {
     page.as_bytes().windows(6).any(|window| window.eq_ignore_ascii_case(b"<table"))
 }
 
-/// Tables, headings, and the text between them, with lines where the page has blocks.
-pub(super) fn pieces(page: &str) -> Vec<Block> {
-    let mut pieces = Vec::new();
+/// Gives tables, headings, and the text between them, with lines where the page has blocks.
+pub(super) fn pieces(page: &str, each: &mut dyn FnMut(Block)) {
     let mut text = String::new();
     let mut table: Option<Grid> = None;
     let mut in_heading = false;
@@ -30,14 +29,14 @@ pub(super) fn pieces(page: &str) -> Vec<Block> {
                 if let Some(grid) = &mut table {
                     grid.tag(&name, closing, attributes);
                     if grid.depth == 0 {
-                        pieces.extend(table.take().map(|grid| Block::Table(grid.finish())));
+                        table.take().into_iter().for_each(|grid| each(Block::Table(grid.finish())));
                     }
                     continue;
                 }
                 let heading = matches!(name.as_bytes(), [b'h', b'1'..=b'6']);
                 if name == "table" || heading {
                     let before = std::mem::take(&mut text);
-                    pieces.push(match in_heading {
+                    each(match in_heading {
                         true => Block::Heading(blanks(&before)),
                         false => Block::Text(before),
                     });
@@ -51,9 +50,8 @@ pub(super) fn pieces(page: &str) -> Vec<Block> {
             }
         }
     }
-    pieces.push(Block::Text(text));
-    pieces.extend(table.map(|grid| Block::Table(grid.finish())));
-    pieces
+    each(Block::Text(text));
+    table.into_iter().for_each(|grid| each(Block::Table(grid.finish())));
 }
 
 /// A piece of a page as its words: tags left out, entities decoded, runs of blanks made one.
@@ -83,12 +81,15 @@ struct Grid {
     span: (usize, usize),
     /// For each column, the text of a cell above and how many rows it still reaches down.
     hanging: Vec<(usize, String)>,
+    /// Bytes that cells came to by reaching down or across.
+    copied: usize,
 }
 
 impl Grid {
     fn text(&mut self, words: &str) {
-        if let Some(cell) = &mut self.cell {
-            cell.push_str(&entities(words));
+        // One byte more than a cell may have tells that it is too long.
+        if let Some(cell) = self.cell.as_mut().filter(|cell| cell.len() <= CELL_CAP) {
+            cell.extend(entities(words).chars().take(CELL_CAP + 1));
         }
     }
 
@@ -108,7 +109,7 @@ impl Grid {
             _ if self.depth > 1 => {}
             ("tr", false) => {
                 self.end_row();
-                if self.rows.len() <= ROWS_CAP {
+                if self.rows.len() < KEPT_ROWS {
                     self.rows.push(Vec::new());
                 }
             }
@@ -137,8 +138,9 @@ impl Grid {
         self.fill();
         let Some(row) = self.rows.last_mut() else { return };
         let text = blanks(&cell);
-        for _ in 0..self.span.1 {
-            if row.len() >= CELLS_CAP {
+        for across in 0..self.span.1 {
+            // A row that is cut short here does not fit its header, which is said.
+            if row.len() >= CELLS_CAP || self.copied > PAGE_CAP {
                 return;
             }
             if self.span.0 > 1 {
@@ -146,6 +148,9 @@ impl Grid {
                     self.hanging.resize(row.len() + 1, (0, String::new()));
                 }
                 self.hanging[row.len()] = (self.span.0 - 1, text.clone());
+            }
+            if across > 0 {
+                self.copied += text.len();
             }
             row.push(text.clone());
         }
@@ -155,7 +160,11 @@ impl Grid {
     fn fill(&mut self) {
         let Some(row) = self.rows.last_mut() else { return };
         while let Some((left, text)) = self.hanging.get_mut(row.len()).filter(|(left, _)| *left > 0) {
+            if self.copied > PAGE_CAP {
+                return;
+            }
             *left -= 1;
+            self.copied += text.len();
             row.push(text.clone());
         }
     }
@@ -317,12 +326,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn all(page: &str) -> Vec<Block> {
+        let mut all = Vec::new();
+        pieces(page, &mut |piece| all.push(piece));
+        all
+    }
+
     fn tables(page: &str) -> Vec<Vec<Vec<String>>> {
         let table = |piece| match piece {
             Block::Table(rows) => Some(rows),
             _ => None,
         };
-        pieces(page).into_iter().filter_map(table).collect()
+        all(page).into_iter().filter_map(table).collect()
     }
 
     #[test]
@@ -339,6 +354,14 @@ mod tests {
     }
 
     #[test]
+    fn spans_do_not_multiply_a_page() {
+        let cell = format!("<td rowspan=1000 colspan=64>{}", "x".repeat(CELL_CAP));
+        let rows = &tables(&format!("<table>{}</table>", format!("<tr>{cell}").repeat(900)))[0];
+        let bytes: usize = rows.iter().flatten().map(String::len).sum();
+        assert!(bytes <= PAGE_CAP + 900 * 2 * CELL_CAP, "{bytes}");
+    }
+
+    #[test]
     fn what_is_no_content_is_left_out() {
         let page = "<!-- <table><tr><td>no</table> --><script>'<table>'</script><table><tr><td>yes<!-- > --></td>\
                     <td>in<table><tr><td>side</table></td></tr></table>";
@@ -348,7 +371,7 @@ mod tests {
     #[test]
     fn headings_and_text_are_kept_apart() {
         let page = "<h2>One\n<a></a>two</h2><p>words</p><table><tr><td>a</table><p>*note</p>";
-        let pieces = pieces(page);
+        let pieces = all(page);
         assert!(pieces.contains(&Block::Heading("One two".to_owned())), "{pieces:?}");
         assert!(pieces.iter().any(|piece| matches!(piece, Block::Text(text) if text.contains("\n*note"))));
     }
@@ -356,7 +379,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read(page in "(<|>|/|!--|--|&|;|#|table|tr|td|th|rowspan|colspan|=|\"|script|[0-9]{1,6}|\\PC| ){0,60}") {
-            let _ = pieces(&page);
+            let _ = all(&page);
             let _ = text(&page);
             for rows in tables(&format!("<table><tr><td {page}")) {
                 prop_assert!(rows.iter().all(|row| row.len() <= CELLS_CAP));

@@ -111,40 +111,39 @@ pub fn import(page: &str) -> Result<Vec<Imported>, ImportError> {
     let mut title = String::new();
     // Footnotes stand behind their table, before the next one or the next heading.
     let mut below_table = false;
-    for block in page::blocks(page) {
-        match block {
-            Block::Heading(text) => {
+    let mut too_many = false;
+    page::blocks(page, &mut |block| match block {
+        Block::Heading(text) => {
+            title = text;
+            below_table = false;
+        }
+        Block::Text(text) => match (footnote(&text), found.last_mut()) {
+            (Some(_), Some(table)) if below_table => {
+                if table.footnotes.len() < FOOTNOTES_CAP {
+                    table.footnotes.push(text);
+                }
+            }
+            (Some(_), _) => {}
+            (None, _) if page::is_title(&text) => {
                 title = text;
                 below_table = false;
             }
-            Block::Text(text) => match (footnote(&text), found.last_mut()) {
-                (Some(_), Some(table)) if below_table => {
-                    if table.footnotes.len() < FOOTNOTES_CAP {
-                        table.footnotes.push(text);
-                    }
-                }
-                (Some(_), _) => {}
-                (None, _) if page::is_title(&text) => {
-                    title = text;
-                    below_table = false;
-                }
-                (None, _) => {}
-            },
-            Block::Table(cells) => {
-                let Some((at, columns)) = header(&cells) else { continue };
-                if found.len() == TABLES_CAP {
-                    return Err(ImportError::TooMuch { what: "tables in the page", cap: TABLES_CAP });
-                }
-                let name = unique(name(&title), &found);
-                found.push(Found {
-                    name,
-                    columns,
-                    rows: cells.into_iter().skip(at + 1).collect(),
-                    footnotes: Vec::new(),
-                });
-                below_table = true;
+            (None, _) => {}
+        },
+        Block::Table(cells) => {
+            let Some((at, columns)) = header(&cells) else { return };
+            if found.len() == TABLES_CAP {
+                too_many = true;
+                return;
             }
+            let name = unique(name(&title), &found);
+            let rows = cells.into_iter().skip(at + 1).collect();
+            found.push(Found { name, columns, rows, footnotes: Vec::new() });
+            below_table = true;
         }
+    });
+    if too_many {
+        return Err(ImportError::TooMuch { what: "tables in the page", cap: TABLES_CAP });
     }
     if found.is_empty() {
         return Err(ImportError::NoTable);

@@ -1,6 +1,6 @@
 //! A page as a row of blocks: headings, lines of text, and tables of cells.
 
-use super::html;
+use super::{CELLS_CAP, HEADER_WITHIN, ROWS_CAP, html};
 
 /// One piece of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,22 +16,21 @@ pub(super) enum Block {
 /// A line longer than this is no title.
 const TITLE_CAP: usize = 80;
 
-/// The blocks of a page, HTML or not.
+/// Rows kept of a table: enough to tell that there are too many.
+pub(super) const KEPT_ROWS: usize = ROWS_CAP + HEADER_WITHIN + 1;
+
+/// Gives the blocks of a page, HTML or not, in order.
 ///
 /// Markdown may hold HTML tables, and HTML may have been copied as text, so that both are read wherever they stand.
-pub(super) fn blocks(page: &str) -> Vec<Block> {
-    let mut blocks = Vec::new();
+pub(super) fn blocks(page: &str, each: &mut dyn FnMut(Block)) {
     if html::is_html(page) {
-        for piece in html::pieces(page) {
-            match piece {
-                Block::Text(text) => lines(&text, &mut blocks),
-                other => blocks.push(other),
-            }
-        }
+        html::pieces(page, &mut |piece| match piece {
+            Block::Text(text) => lines(&text, each),
+            other => each(other),
+        });
     } else {
-        lines(page, &mut blocks);
+        lines(page, each);
     }
-    blocks
 }
 
 /// A line that stands as a title: short, and no sentence.
@@ -39,38 +38,42 @@ pub(super) fn is_title(line: &str) -> bool {
     line.chars().count() <= TITLE_CAP && !line.ends_with(['.', ':', ';', ','])
 }
 
-fn lines(text: &str, blocks: &mut Vec<Block>) {
+fn lines(text: &str, each: &mut dyn FnMut(Block)) {
     let mut table: Vec<Vec<String>> = Vec::new();
     for line in text.lines() {
         let line = line.trim();
         match cells(line) {
             Some(cells) if is_rule(&cells) => {}
-            Some(cells) => table.push(cells),
+            Some(cells) if table.len() < KEPT_ROWS => table.push(cells),
+            Some(_) => {}
             None => {
                 if !table.is_empty() {
-                    blocks.push(Block::Table(std::mem::take(&mut table)));
+                    each(Block::Table(std::mem::take(&mut table)));
                 }
                 if let Some(heading) = heading(line) {
-                    blocks.push(Block::Heading(heading));
+                    each(Block::Heading(heading));
                 } else if !line.is_empty() {
-                    blocks.push(Block::Text(plain(line)));
+                    each(Block::Text(plain(line)));
                 }
             }
         }
     }
     if !table.is_empty() {
-        blocks.push(Block::Table(table));
+        each(Block::Table(table));
     }
 }
 
 /// The cells of a line with `|` between them; a `|` behind a backslash belongs to its cell.
 fn cells(line: &str) -> Option<Vec<String>> {
     let mut cells = vec![String::new()];
-    let mut escaped = false;
+    let (mut escaped, mut count) = (false, 1);
     for character in line.chars() {
         match (character, cells.last_mut()) {
-            ('|', _) if !escaped => cells.push(String::new()),
-            ('|', Some(cell)) => {
+            ('|', _) if !escaped && count <= CELLS_CAP => {
+                cells.push(String::new());
+                count += 1;
+            }
+            ('|', Some(cell)) if escaped => {
                 // The backslash is not the cell's.
                 cell.pop();
                 cell.push('|');
@@ -134,6 +137,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn all(page: &str) -> Vec<Block> {
+        let mut all = Vec::new();
+        blocks(page, &mut |block| all.push(block));
+        all
+    }
+
     #[test]
     fn cells_are_split_at_bars() {
         let split = |line: &str| cells(line).unwrap_or_default();
@@ -152,7 +161,7 @@ mod tests {
         let page = "# One {#one}\nsome words\n\na | b\n---|---\nc | d\n*note\n## <a id=\"x\"></a> Two\n";
         let table = vec![vec!["a".to_owned(), "b".to_owned()], vec!["c".to_owned(), "d".to_owned()]];
         assert_eq!(
-            blocks(page),
+            all(page),
             [
                 Block::Heading("One".to_owned()),
                 Block::Text("some words".to_owned()),
@@ -166,8 +175,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_page_gives_blocks(page in "[a-c|*\\\\#<>&;/ \\-\n\\PC]{0,200}") {
-            let _ = blocks(&page);
-            let _ = blocks(&format!("<table>{page}"));
+            let _ = all(&page);
+            let _ = all(&format!("<table>{page}"));
         }
     }
 }
