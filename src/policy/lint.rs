@@ -88,7 +88,7 @@ pub fn lint(
         for end in [&row.source, &row.destination] {
             of_end(end, names, inventory, &mut |oddity| note(oddity, *at));
         }
-        if let Some(worst) = reach::limits(row).first() {
+        if let Some(worst) = reach::limits(row, names).first() {
             note(
                 match worst.best() {
                     Best::Never => Oddity::Never(*worst),

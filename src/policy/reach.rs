@@ -1,13 +1,14 @@
 //! How far a capture can go in proving a row, and what stands in the way.
 //!
-//! It is read from the cells alone: the best that any capture of a network could show of a flow that goes as
-//! documented, without session keys. The judge's own rules are in `security.rs`; this page is their shadow.
+//! It is read from the cells and the map of names: the best that any capture of a network could show of a flow that
+//! goes as documented, with every VM in the inventory and without session keys. The judge's own rules are in `security.rs`; this page is their shadow.
 
 use std::fmt;
 
 use super::Row;
-use super::cell::{App, Asked, Authentication, Ports, Tls};
+use super::cell::{App, Asked, Authentication, End, Ports, Tls};
 use super::security::tls_asked;
+use crate::inventory::Names;
 
 /// The best that can be said of a row, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +42,8 @@ impl fmt::Display for Best {
 pub enum Limit {
     /// TLS: what is in clear up to TLS 1.2 is inferred in TLS 1.3.
     Tls13,
+    /// No certificate shows the component: its job on the VM is all there is.
+    ComponentByJob,
     /// gRPC inside TLS: ALPN shows HTTP/2 and no more.
     GrpcInTls,
     /// HTTP inside TLS: shown by ALPN, which Go's HTTPS clients do not offer.
@@ -49,6 +52,8 @@ pub enum Limit {
     ApplicationInTls,
     /// Credentials inside TLS.
     AuthenticationInTls,
+    /// A component with neither job nor certificate.
+    ComponentUnseen,
     /// Traffic that never leaves its VM.
     InsideVm,
     /// A protocol that no recogniser knows.
@@ -69,10 +74,11 @@ impl Limit {
         match self {
             // Up to TLS 1.2 nothing is lost.
             Limit::Tls13 => Best::Confirmed,
-            Limit::GrpcInTls => Best::Inferred,
+            Limit::GrpcInTls | Limit::ComponentByJob => Best::Inferred,
             Limit::HttpInTls => Best::ByAlpn,
             Limit::ApplicationInTls | Limit::AuthenticationInTls => Best::NeedsKeys,
-            Limit::InsideVm
+            Limit::ComponentUnseen
+            | Limit::InsideVm
             | Limit::NoRecogniser
             | Limit::AuthenticationUntold
             | Limit::ApplicationOpen
@@ -86,6 +92,7 @@ impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Limit::Tls13 => "TLS: in clear up to TLS 1.2, inferred in TLS 1.3",
+            Limit::ComponentByJob => "in clear, but which process it is only the job on its VM tells",
             Limit::GrpcInTls => "gRPC inside TLS: ALPN shows HTTP/2 and no more",
             Limit::HttpInTls => {
                 "HTTP inside TLS: shown by ALPN (TLS 1.2 confirmed, TLS 1.3 inferred); unseen without keys \
@@ -93,6 +100,7 @@ impl fmt::Display for Limit {
             }
             Limit::ApplicationInTls => "what is spoken inside TLS is unseen without keys",
             Limit::AuthenticationInTls => "credentials inside TLS are unseen without keys",
+            Limit::ComponentUnseen => "a component with neither job nor certificate to tell it by",
             Limit::InsideVm => "documented inside the VM: never on a network, only on that VM's own loopback",
             Limit::NoRecogniser => "no recogniser for this protocol",
             Limit::AuthenticationUntold => "`Key`, `Signed URLs`, `Shared secret`: nothing to tell them by",
@@ -106,11 +114,11 @@ impl fmt::Display for Limit {
 }
 
 /// What keeps a row from being confirmed, worst first: of its alternatives, the one that fares best.
-pub fn limits(row: &Row) -> Vec<Limit> {
+pub fn limits(row: &Row, names: &Names) -> Vec<Limit> {
     let mut limits = row
         .applications
         .iter()
-        .flat_map(|app| row.security.alternatives.iter().map(|asked| of_pair(*app, *asked, row)))
+        .flat_map(|app| row.security.alternatives.iter().map(|asked| of_pair(*app, *asked, row, names)))
         .min_by_key(|limits| (best(limits), limits.len()))
         .unwrap_or_default();
     if row.security.inside_vm {
@@ -129,14 +137,19 @@ pub fn best(limits: &[Limit]) -> Best {
     limits.iter().map(|limit| limit.best()).max().unwrap_or(Best::Confirmed)
 }
 
-fn of_pair(app: App, asked: Asked, row: &Row) -> Vec<Limit> {
+fn of_pair(app: App, asked: Asked, row: &Row, names: &Names) -> Vec<Limit> {
     let mut limits = Vec::new();
-    let in_tls = match tls_asked(asked.tls, &row.applications) {
+    let tls = tls_asked(asked.tls, &row.applications);
+    let in_tls = match tls {
         Tls::Server | Tls::Mutual => true,
         Tls::No | Tls::Unstated => app.implies_tls(),
     };
     if in_tls {
         limits.push(Limit::Tls13);
+    }
+    // The client's certificate is the source's, the server's is the destination's.
+    for (end, certificate) in [(&row.source, tls == Tls::Mutual), (&row.destination, in_tls)] {
+        limits.extend(of_component(end, certificate, names));
     }
     match app {
         App::Open => limits.push(Limit::ApplicationOpen),
@@ -159,6 +172,22 @@ fn of_pair(app: App, asked: Asked, row: &Row) -> Vec<Limit> {
         Some(_) => {}
     }
     limits
+}
+
+/// What a component in the cell adds, with or without a certificate that may name it.
+fn of_component(end: &End, certificate: bool, names: &Names) -> Option<Limit> {
+    let component = match end {
+        End::Vm { component, .. } => component.as_deref()?,
+        End::Either(ends) => {
+            return ends.iter().map(|end| of_component(end, certificate, names)).min().flatten();
+        }
+        // `Any VM running X` is chosen by its job, which the inventory confirms.
+        End::AnyInSubnet | End::AnyVmRunning(_) => return None,
+    };
+    if certificate && !names.certificates(component).is_empty() {
+        return None;
+    }
+    Some(if names.jobs(component).is_empty() { Limit::ComponentUnseen } else { Limit::ComponentByJob })
 }
 
 /// A recogniser in `protocol/` knows it, on any port.
@@ -188,7 +217,7 @@ mod tests {
 
     fn of(port: &str, app: &str, security: &str) -> Vec<Limit> {
         let cells = ["a", "b", port, "TCP", app, security].map(str::to_owned);
-        limits(&Row::parse(&cells, String::new(), 1).unwrap())
+        limits(&Row::parse(&cells, String::new(), 1).unwrap(), &Names::shipped())
     }
 
     #[test]
@@ -223,5 +252,20 @@ mod tests {
             of("53", "DNS", "Unencrypted. This communication happens inside the VM."),
             [Limit::InsideVm]
         );
+    }
+
+    #[test]
+    fn a_component_is_shown_by_a_certificate_or_a_job() {
+        let of = |source: &str, destination: &str, app: &str, security: &str| {
+            let cells = [source, destination, "1", "TCP", app, security].map(str::to_owned);
+            best(&limits(&Row::parse(&cells, String::new(), 1).unwrap(), &Names::shipped()))
+        };
+        assert_eq!(of("a (Route Registrar)", "nats", "NATS", "Basic authentication"), Best::Inferred);
+        assert_eq!(of("a", "b (Auth Proxy)", "HTTP", "OAuth"), Best::Inferred);
+        assert_eq!(of("a", "b (Log Cache)", "TCP", "TLS"), Best::Confirmed, "by the server's certificate");
+        assert_eq!(of("a (Nozzle)", "b", "TCP", "TLS"), Best::Inferred, "a client without a certificate");
+        assert_eq!(of("a (Nozzle)", "b", "TCP", "Mutual TLS"), Best::Confirmed);
+        assert_eq!(of("a (Silk CNI)", "b", "HTTP", "None"), Best::Never);
+        assert_eq!(of("Any VM running BOSH DNS", "b", "HTTP", "None"), Best::Confirmed);
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 
 use super::{CoverageArguments, Status, tables, text};
+use crate::inventory::Names;
 use crate::policy::coverage::{Coverage, Use, Used};
 use crate::policy::reach::{self, Best};
 use crate::policy::{Row, RowRef, Table};
@@ -59,6 +60,7 @@ fn lines<'a>(tables: &'a [Table], coverage: &'a Coverage) -> impl Iterator<Item 
 }
 
 fn csv(rows: &[Line<'_>]) -> Result<Vec<u8>, csv::Error> {
+    let names = Names::shipped();
     let header = [
         "table",
         "row",
@@ -81,7 +83,7 @@ fn csv(rows: &[Line<'_>]) -> Result<Vec<u8>, csv::Error> {
         fields.extend([
             line.used.violations().to_string(),
             line.violations(),
-            reach::best(&reach::limits(line.row)).to_string(),
+            reach::best(&reach::limits(line.row, &names)).to_string(),
             text::documented(line.row),
         ]);
         fields
@@ -90,6 +92,7 @@ fn csv(rows: &[Line<'_>]) -> Result<Vec<u8>, csv::Error> {
 }
 
 fn shown(rows: &[Line<'_>], coverage: &Coverage) -> String {
+    let names = Names::shipped();
     let header =
         ["ROW", "USE", "CONFIRMED", "INFERRED", "UNPROVEN", "ALSO", "VIOLATIONS CLOSEST TO IT", "DOCUMENTED"];
     let mut lines = vec![header.map(str::to_owned).to_vec()];
@@ -111,7 +114,7 @@ fn shown(rows: &[Line<'_>], coverage: &Coverage) -> String {
         .iter()
         .filter(|line| line.is_dead())
         .map(|line| {
-            let hard = match reach::best(&reach::limits(line.row)) {
+            let hard = match reach::best(&reach::limits(line.row, &names)) {
                 Best::Never => "its use could not be proven",
                 _ => "",
             };

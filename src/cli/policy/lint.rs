@@ -5,9 +5,9 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use super::{LintArguments, Status, complain, tables, text};
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Names};
 use crate::policy::lint::{Oddity, lint};
-use crate::policy::reach::{self, Best};
+use crate::policy::reach::{self, Best, Limit};
 use crate::policy::{RowRef, Table};
 use crate::report::clean;
 
@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &LintArguments) -> Result<Status, Box<dyn Error>> {
         // Writing to a string does not fail.
         let _ = writeln!(shown, "{heading}\n{}\n", lines.join("\n"));
     }
-    shown.push_str(&summary(&tables, odd, hints));
+    shown.push_str(&summary(&tables, &names, odd, hints));
     text::print(shown.as_bytes())?;
     Ok(if odd > 0 { Status::Reported } else { Status::Clean })
 }
@@ -105,18 +105,20 @@ fn references(rows: &[RowRef], tables: &[Table]) -> String {
     by_table.into_iter().map(of_table).collect::<Vec<_>>().join(" ")
 }
 
-fn summary(tables: &[Table], odd: usize, hints: usize) -> String {
-    let mut by_best: BTreeMap<Best, usize> = BTreeMap::new();
-    let rows = tables.iter().flat_map(|table| &table.rows);
-    for row in rows.clone() {
-        *by_best.entry(reach::best(&reach::limits(row))).or_default() += 1;
+/// How far the rows can be proven, by what limits each most.
+fn summary(tables: &[Table], names: &Names, odd: usize, hints: usize) -> String {
+    let mut by_limit: BTreeMap<(Best, Option<Limit>), usize> = BTreeMap::new();
+    for row in tables.iter().flat_map(|table| &table.rows) {
+        let limits = reach::limits(row, names);
+        *by_limit.entry((reach::best(&limits), limits.first().copied())).or_default() += 1;
     }
-    let counts: Vec<String> = by_best.iter().map(|(best, rows)| format!("{rows} {best}")).collect();
-    let rows = rows.count();
-    format!(
-        "{rows} rows: at their best, on a network and with TLS up to 1.2, {}\n{odd} found, {hints} hints\n",
-        counts.join(", ")
-    )
+    let mut lines = vec![["rows", "at best", "since"].map(str::to_owned).to_vec()];
+    lines.extend(by_limit.iter().map(|((best, limit), rows)| {
+        let why = limit.map_or_else(|| "in clear".to_owned(), |limit| limit.to_string());
+        vec![rows.to_string(), best.to_string(), why]
+    }));
+    let rows: usize = by_limit.values().sum();
+    format!("{}\n{rows} rows: {odd} found, {hints} hints\n", text::columns(&lines))
 }
 
 #[cfg(test)]
