@@ -126,6 +126,16 @@ impl Names {
         keys.into_iter().flatten().filter_map(|key| Some(self.components.get(key)?.documented.as_str()))
     }
 
+    /// Some file lists this documented VM name.
+    pub fn knows_vm(&self, documented: &str) -> bool {
+        self.groups.contains_key(&*canonical(documented))
+    }
+
+    /// Some file lists this documented component.
+    pub fn knows_component(&self, component: &str) -> bool {
+        self.components.contains_key(&*canonical(component))
+    }
+
     fn add_groups(&mut self, documented: &str, deployed: &str) {
         let groups = self.groups.entry(canonical(documented).into_owned()).or_default();
         for group in words(deployed) {

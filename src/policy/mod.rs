@@ -7,10 +7,16 @@
 mod authentication;
 pub mod cell;
 mod component;
+pub mod coverage;
+pub mod diff;
+pub mod draft;
 mod ends;
 pub mod finding;
+pub mod import;
 mod judge;
+pub mod lint;
 pub mod observed;
+pub mod reach;
 mod security;
 mod shipped;
 pub mod table;

@@ -230,7 +230,7 @@ fn one_security(asked: Asked, row: &Row, observed: &Observed, options: &Options)
 }
 
 /// `HTTPS` and `LDAPS` say that there is TLS, whatever the security cell adds.
-fn tls_asked(stated: cell::Tls, applications: &[App]) -> cell::Tls {
+pub(super) fn tls_asked(stated: cell::Tls, applications: &[App]) -> cell::Tls {
     let implying = applications.iter().filter(|app| app.implies_tls()).count();
     match stated {
         cell::Tls::No | cell::Tls::Unstated if implying == applications.len() => cell::Tls::Server,
