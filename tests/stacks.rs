@@ -25,7 +25,7 @@ const NEEDS: [Need; 7] = [
     Need::Program("go"),
     Need::Program("cat"),
 ];
-const REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+const REQUEST: &[u8] = b"GET / HTTP/1.0\r\nHost: server\r\n\r\n";
 /// The first word of every server's answer, in lower case.
 const ANSWER: &str = "http/1.0 200";
 /// Clients that run at a time.
@@ -67,18 +67,23 @@ fn what_stacks_did_with_each_other_is_what_the_audit_says() {
         .collect();
 
     let (mut definite, mut wrong) = (0, Vec::new());
+    let mut matrix: BTreeMap<(String, Stack), Vec<&str>> = BTreeMap::new();
     for connection in &connections {
         let (address, port) = (connection.address(), connection.server.port().to_string());
         let row = rows.get(&[address.as_str(), &port]).unwrap_or_else(|| panic!("{connection}: no row"));
         let [answer, basis, version] =
             ["security", "security_basis", "tls_version"].map(|column| &*row[column]);
-        println!("{connection:70} {answer} ({basis})");
+        matrix.entry((connection.case(), connection.client)).or_default().push(answer);
         let unseen = answer.contains("unseen");
         definite += usize::from(!unseen);
         if !unseen && answer != connection.truth() {
             wrong.push(format!("{connection}: {answer} ({basis}), but it was {}", connection.truth()));
         }
         assert_eq!(version, connection.server.version.report_text(), "{connection}");
+    }
+    println!("answers by case and client (down) and server ({:?})", Stack::ALL);
+    for ((case, client), answers) in &matrix {
+        println!("{case:54} {:8} {}", format!("{client:?}"), answers.join(" | "));
     }
     println!("{definite} of {} are definite", connections.len());
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -195,6 +200,13 @@ impl Connection {
         format!("127.0.{}.{}", self.client as u8 + 1, u8::from(self.has_certificate) + 1)
     }
 
+    /// What happens, whoever the ends are.
+    fn case(&self) -> String {
+        let (version, ask) = (self.server.version.number(), self.server.ask.name());
+        let has = if self.has_certificate { "has one" } else { "has none" };
+        format!("TLS {version}, certificate asked: {ask}, client {has}")
+    }
+
     /// The `security` that a report must say.
     fn truth(&self) -> &'static str {
         match (self.server.ask, self.has_certificate) {
@@ -208,10 +220,7 @@ impl Connection {
 
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Server { stack, version, ask } = self.server;
-        let with = if self.has_certificate { "with" } else { "without" };
-        let (version, ask) = (version.number(), ask.name());
-        write!(f, "{:?} {with} certificate -> {stack:?} TLS {version}, {ask}", self.client)
+        write!(f, "{:?} to {:?}, {}", self.client, self.server.stack, self.case())
     }
 }
 

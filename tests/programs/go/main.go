@@ -109,7 +109,7 @@ func request(address string, config *tls.Config) error {
 	}
 	defer connection.Close()
 	connection.SetDeadline(time.Now().Add(patience))
-	if _, err := io.WriteString(connection, "GET / HTTP/1.0\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(connection, "GET / HTTP/1.0\r\nHost: server\r\n\r\n"); err != nil {
 		return err
 	}
 	_, err = io.Copy(os.Stdout, connection)

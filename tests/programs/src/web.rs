@@ -92,7 +92,7 @@ pub async fn request(arguments: Client) -> Result<(), Box<dyn Error>> {
     let exchange = async {
         let stream = TcpStream::connect(arguments.connect).await?;
         let mut stream = TlsConnector::from(config).connect(name, stream).await?;
-        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
+        stream.write_all(b"GET / HTTP/1.0\r\nHost: server\r\n\r\n").await?;
         let mut answer = Vec::new();
         stream.take(LONGEST).read_to_end(&mut answer).await?;
         Ok::<_, std::io::Error>(answer)
