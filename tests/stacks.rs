@@ -16,14 +16,13 @@ use common::{
     Background, Folder, Namespace, Need, PATIENCE, flowaudit, have, mutual_grpc, root, run, run_fed, table,
 };
 
-const NEEDS: [Need; 7] = [
+const NEEDS: [Need; 6] = [
     Need::Namespaces,
     Need::Program("tcpdump"),
     Need::Program("openssl"),
     Need::Program("gnutls-serv"),
     Need::Program("gnutls-cli"),
     Need::Program("go"),
-    Need::Program("cat"),
 ];
 const REQUEST: &[u8] = b"GET / HTTP/1.0\r\nHost: server\r\n\r\n";
 /// The first word of every server's answer, in lower case.
@@ -374,14 +373,18 @@ impl Site {
     }
 }
 
-/// The program of `tests/programs/go`, built with nothing but the standard library.
+/// The program of `tests/programs/go`: the one that `GO_WEB` names, or one built now with nothing but the
+/// standard library.
 fn go(folder: &Folder) -> PathBuf {
+    if let Some(program) = std::env::var_os("GO_WEB") {
+        return program.into();
+    }
     let program = folder.join("go-web");
     let mut build = Command::new("go");
     build.args(["build", "-o"]).arg(&program).arg(root().join("tests/programs/go/main.go"));
     build.env("GOCACHE", root().join("target/programs/go-cache"));
     build.envs([("GOPROXY", "off"), ("GOFLAGS", "-mod=mod"), ("GOTOOLCHAIN", "local")]);
-    let run = run(build);
-    assert_eq!(run.status, Some(0), "{}", run.stderr);
+    // Newer releases of Go first compile their standard library: no time limit but the harness's.
+    assert!(build.status().is_ok_and(|status| status.success()), "tests/programs/go does not build");
     program
 }

@@ -1,4 +1,4 @@
-//! A gRPC server and client over mutual TLS, and a maker of certificates for them.
+//! A gRPC server and client over mutual TLS, plain ones over TLS, and a maker of certificates for them.
 //!
 //! They are the real traffic behind the captures of rows that no released component speaks, and the
 //! two ends of the tests that run flowaudit between network namespaces. Keys of every session are
