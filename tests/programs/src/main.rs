@@ -1,4 +1,4 @@
-//! A gRPC server and client over mutual TLS, and a maker of certificates for them.
+//! A gRPC server and client over mutual TLS, plain ones over TLS, and a maker of certificates for them.
 //!
 //! They are the real traffic behind the captures of rows that no released component speaks, and the
 //! two ends of the tests that run flowaudit between network namespaces. Keys of every session are
@@ -11,6 +11,7 @@ mod client;
 mod messages;
 mod server;
 mod tls;
+mod web;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -33,6 +34,10 @@ enum Command {
     Server(server::Arguments),
     /// Make gRPC calls on one connection.
     Client(client::Arguments),
+    /// Answer one HTTP/1.0 request a TLS connection until stopped.
+    WebServer(web::Server),
+    /// Make one HTTP/1.0 request over TLS.
+    WebClient(web::Client),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +57,8 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Certificate(command) => certificates::run(&command),
         Command::Server(arguments) => runtime.block_on(server::run(arguments)),
         Command::Client(arguments) => runtime.block_on(client::run(arguments)),
+        Command::WebServer(arguments) => runtime.block_on(web::serve(arguments)),
+        Command::WebClient(arguments) => runtime.block_on(web::request(arguments)),
     }
 }
 

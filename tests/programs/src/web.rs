@@ -1,0 +1,103 @@
+//! One HTTP/1.0 exchange over rustls, which every stack's test tools can be the other end of.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use crate::tls::{self, ClientCertificate, Files, Version};
+
+/// Longest one connection may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest answer a client reads, in bytes.
+const LONGEST: u64 = 1 << 20;
+const ALPN: &[u8] = b"http/1.1";
+
+/// How the server is run.
+#[derive(clap::Args)]
+pub struct Server {
+    /// Address and port to listen on.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    files: Files,
+    /// TLS version.
+    #[arg(long, value_enum, default_value = "1.3")]
+    tls: Version,
+    /// Client certificates.
+    #[arg(long, value_enum, default_value = "required")]
+    client_certificate: ClientCertificate,
+}
+
+/// How the client is run.
+#[derive(clap::Args)]
+pub struct Client {
+    /// Address and port of the server.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    connect: SocketAddr,
+    /// Name to ask for and to find in the server's certificate.
+    #[arg(long, value_name = "NAME")]
+    server_name: String,
+    #[command(flatten)]
+    files: Files,
+    /// TLS version.
+    #[arg(long, value_enum, default_value = "1.3")]
+    tls: Version,
+}
+
+/// Answers one request a connection until stopped.
+pub async fn serve(arguments: Server) -> Result<(), Box<dyn Error>> {
+    let mut config = tls::server(&arguments.files, arguments.tls, arguments.client_certificate)?;
+    Arc::make_mut(&mut config).alpn_protocols = vec![ALPN.to_vec()];
+    let acceptor = TlsAcceptor::from(config);
+    let listener = TcpListener::bind(arguments.listen).await?;
+    println!("listening {}", listener.local_addr()?);
+    loop {
+        let (stream, peer) = listener.accept().await?;
+        let acceptor = acceptor.clone();
+        tokio::spawn(async move {
+            match timeout(PATIENCE, answer(stream, acceptor)).await {
+                Ok(Ok(())) => (),
+                Ok(Err(error)) => eprintln!("{peer}: {error}"),
+                Err(late) => eprintln!("{peer}: {late}"),
+            }
+        });
+    }
+}
+
+async fn answer(stream: TcpStream, acceptor: TlsAcceptor) -> std::io::Result<()> {
+    let mut stream = BufReader::new(acceptor.accept(stream).await?);
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        if stream.read_line(&mut line).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nhello from rustls\n").await?;
+    stream.shutdown().await
+}
+
+/// Makes one request, and prints the answer.
+pub async fn request(arguments: Client) -> Result<(), Box<dyn Error>> {
+    let mut config = tls::client(&arguments.files, arguments.tls)?;
+    Arc::make_mut(&mut config).alpn_protocols = vec![ALPN.to_vec()];
+    let name = ServerName::try_from(arguments.server_name)?;
+    let exchange = async {
+        let stream = TcpStream::connect(arguments.connect).await?;
+        let mut stream = TlsConnector::from(config).connect(name, stream).await?;
+        stream.write_all(b"GET / HTTP/1.0\r\nHost: server\r\n\r\n").await?;
+        let mut answer = Vec::new();
+        stream.take(LONGEST).read_to_end(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = timeout(PATIENCE, exchange).await??;
+    print!("{}", String::from_utf8_lossy(&answer));
+    Ok(())
+}
