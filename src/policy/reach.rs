@@ -56,8 +56,6 @@ pub enum Limit {
     ComponentUnseen,
     /// Traffic that never leaves its VM.
     InsideVm,
-    /// A protocol that no recogniser knows.
-    NoRecogniser,
     /// `Signed URLs`, `Key`, `Shared secret`.
     AuthenticationUntold,
     /// The application column leaves it open.
@@ -79,7 +77,6 @@ impl Limit {
             Limit::ApplicationInTls | Limit::AuthenticationInTls => Best::NeedsKeys,
             Limit::ComponentUnseen
             | Limit::InsideVm
-            | Limit::NoRecogniser
             | Limit::AuthenticationUntold
             | Limit::ApplicationOpen
             | Limit::PortOpen
@@ -102,7 +99,6 @@ impl fmt::Display for Limit {
             Limit::AuthenticationInTls => "credentials inside TLS are unseen without keys",
             Limit::ComponentUnseen => "a component with neither job nor certificate to tell it by",
             Limit::InsideVm => "documented inside the VM: never on a network, only on that VM's own loopback",
-            Limit::NoRecogniser => "no recogniser for this protocol",
             Limit::AuthenticationUntold => "`Key`, `Signed URLs`, `Shared secret`: nothing to tell them by",
             Limit::ApplicationOpen => "the document leaves the application open (`Varies`)",
             Limit::PortOpen => "the document leaves the port open",
@@ -154,13 +150,10 @@ fn of_pair(app: App, asked: Asked, row: &Row, names: &Names) -> Vec<Limit> {
     match app {
         App::Open => limits.push(Limit::ApplicationOpen),
         App::Bytes => {}
-        // NATS begins in clear, whatever follows.
-        App::Nats => {}
+        // These begin in clear, whatever follows.
+        App::Nats | App::Mysql | App::Ldap => {}
         App::Grpc if in_tls => limits.push(Limit::GrpcInTls),
         App::Https | App::Http if in_tls => limits.push(Limit::HttpInTls),
-        App::Mysql | App::Ssh | App::Ldap | App::Ldaps | App::Syslog if !is_recognised(app) => {
-            limits.push(Limit::NoRecogniser);
-        }
         _ if in_tls => limits.push(Limit::ApplicationInTls),
         _ => {}
     }
@@ -188,11 +181,6 @@ fn of_component(end: &End, certificate: bool, names: &Names) -> Option<Limit> {
         return None;
     }
     Some(if names.jobs(component).is_empty() { Limit::ComponentUnseen } else { Limit::ComponentByJob })
-}
-
-/// A recogniser in `protocol/` knows it, on any port.
-fn is_recognised(app: App) -> bool {
-    !matches!(app, App::Mysql | App::Ssh | App::Ldap | App::Ldaps | App::Syslog)
 }
 
 /// Whether the application has this way of logging in.
@@ -227,6 +215,9 @@ mod tests {
         assert_eq!(of("53", "DNS", "None"), []);
         assert_eq!(of("15010", "gRPC", "None"), []);
         assert_eq!(of("1024-65535", "TCP", "None"), []);
+        assert_eq!(of("3306", "MySQL", "MySQL authentication"), []);
+        assert_eq!(of("2222", "SSH", "SSH"), []);
+        assert_eq!(of("389", "LDAP", "LDAP bind"), []);
     }
 
     #[test]
@@ -234,6 +225,7 @@ mod tests {
         assert_eq!(of("8082", "gRPC over HTTP/2", "Mutual TLS"), [Limit::GrpcInTls, Limit::Tls13]);
         assert_eq!(of("8443", "HTTPS", "TLS"), [Limit::HttpInTls, Limit::Tls13]);
         assert_eq!(of("8443", "HTTPS", "None"), [Limit::HttpInTls, Limit::Tls13], "HTTPS says TLS itself");
+        assert_eq!(of("6067", "Syslog", "TLS"), [Limit::ApplicationInTls, Limit::Tls13]);
         let with_credentials = of("443", "HTTPS", "TLS and OAuth 2.0");
         assert_eq!(with_credentials, [Limit::AuthenticationInTls, Limit::HttpInTls, Limit::Tls13]);
         assert_eq!(best(&with_credentials), Best::NeedsKeys);
