@@ -151,7 +151,7 @@ fn of_pair(app: App, asked: Asked, row: &Row, names: &Names) -> Vec<Limit> {
         App::Open => limits.push(Limit::ApplicationOpen),
         App::Bytes => {}
         // These begin in clear, whatever follows.
-        App::Nats | App::Mysql | App::Ssh => {}
+        App::Nats | App::Mysql | App::Ldap | App::Ssh => {}
         App::Grpc if in_tls => limits.push(Limit::GrpcInTls),
         App::Https | App::Http if in_tls => limits.push(Limit::HttpInTls),
         _ if in_tls => limits.push(Limit::ApplicationInTls),
@@ -215,6 +215,9 @@ mod tests {
         assert_eq!(of("53", "DNS", "None"), []);
         assert_eq!(of("15010", "gRPC", "None"), []);
         assert_eq!(of("1024-65535", "TCP", "None"), []);
+        assert_eq!(of("3306", "MySQL", "MySQL authentication"), []);
+        assert_eq!(of("2222", "SSH", "SSH"), []);
+        assert_eq!(of("389", "LDAP", "LDAP bind"), []);
     }
 
     #[test]
@@ -222,6 +225,7 @@ mod tests {
         assert_eq!(of("8082", "gRPC over HTTP/2", "Mutual TLS"), [Limit::GrpcInTls, Limit::Tls13]);
         assert_eq!(of("8443", "HTTPS", "TLS"), [Limit::HttpInTls, Limit::Tls13]);
         assert_eq!(of("8443", "HTTPS", "None"), [Limit::HttpInTls, Limit::Tls13], "HTTPS says TLS itself");
+        assert_eq!(of("6067", "Syslog", "TLS"), [Limit::ApplicationInTls, Limit::Tls13]);
         let with_credentials = of("443", "HTTPS", "TLS and OAuth 2.0");
         assert_eq!(with_credentials, [Limit::AuthenticationInTls, Limit::HttpInTls, Limit::Tls13]);
         assert_eq!(best(&with_credentials), Best::NeedsKeys);

@@ -1,11 +1,13 @@
 //! `policy draft`: captures in, a table for review out.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use super::{DraftArguments, Status, complain, text};
 use crate::audit::{Audit, Plan, Sink};
 use crate::capture::{self, Event, FileSource, Filter, Merged};
 use crate::cli::interrupt::Interrupt;
+use crate::cli::keylog;
 use crate::flow::Limits;
 use crate::inventory::Inventory;
 use crate::policy::draft::{Counts, Draft, Drafted};
@@ -25,7 +27,7 @@ pub(super) fn run(arguments: &DraftArguments) -> Result<Status, Box<dyn Error>> 
         in_scope: false,
         strict: false,
         limits: Limits::default(),
-        keys: Default::default(),
+        keys: Arc::new(keylog::read(&arguments.keylog)?),
     };
     let mut drafting = Drafting::default();
     let status = read(arguments, &plan, &mut drafting)?;
@@ -80,7 +82,7 @@ fn read(arguments: &DraftArguments, plan: &Plan, drafting: &mut Drafting) -> Res
     while !interrupt.is_set() {
         match source.next_event() {
             Ok(Some(Event::Packet(packet))) => audit.packet(&packet)?,
-            Ok(Some(Event::Secrets(_))) => {}
+            Ok(Some(Event::Secrets(secrets))) => audit.secrets(&secrets),
             Ok(None) => break,
             Err(error) => {
                 complain(&error);

@@ -110,6 +110,9 @@ struct DraftArguments {
     /// Who is who; without it rows name addresses.
     #[arg(long, value_name = "FILE")]
     inventory: Vec<String>,
+    /// TLS session secrets to look inside TLS with, in the format of SSLKEYLOGFILE.
+    #[arg(long, value_name = "FILE")]
+    keylog: Vec<String>,
     /// Draft only from packets that this pcap-filter(7) expression matches.
     #[arg(long, value_name = "BPF")]
     filter: Option<String>,

@@ -227,7 +227,7 @@ fn drafted(ends: Ends, observed: &Observed, options: &Options) -> Result<(Key, [
         open: fold::open(observed),
     };
     // Refused credentials are nobody's right to connect, whatever else the row asks for.
-    for asked in ["OAuth", "Basic authentication"] {
+    for asked in ["OAuth", "Basic authentication", "MySQL authentication", "LDAP bind"] {
         let key = with("HTTP".to_owned(), asked.to_owned());
         if let Some(row) = row(&key)
             && security::security(&row, observed, options).reason == Some(Reason::AuthenticationRefused)
@@ -304,7 +304,19 @@ fn securities(observed: &Observed) -> Vec<String> {
         Some(Credential::Basic) => Some("Basic authentication"),
         Some(Credential::Other) | None => None,
     };
+    // What a protocol itself brings.
+    let own = match observed.application {
+        Application::Mysql => Some("MySQL authentication"),
+        Application::Ldap => Some("LDAP bind"),
+        Application::Ssh => Some("SSH"),
+        _ => None,
+    };
     let mut all = Vec::new();
+    all.extend(own.map(|own| match (tls, own) {
+        (Some(tls), "LDAP bind") => format!("{tls} and {own}"),
+        // The cell says nothing of TLS either way.
+        _ => own.to_owned(),
+    }));
     match (tls, credential) {
         (Some(tls), Some(credential)) => all.push(format!("{tls} and {credential}")),
         (None, Some(credential)) => all.extend([credential.to_owned(), format!("{credential} or none")]),
