@@ -279,7 +279,7 @@ impl Security {
     pub fn parse(cell: &str) -> Result<Security, Expected> {
         let cell = capped(cell)?.to_ascii_lowercase();
         let inside_vm = cell.trim_end_matches('.') == "unencrypted. this communication happens inside the vm";
-        let alternatives = match without_remark(cell.trim_end_matches(['†', '‡', '*'])) {
+        let alternatives = match cell.trim_end_matches(['†', '‡', '*']) {
             _ if inside_vm => vec![Asked { tls: Tls::No, authentication: None }],
             // The one name that holds a slash itself.
             "n/a" => vec![Asked { tls: Tls::Unstated, authentication: None }],
@@ -297,6 +297,11 @@ impl Asked {
     fn parse(cell: &str) -> Result<Asked, Expected> {
         let mut asked = Asked { tls: Tls::No, authentication: None };
         for word in cell.replace(" and ", ",").replace('+', ",").split(',') {
+            // Here the remark says what the words do not.
+            if word.trim() == "basic authentication (ldap bind)" {
+                asked.authentication = Some(Authentication::LdapBind);
+                continue;
+            }
             match without_remark(word.trim()) {
                 "mutual tls" | "mutual tls from the same ca" => asked.tls = Tls::Mutual,
                 "tls" => asked.tls = Tls::Server,
@@ -422,6 +427,7 @@ mod tests {
         assert_eq!(read("Signed URLs/TLS"), [(Tls::No, Some(Untold)), (Tls::Server, None)]);
         assert_eq!(read("MySQL authentication"), [(Tls::Unstated, Some(Mysql))]);
         assert_eq!(read("LDAP bind"), [(Tls::No, Some(LdapBind))]);
+        assert_eq!(read("Basic authentication (LDAP bind)"), [(Tls::No, Some(LdapBind))]);
         assert_eq!(read("N/A"), [(Tls::Unstated, None)]);
         let inside = Security::parse("Unencrypted. This communication happens inside the VM.").unwrap();
         assert!(inside.inside_vm);
