@@ -23,6 +23,8 @@ use crate::report::{Account, Certificate, Counted, CsvReport, Record, RowStatist
 pub struct Plan {
     /// The tables, bound to the inventory.
     pub policy: Policy,
+    /// Overlays that are not in force, which may still explain a violation.
+    pub deviations: Policy,
     /// The operator's certificate authorities, if given.
     pub authorities: Option<Authorities>,
     /// Verdicts to write to the report; empty for all.
@@ -237,12 +239,17 @@ impl<'p, W: io::Write> Judge<'p, W> {
             return;
         }
         let judgement = policy.judge(&subject);
+        let known_deviation = match judgement.verdict {
+            Verdict::Violation => self.plan.deviations.explains(&subject),
+            Verdict::Allowed | Verdict::Unproven => None,
+        };
         let counted = counted(&flow, source);
         let certificates = names.map(|[(server, _), (client, _)]| [server, client]);
         self.record(&Record {
             policy,
             subject,
             judgement: &judgement,
+            known_deviation: known_deviation.as_deref(),
             counted,
             capture,
             certificates: certificates.as_ref(),

@@ -53,6 +53,11 @@ pub(super) struct AuditArguments {
     #[arg(long, value_name = "NAME|FILE|DIR")]
     pub(super) policy: Vec<String>,
 
+    /// Put rows for what real deployments do otherwise in force too: `cf-deployment`, or a CSV file. Without it
+    /// such a flow is a violation whose `known_deviation` column names the row.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(super) overlay: Vec<String>,
+
     /// Who is who: `bosh instances --ps --json`, `bosh vms --json`, `bosh cloud-config`, or CSV with
     /// `ip, vm, jobs, subnet`; also a CSV that maps documented names to deployed ones.
     #[arg(long, value_name = "FILE")]

@@ -101,8 +101,10 @@ pub enum Tls {
 /// What a security cell asks of the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authentication {
-    /// `OAuth`, `OAuth 2.0`, `UAA Token`.
+    /// `OAuth`, `OAuth 2.0`.
     OAuth,
+    /// `UAA Token`: a bearer token, or one sent as it is, which looks like any other credential.
+    UaaToken,
     /// `Basic authentication`.
     Basic,
     /// `LDAP bind`.
@@ -300,7 +302,8 @@ impl Asked {
             match without_remark(word.trim()) {
                 "mutual tls" | "mutual tls from the same ca" => asked.tls = Tls::Mutual,
                 "tls" => asked.tls = Tls::Server,
-                "oauth" | "oauth 2.0" | "uaa token" => asked.authentication = Some(Authentication::OAuth),
+                "oauth" | "oauth 2.0" => asked.authentication = Some(Authentication::OAuth),
+                "uaa token" => asked.authentication = Some(Authentication::UaaToken),
                 "basic authentication" => asked.authentication = Some(Authentication::Basic),
                 "ldap bind" => asked.authentication = Some(Authentication::LdapBind),
                 "signed urls" | "shared secret" => asked.authentication = Some(Authentication::Untold),

@@ -279,6 +279,8 @@ pub enum Because {
     EveryRequest,
     /// Some requests carried none, or others.
     RequestsWithout(u32),
+    /// Requests carried credentials that may be the token asked for, sent as it is.
+    OtherCredentials,
     /// Some requests could not be read.
     RequestsUnread,
     /// No request was read.

@@ -147,6 +147,19 @@ impl Table {
         files.iter().map(|file| Table::read(file, &set)).collect()
     }
 
+    /// The table that an `--overlay` argument names: a shipped overlay, or a file.
+    pub fn load_overlay(argument: &str) -> Result<Table, TableError> {
+        match shipped::OVERLAYS.iter().find(|overlay| overlay.name == argument) {
+            Some(overlay) => Table::shipped(overlay),
+            None => Table::read(Path::new(argument), ""),
+        }
+    }
+
+    /// Every overlay that comes with the program.
+    pub fn shipped_overlays() -> Result<Vec<Table>, TableError> {
+        shipped::OVERLAYS.iter().map(Table::shipped).collect()
+    }
+
     fn shipped(shipped: &Shipped) -> Result<Table, TableError> {
         Table::parse(shipped.name, shipped.name, shipped.text.as_bytes())
     }
@@ -267,6 +280,20 @@ mod tests {
         assert_eq!(count("tpcf-10.0"), (11, 184));
         assert_eq!(count("pas-2.7/loggregator"), (1, 11));
         assert_eq!(Table::load("pas-2.7/log-cache").unwrap()[0].name, "pas-2.7/log-cache");
+    }
+
+    #[test]
+    fn every_overlay_parses_and_gives_its_source_in_every_row() {
+        let overlays = Table::shipped_overlays().unwrap();
+        assert_eq!(
+            overlays.iter().map(|overlay| overlay.name.as_str()).collect::<Vec<_>>(),
+            ["cf-deployment"]
+        );
+        for row in overlays.iter().flat_map(|overlay| &overlay.rows) {
+            assert!(row.note.len() > 20, "{:?}", row.cells);
+        }
+        assert_eq!(Table::load_overlay("cf-deployment").unwrap().rows.len(), overlays[0].rows.len());
+        assert!(Table::load_overlay("no-such-overlay").is_err());
     }
 
     /// The public tables, where they lie beside the project.

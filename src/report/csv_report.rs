@@ -119,7 +119,7 @@ impl<W: io::Write> CsvReport<W> {
         self.text(clean(record.capture))?;
         self.text(counted.first_packet)?;
         self.text(encapsulation(counted.encapsulation))?;
-        self.text("")?;
+        self.text(Maybe(record.known_deviation.map(clean)))?;
         self.text("final")?;
         self.writer.write_record(None::<&[u8]>)
     }

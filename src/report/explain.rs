@@ -223,6 +223,9 @@ impl Words<'_> {
             Because::RequestsWithout(count) => {
                 write!(f, "{count} requests did not carry it ({})", self.requests())
             }
+            Because::OtherCredentials => {
+                write!(f, "credentials were sent that may be such a token ({})", self.requests())
+            }
             Because::RequestsUnread => write!(f, "some requests could not be read ({})", self.requests()),
             Because::NoRequest => f.write_str("no request was read"),
             Because::Only401 => write!(f, "nothing but 401 came back ({})", self.requests()),

@@ -19,6 +19,8 @@ pub struct Summary {
     strict: bool,
     verdicts: [Tally; 3],
     inferred: u64,
+    /// Violations that an overlay not in force would explain.
+    deviations: u64,
     unseen: HashMap<Reason, u64>,
     groups: HashMap<GroupKey, Group>,
     ungrouped: u64,
@@ -28,6 +30,8 @@ pub struct Summary {
 struct GroupKey {
     verdict: Verdict,
     reason: Option<Reason>,
+    /// The overlay row that would explain it.
+    deviation: Option<String>,
     source: String,
     destination: String,
     port: u16,
@@ -49,6 +53,7 @@ impl Summary {
             strict,
             verdicts: [Tally::default(); 3],
             inferred: 0,
+            deviations: 0,
             unseen: HashMap::new(),
             groups: HashMap::new(),
             ungrouped: 0,
@@ -63,6 +68,7 @@ impl Summary {
         if judgement.verdict == Verdict::Allowed && judgement.is_inferred() {
             self.inferred += 1;
         }
+        self.deviations += u64::from(record.known_deviation.is_some());
         if let (Verdict::Unproven, Some(reason)) = (judgement.verdict, judgement.reason) {
             *self.unseen.entry(reason).or_default() += 1;
         }
@@ -80,6 +86,7 @@ impl Summary {
         let key = GroupKey {
             verdict: record.judgement.verdict,
             reason: record.judgement.reason,
+            deviation: record.known_deviation.map(str::to_owned),
             source: end(subject.source.ip),
             destination: end(subject.destination.ip),
             port: subject.destination.port,
@@ -145,6 +152,9 @@ impl Summary {
                 Verdict::Allowed if self.inferred > 0 => {
                     writeln!(output, "   {} of these rest on an inference", self.inferred)?;
                 }
+                Verdict::Violation if self.deviations > 0 => {
+                    writeln!(output, "   {} of these are known deviations", self.deviations)?;
+                }
                 _ => writeln!(output)?,
             }
         }
@@ -158,28 +168,31 @@ impl Summary {
         if self.groups.is_empty() {
             return writeln!(output, "\nNothing to report.");
         }
-        writeln!(output, "\nReported: {} flows in {} groups", self.reportable(), self.groups.len())?;
         let mut groups: Vec<(&GroupKey, &Group)> = self.groups.iter().collect();
         groups.sort_by_key(|(key, group)| {
             (std::cmp::Reverse(key.verdict), std::cmp::Reverse(group.flows), group.first)
         });
-        for (key, group) in groups.iter().take(SHOWN_GROUPS) {
-            let reason = key.reason.map_or("inferred", Reason::word);
-            writeln!(
-                output,
-                "  {} {reason}: {} -> {} port {}, {} flows",
-                key.verdict, key.source, key.destination, key.port, group.flows
-            )?;
-            writeln!(output, "      e.g. {}", group.example)?;
-            writeln!(output, "      {}", group.evidence)?;
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            groups.into_iter().partition(|(key, _)| key.deviation.is_some());
+        let flows = |groups: &[(&GroupKey, &Group)]| groups.iter().map(|(_, group)| group.flows).sum::<u64>();
+        if !unknown.is_empty() {
+            writeln!(output, "\nReported: {} flows in {} groups", flows(&unknown), unknown.len())?;
+            write_list(&unknown, output)?;
         }
-        if groups.len() > SHOWN_GROUPS || self.ungrouped > 0 {
-            let hidden: u64 = groups.iter().skip(SHOWN_GROUPS).map(|(_, group)| group.flows).sum();
-            let more = groups.len().saturating_sub(SHOWN_GROUPS);
+        if !known.is_empty() {
             writeln!(
                 output,
-                "  and {} flows in {more} further groups; the report written with -o has every flow",
-                hidden + self.ungrouped
+                "\nKnown deviations: {} flows in {} groups that an overlay would explain (--overlay)",
+                flows(&known),
+                known.len()
+            )?;
+            write_list(&known, output)?;
+        }
+        if self.ungrouped > 0 {
+            writeln!(
+                output,
+                "  and {} flows of further groups; the report written with -o has every flow",
+                self.ungrouped
             )?;
         }
         Ok(())
@@ -197,6 +210,33 @@ impl Summary {
         }
         Ok(())
     }
+}
+
+/// Groups in their order, at most [`SHOWN_GROUPS`] of them.
+fn write_list(groups: &[(&GroupKey, &Group)], output: &mut impl Write) -> io::Result<()> {
+    for (key, group) in groups.iter().take(SHOWN_GROUPS) {
+        let reason = key.reason.map_or("inferred", Reason::word);
+        write!(
+            output,
+            "  {} {reason}: {} -> {} port {}, {} flows",
+            key.verdict, key.source, key.destination, key.port, group.flows
+        )?;
+        match &key.deviation {
+            Some(row) => writeln!(output, ", known as {}", clean(row))?,
+            None => writeln!(output)?,
+        }
+        writeln!(output, "      e.g. {}", group.example)?;
+        writeln!(output, "      {}", group.evidence)?;
+    }
+    if let Some(hidden) = groups.get(SHOWN_GROUPS..).filter(|hidden| !hidden.is_empty()) {
+        let flows: u64 = hidden.iter().map(|(_, group)| group.flows).sum();
+        writeln!(
+            output,
+            "  and {flows} flows in {} further groups; the report written with -o has every flow",
+            hidden.len()
+        )?;
+    }
+    Ok(())
 }
 
 fn write_rows(policy: &Policy, rows: &RowStatistics, output: &mut impl Write) -> io::Result<()> {
