@@ -8,14 +8,16 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 
 use crate::capture::{CaptureError, Filter, FilterError, LinkType, Packet, Timestamp, link_name};
 use crate::flow::{Flow, FlowTable, Limits, Place, Reader, Want};
+use crate::inventory::{Learnt, LearntFrom};
 use crate::packet::{Decoded, Decoder, Gap, Side, Transport, Uncounted};
 use crate::pki::{Authorities, CertificateNames, Usage};
 use crate::policy::{Circumstances, Judgement, Observed, OpenedBy, Policy, Shown, Subject, Verdict};
 use crate::protocol::tls::{self, ClientCertificate};
-use crate::protocol::{Conversation, Step};
+use crate::protocol::{Address, Conversation, Step};
 use crate::report::{Account, Certificate, Counted, CsvReport, Record, RowStatistics, Summary};
 
 /// What an audit holds flows against, and what it reports of them.
@@ -31,6 +33,8 @@ pub struct Plan {
     pub only: Vec<Verdict>,
     /// Leave flows that touch nothing of the policy out of the verdicts.
     pub in_scope: bool,
+    /// Learn names of addresses from the capture itself.
+    pub learn: bool,
     /// Report unproven and inferred flows as well.
     pub strict: bool,
     /// What the flow table may grow to.
@@ -100,7 +104,12 @@ impl<'p, W: io::Write> Audit<'p, W> {
             Decoded::Segment(segment) => {
                 let packets = u64::from(segment.packets);
                 match self.flows.packet(&segment, packet, self.ordinal, &mut self.ended) {
-                    Place::Flow => self.account.in_flows += packets,
+                    Place::Flow => {
+                        self.account.in_flows += packets;
+                        if self.judge.plan.learn && segment.transport == Transport::UDP {
+                            self.learn();
+                        }
+                    }
                     Place::Refused => self.account.flow_cap += packets,
                 }
             }
@@ -150,6 +159,8 @@ impl<'p, W: io::Write> Audit<'p, W> {
         account.stream_cap = flows.stream_refused;
         account.differing_fragments = self.decoder.fragment_conflicts();
         account.out_of_scope = self.judge.out_of_scope;
+        account.learnt_names = self.judge.learnt_dropped + self.judge.learnt.dropped();
+        self.judge.summary.learn(&self.judge.learnt);
         let errors =
             self.undecoded.iter().map(|(at, packets)| undecoded(&self.captures, *at, *packets)).collect();
         Outcome {
@@ -158,6 +169,15 @@ impl<'p, W: io::Write> Audit<'p, W> {
             account,
             errors,
             write_error: self.judge.write_error,
+        }
+    }
+
+    /// Names in DNS answers are learnt in the order of packets, so that they serve every flow that ends
+    /// after the answer was read; of DNS over TCP, when that flow ends.
+    fn learn(&mut self) {
+        if let Some(reader) = self.flows.last_reader() {
+            let addresses = reader.0.take_addresses();
+            self.judge.learn(&addresses);
         }
     }
 
@@ -186,6 +206,8 @@ struct Judge<'p, W: io::Write> {
     report: Option<CsvReport<W>>,
     summary: Summary,
     rows: RowStatistics,
+    learnt: Learnt,
+    learnt_dropped: u64,
     out_of_scope: u64,
     write_error: Option<csv::Error>,
 }
@@ -197,6 +219,8 @@ impl<'p, W: io::Write> Judge<'p, W> {
             report,
             summary: Summary::new(plan.strict),
             rows: RowStatistics::new(&plan.policy),
+            learnt: Learnt::default(),
+            learnt_dropped: 0,
             out_of_scope: 0,
             write_error: None,
         }
@@ -213,6 +237,9 @@ impl<'p, W: io::Write> Judge<'p, W> {
         };
         let mut observed = Observed::new(evidence, circumstances);
         let names = observed.tls().map(certificates);
+        if self.plan.learn {
+            self.learn_from(&flow, source, &observed, names.as_ref());
+        }
         if let Some(authorities) = &self.plan.authorities {
             observed.chains = judge_chains(observed.tls(), authorities, flow.start);
         }
@@ -225,6 +252,9 @@ impl<'p, W: io::Write> Judge<'p, W> {
         let turned = observed.tls().and_then(tls::Evidence::client).is_some_and(|client| client != source);
         let (source_shown, destination_shown) =
             if turned { (&server_shown, &client_shown) } else { (&client_shown, &server_shown) };
+        let (source_ip, destination_ip) = (flow.key.end(source).ip, flow.key.end(source.other()).ip);
+        let source_shown = &source_shown.clone().learnt(self.learnt.groups(source_ip));
+        let destination_shown = &destination_shown.clone().learnt(self.learnt.groups(destination_ip));
         let subject = Subject {
             source: flow.key.end(source),
             destination: flow.key.end(source.other()),
@@ -255,6 +285,42 @@ impl<'p, W: io::Write> Judge<'p, W> {
             certificates: certificates.as_ref(),
         });
         self.count(&judgement, &counted);
+    }
+
+    fn learn(&mut self, addresses: &[Address]) {
+        for Address { name, address } in addresses {
+            if let Ok(name) = std::str::from_utf8(name) {
+                self.name(*address, name, LearntFrom::Dns);
+            }
+        }
+    }
+
+    /// What a flow that ended teaches: what is left of DNS answers, and the names on the certificate of a
+    /// server whose handshake was accepted.
+    fn learn_from(
+        &mut self,
+        flow: &Flow<FlowReader>,
+        source: Side,
+        observed: &Observed,
+        certificates: Option<&[(Certificate, Option<CertificateNames>); 2]>,
+    ) {
+        if let Some(dns) = &observed.evidence.dns {
+            self.learnt_dropped += u64::from(dns.addresses_dropped);
+            self.learn(&dns.addresses);
+        }
+        let accepted = observed.tls().is_some_and(|tls| matches!(tls.outcome(), tls::Outcome::Accepted(_)));
+        if let (true, Some([(_, Some(names)), _])) = (accepted, certificates) {
+            let client = observed.tls().and_then(tls::Evidence::client).unwrap_or(source);
+            for name in names.iter() {
+                self.name(flow.key.end(client.other()).ip, name, LearntFrom::Certificate);
+            }
+        }
+    }
+
+    fn name(&mut self, address: IpAddr, name: &str, from: LearntFrom) {
+        let policy = &self.plan.policy;
+        let known = (policy.inventory(), policy.names());
+        self.learnt.learn(address, name, from, known, policy.options().inventory_partial);
     }
 
     fn count(&mut self, judgement: &Judgement, counted: &Counted) {

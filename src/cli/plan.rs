@@ -53,6 +53,7 @@ pub(super) fn plan(arguments: &AuditArguments) -> Result<Plan, Box<dyn Error>> {
         authorities,
         only: only.collect(),
         in_scope: arguments.in_scope,
+        learn: !arguments.no_learn,
         strict: arguments.strict,
         limits: Limits::default(),
     })

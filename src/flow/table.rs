@@ -73,6 +73,8 @@ pub struct FlowTable<R> {
     wheel: Wheel,
     clock: Option<Timestamp>,
     passed: Vec<Entry>,
+    /// The flow the last packet went to.
+    last: Option<u32>,
     budget: Budget,
     limits: Limits,
     live: usize,
@@ -96,6 +98,7 @@ impl<R: Reader + Default> FlowTable<R> {
             wheel: Wheel::new(),
             clock: None,
             passed: Vec::new(),
+            last: None,
             budget: Budget { held: 0, cap: limits.stream_bytes, refused: 0 },
             limits,
             live: 0,
@@ -149,6 +152,7 @@ impl<R: Reader + Default> FlowTable<R> {
             }
             None => self.begin(hash, key, side, segment, packet, ordinal, None),
         };
+        self.last = id;
         let Some(id) = id else {
             self.account.refused_packets += u64::from(segment.packets);
             return Place::Refused;
@@ -163,6 +167,12 @@ impl<R: Reader + Default> FlowTable<R> {
             self.wheel.insert(entry, Timestamp(clock.0.saturating_add(CLOSED)));
         }
         Place::Flow
+    }
+
+    /// What reads the flow that the last packet went to.
+    pub fn last_reader(&mut self) -> Option<&mut R> {
+        let slot = self.slab.get_mut(self.last? as usize)?;
+        slot.flow.as_mut().map(|flow| &mut flow.reader)
     }
 
     /// Every flow still there goes to `ended`, in the order of their first packets.

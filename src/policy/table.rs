@@ -290,7 +290,7 @@ mod tests {
             ["cf-deployment"]
         );
         for row in overlays.iter().flat_map(|overlay| &overlay.rows) {
-            assert!(row.note.len() > 20, "{:?}", row.cells);
+            assert!(row.note.len() > 40, "{:?}", row.cells);
         }
         assert_eq!(Table::load_overlay("cf-deployment").unwrap().rows.len(), overlays[0].rows.len());
         assert!(Table::load_overlay("no-such-overlay").is_err());

@@ -3,7 +3,7 @@
 //! The first bytes of either side are probed by every recogniser; the one that is certain gets the flow.
 //! A protocol may hand over to another: NATS to TLS after INFO, HTTP/1 to HTTP/2 after an upgrade.
 
-use super::{Dns, Http1, Http2, Nats, Probe, Side, Step, dns, http1, http2, nats, tls};
+use super::{Address, Dns, Http1, Http2, Nats, Probe, Side, Step, dns, http1, http2, nats, tls};
 use crate::packet::Gap;
 
 /// Everything the capture showed of what a flow speaks.
@@ -159,6 +159,14 @@ impl Conversation {
         }
         let Active::Dns(parser) = &mut self.active else { return false };
         !matches!(parser.datagram(side, bytes), Step::Done)
+    }
+
+    /// Addresses that DNS answers gave names to since this was last asked.
+    pub fn take_addresses(&mut self) -> Vec<Address> {
+        match &mut self.active {
+            Active::Dns(parser) => parser.take_addresses(),
+            _ => Vec::new(),
+        }
     }
 
     /// The flow is over: everything that was seen.

@@ -1,7 +1,10 @@
 //! DNS (RFC 1035) over UDP, and over TCP behind its two-byte length (section 4.2.2), on any port.
 //!
-//! Only the header and the first question (or, without questions, the first record) are read. mDNS
-//! (RFC 6762) and LLMNR (RFC 4795) have the same form and count as DNS.
+//! Only the header and the first question (or, without questions, the first record) are read, and of an
+//! answer to a question seen before it, the addresses. mDNS (RFC 6762) and LLMNR (RFC 4795) have the same
+//! form and count as DNS.
+
+use std::net::IpAddr;
 
 use super::{NAME_CAP, Probe, Side, Step};
 
@@ -15,7 +18,26 @@ pub struct Dns {
     /// First name asked for, in presentation form without the last dot (`.` for the root), at most
     /// [`NAME_CAP`] bytes.
     pub name: Option<Box<[u8]>>,
+    /// Addresses in answers, those not taken yet, at most [`ADDRESSES_CAP`].
+    pub addresses: Vec<Address>,
+    /// Addresses dropped because of that cap.
+    pub addresses_dropped: u32,
 }
+
+/// An A or AAAA record (RFC 1035 section 3.4.1, RFC 3596) of an answer that a question in the same flow
+/// asked for, by its identifier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The record's name, as [`Dns::name`] writes names.
+    pub name: Box<[u8]>,
+    /// The address.
+    pub address: IpAddr,
+}
+
+/// The most addresses one flow holds.
+pub const ADDRESSES_CAP: usize = 64;
+/// Identifiers of questions not answered yet, the latest; a resolver's flow seldom has more than two.
+const PENDING: usize = 8;
 
 /// Whether one UDP payload is a DNS message.
 ///
@@ -41,6 +63,9 @@ pub fn probe(bytes: &[u8]) -> Probe {
 pub struct Parser {
     evidence: Dns,
     client: Option<Side>,
+    /// Who asked, and the message's identifier.
+    pending: [Option<(Side, u16)>; PENDING],
+    next: usize,
 }
 
 impl Parser {
@@ -93,6 +118,11 @@ impl Parser {
         &self.evidence
     }
 
+    /// The addresses read since they were last taken.
+    pub fn take_addresses(&mut self) -> Vec<Address> {
+        std::mem::take(&mut self.evidence.addresses)
+    }
+
     /// Who asks, by the QR bit of the first message.
     pub fn client(&self) -> Option<Side> {
         self.client
@@ -108,6 +138,33 @@ impl Parser {
         *counter = counter.saturating_add(1);
         if let (None, Some(name)) = (&self.evidence.name, message.name) {
             self.evidence.name = Some(presentation(name));
+        }
+        if !message.answer {
+            self.pending[self.next % PENDING] = Some((side, message.id));
+            self.next = (self.next + 1) % PENDING;
+        } else if let Some(asked) =
+            self.pending.iter_mut().find(|asked| **asked == Some((side.other(), message.id)))
+        {
+            *asked = None;
+            self.addresses(message);
+        }
+    }
+
+    fn addresses(&mut self, message: &Message<'_>) {
+        let mut at = message.records;
+        for _ in 0..message.count {
+            let Some((record, next)) = record(message.bytes, at) else { return };
+            at = next;
+            let Some(address) = record else { continue };
+            let evidence = &mut self.evidence;
+            if evidence.addresses.contains(&address) {
+                continue;
+            }
+            if evidence.addresses.len() >= ADDRESSES_CAP {
+                evidence.addresses_dropped = evidence.addresses_dropped.saturating_add(1);
+                continue;
+            }
+            evidence.addresses.push(address);
         }
     }
 }
@@ -126,6 +183,12 @@ struct Message<'a> {
     answer: bool,
     /// The first question's name in wire form, up to its root label.
     name: Option<&'a [u8]>,
+    id: u16,
+    /// The message, as far as it was lent.
+    bytes: &'a [u8],
+    /// Where the answer's records begin, and how many there are.
+    records: usize,
+    count: u16,
 }
 
 /// The part of a message that is read: header, longest name, and the fixed part of a record.
@@ -154,6 +217,7 @@ fn message(bytes: &[u8]) -> Result<Message<'_>, Fault> {
     let answer = header[2] & 0x80 != 0;
     let opcode = (header[2] >> 3) & 0x0f;
     let code = header[3] & 0x0f;
+    let id = u16::from_be_bytes([header[0], header[1]]);
     let [questions, answers, authorities, additional] =
         [4, 6, 8, 10].map(|at| u16::from_be_bytes([header[at], header[at + 1]]));
 
@@ -169,22 +233,26 @@ fn message(bytes: &[u8]) -> Result<Message<'_>, Fault> {
     }
     if questions > 0 {
         let (name, rest) = name(body)?;
-        let (fixed, _) = rest.split_first_chunk::<4>().ok_or(Fault::Short)?;
+        let (fixed, after) = rest.split_first_chunk::<4>().ok_or(Fault::Short)?;
         type_and_class(*fixed)?;
-        return Ok(Message { answer, name: Some(name) });
+        // With several questions it is not told which of them the records answer.
+        let count = if answer && opcode == 0 && code == 0 && questions == 1 { answers } else { 0 };
+        let records = bytes.len() - after.len();
+        return Ok(Message { answer, name: Some(name), id, bytes, records, count });
     }
     if !answer {
         return Err(Fault::Malformed);
     }
+    let bare = Message { answer, name: None, id, bytes, records: bytes.len(), count: 0 };
     if answers > 0 {
         let (_, rest) = name(body)?;
         let (fixed, _) = rest.split_first_chunk::<10>().ok_or(Fault::Short)?;
         type_and_class([fixed[0], fixed[1], fixed[2], fixed[3]])?;
-        return Ok(Message { answer, name: None });
+        return Ok(bare);
     }
     // A server that could not read the question answers with the header alone.
     match body.is_empty() && code != 0 && authorities == 0 && additional == 0 {
-        true => Ok(Message { answer, name: None }),
+        true => Ok(bare),
         false => Err(Fault::Malformed),
     }
 }
@@ -206,6 +274,74 @@ fn name(bytes: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
         }
         if at >= NAME_CAP {
             return Err(Fault::Malformed);
+        }
+    }
+}
+
+/// The record at `at` (RFC 1035 section 4.1.3), if it is an address of class IN, and where the next begins;
+/// `None` when the bytes end or break a rule.
+fn record(message: &[u8], at: usize) -> Option<(Option<Address>, usize)> {
+    const A: u16 = 1;
+    const AAAA: u16 = 28;
+    const IN: u16 = 1;
+    let fixed_at = after_name(message, at)?;
+    let fixed: [u8; 10] = *message.get(fixed_at..)?.first_chunk()?;
+    let data_at = fixed_at + fixed.len();
+    let next = data_at + usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
+    let data = message.get(data_at..next)?;
+    let kind = u16::from_be_bytes([fixed[0], fixed[1]]);
+    let address = match (kind, u16::from_be_bytes([fixed[2], fixed[3]])) {
+        (A, IN) => <[u8; 4]>::try_from(data).ok().map(IpAddr::from),
+        (AAAA, IN) => <[u8; 16]>::try_from(data).ok().map(IpAddr::from),
+        _ => None,
+    };
+    let address = match address {
+        Some(address) => Some(Address { name: presentation(&expand(message, at)?), address }),
+        None => None,
+    };
+    Some((address, next))
+}
+
+/// Where the name at `at` ends in the message, its end possibly a pointer (RFC 1035 section 4.1.4).
+fn after_name(message: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match *message.get(at)? {
+            0 => return Some(at + 1),
+            length @ 1..=63 => at += 1 + usize::from(length),
+            0xc0..=0xff => return Some(at + 2),
+            _ => return None,
+        }
+    }
+}
+
+/// The name at `at` in wire form without pointers. Every pointer must lead to a place before the one it
+/// was read from, so there is no way around in a circle.
+fn expand(message: &[u8], mut at: usize) -> Option<Vec<u8>> {
+    let mut name = Vec::new();
+    let mut limit = at;
+    loop {
+        match *message.get(at)? {
+            0 => {
+                name.push(0);
+                return Some(name);
+            }
+            length @ 1..=63 => {
+                let end = at + 1 + usize::from(length);
+                name.extend(message.get(at..end)?);
+                at = end;
+            }
+            high @ 0xc0..=0xff => {
+                let low = *message.get(at + 1)?;
+                at = usize::from(u16::from_be_bytes([high & 0x3f, low]));
+                if at >= limit {
+                    return None;
+                }
+                limit = at;
+            }
+            _ => return None,
+        }
+        if name.len() >= NAME_CAP {
+            return None;
         }
     }
 }
@@ -291,9 +427,83 @@ mod tests {
         let mut parser = Parser::new();
         parser.datagram(Side::B, QUERY);
         parser.datagram(Side::A, &answer());
-        let expected = Dns { queries: 1, answers: 1, name: Some(b"doppler.service"[..].into()) };
+        let name: Box<[u8]> = b"doppler.service"[..].into();
+        let addresses = vec![Address { name: name.clone(), address: "10.0.4.10".parse().unwrap() }];
+        let expected = Dns {
+            queries: 1,
+            answers: 1,
+            name: Some(name),
+            addresses: addresses.clone(),
+            addresses_dropped: 0,
+        };
         assert_eq!(parser.evidence(), &expected);
         assert_eq!(parser.client(), Some(Side::B));
+        assert_eq!(parser.take_addresses(), addresses);
+        assert!(parser.take_addresses().is_empty(), "taken once");
+    }
+
+    /// The addresses read from one answer, after the question that asked for it.
+    fn addresses(answer: &[u8]) -> Vec<String> {
+        let mut parser = Parser::new();
+        parser.datagram(Side::A, QUERY);
+        parser.datagram(Side::B, answer);
+        parser
+            .take_addresses()
+            .iter()
+            .map(|a| format!("{} {}", String::from_utf8_lossy(&a.name), a.address))
+            .collect()
+    }
+
+    #[test]
+    fn addresses_are_read_behind_aliases_and_pointers() {
+        let mut chain = answer();
+        chain.truncate(QUERY.len());
+        chain[7] = 3;
+        // doppler.service CNAME x.service; x.service A; x.service AAAA.
+        chain.extend(b"\xc0\x0c\0\x05\0\x01\0\0\0\0\0\x04\x01x\xc0\x14");
+        let x = (0xc000 | (chain.len() as u16 - 4)).to_be_bytes();
+        chain.extend(x);
+        chain.extend(b"\0\x01\0\x01\0\0\0\0\0\x04\x0a\0\x04\x0b");
+        chain.extend(x);
+        chain.extend(b"\0\x1c\0\x01\0\0\0\0\0\x10\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01");
+        assert_eq!(addresses(&chain), ["x.service 10.0.4.11", "x.service fd00::1"]);
+    }
+
+    #[test]
+    fn an_answer_nobody_asked_for_gives_no_address() {
+        let changed = |at: usize, value: u8| {
+            let mut answer = answer();
+            answer[at] = value;
+            addresses(&answer)
+        };
+        assert_eq!(addresses(&answer()), ["doppler.service 10.0.4.10"]);
+        assert!(changed(1, 0x35).is_empty(), "another identifier");
+        assert!(changed(3, 0x83).is_empty(), "no such name");
+        assert!(changed(QUERY.len(), 0xff).is_empty(), "a pointer forward");
+        let mut parser = Parser::new();
+        parser.datagram(Side::B, &answer());
+        parser.datagram(Side::A, QUERY);
+        parser.datagram(Side::A, &answer());
+        assert!(parser.take_addresses().is_empty(), "before the question, and from who asked");
+        parser.datagram(Side::B, &answer());
+        parser.datagram(Side::B, &answer());
+        assert_eq!(parser.take_addresses().len(), 1, "one answer a question");
+    }
+
+    #[test]
+    fn addresses_are_capped() {
+        let mut many = answer();
+        many[6..8].copy_from_slice(&200_u16.to_be_bytes());
+        many.truncate(QUERY.len());
+        for n in 0..200 {
+            many.extend(b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x04\x0a\0\x05");
+            many.push(n);
+        }
+        let mut parser = Parser::new();
+        parser.datagram(Side::A, QUERY);
+        parser.datagram(Side::B, &many);
+        assert_eq!(parser.evidence().addresses_dropped, 200 - ADDRESSES_CAP as u32);
+        assert_eq!(parser.take_addresses().len(), ADDRESSES_CAP);
     }
 
     #[test]
@@ -389,6 +599,7 @@ mod tests {
         ) {
             probe(&a);
             Parser::new().datagram(Side::A, &a);
+            addresses(&[QUERY, &a].concat());
             let conversation = [(Side::A, a)];
             prop_assert_eq!(read(&conversation, &[]), read(&conversation, &sizes));
         }
@@ -411,6 +622,20 @@ mod tests {
             prop_assert_eq!(whole.queries as usize, kinds.iter().filter(|query| **query).count());
             prop_assert_eq!(whole.answers as usize, kinds.iter().filter(|query| !**query).count());
             prop_assert_eq!(whole, read(&conversation, &sizes));
+        }
+
+        #[test]
+        fn any_records_behind_an_answer_are_read_or_refused(
+            records: Vec<u8>, pointer in 0_u8..80, kind in prop_oneof![Just(1_u8), Just(28), Just(5)], count: u8,
+        ) {
+            let mut message = answer();
+            message[7] = count;
+            message.truncate(QUERY.len());
+            message.extend([0xc0, pointer, 0, kind, 0, 1]);
+            message.extend(&records);
+            for address in addresses(&message) {
+                prop_assert!(address.len() <= NAME_CAP + 40);
+            }
         }
 
         #[test]

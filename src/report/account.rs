@@ -28,6 +28,8 @@ pub struct Account {
     pub differing_fragments: u64,
     /// Times reassembly gave up bytes because all flows together held too many.
     pub stream_cap: u64,
+    /// Names that the capture gave to addresses, given up because of a cap.
+    pub learnt_names: u64,
     /// Packets that the kernel or the interface dropped, when live.
     pub dropped: [u64; 2],
 }
@@ -69,6 +71,7 @@ impl Account {
             ("duplicates", "tcp_segments", self.repeated_segments),
             ("duplicates", "fragments_differing", self.differing_fragments),
             ("caps", "stream_bytes", self.stream_cap),
+            ("caps", "learnt_names", self.learnt_names),
             ("drops", "kernel", self.dropped[0]),
             ("drops", "interface", self.dropped[1]),
         ]);

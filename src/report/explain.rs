@@ -131,6 +131,17 @@ impl Words<'_> {
         csv_report::vm(self.record, self.end().ip)
     }
 
+    /// The groups that the capture itself names at this end.
+    fn learnt(&self) -> String {
+        let subject = &self.record.subject;
+        let shown = match self.column {
+            Column::Destination => subject.destination_shown,
+            _ => subject.source_shown,
+        };
+        let groups: Vec<String> = shown.learnt_groups().map(|group| clean(group).to_string()).collect();
+        groups.join(" or ")
+    }
+
     fn one(&self, because: Because, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ip = self.end().ip;
         match because {
@@ -145,6 +156,9 @@ impl Words<'_> {
                 write!(f, "the inventory is partial and does not say that {ip} is {}", self.documented())
             }
             Because::AmbiguousAddress => write!(f, "{ip} is claimed by {}", self.vm()),
+            Because::Learnt(from) => {
+                write!(f, "{ip} is {} by a name learnt from {from} in this capture", self.learnt())
+            }
             Because::RunsJob => write!(f, "{ip} is {} and runs the documented job", self.vm()),
             Because::DoesNotRunJob => {
                 write!(f, "{ip} is {} and runs no job of {}", self.vm(), self.documented())

@@ -6,12 +6,15 @@ use std::io::{self, Write};
 
 use super::rows::{RowStatistics, RowTally, Tally};
 use super::{Account, Record, clean, csv_report, evidence};
+use crate::inventory::Learnt;
 use crate::policy::{Policy, Reason, Verdict};
 
 /// Groups of reported flows that are told apart; further flows are only counted.
 const GROUPS: usize = 10_000;
 /// Groups that are shown.
 const SHOWN_GROUPS: usize = 50;
+/// Disagreements between capture and inventory that are shown.
+const SHOWN_DISPUTES: usize = 20;
 
 /// Sums up judged flows as they come.
 #[derive(Debug)]
@@ -24,6 +27,9 @@ pub struct Summary {
     unseen: HashMap<Reason, u64>,
     groups: HashMap<GroupKey, Group>,
     ungrouped: u64,
+    learnt: usize,
+    disputes: Vec<String>,
+    disputed: u64,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +63,9 @@ impl Summary {
             unseen: HashMap::new(),
             groups: HashMap::new(),
             ungrouped: 0,
+            learnt: 0,
+            disputes: Vec::new(),
+            disputed: 0,
         }
     }
 
@@ -115,6 +124,18 @@ impl Summary {
         }
     }
 
+    /// Takes over what names the capture gave to addresses.
+    pub fn learn(&mut self, learnt: &Learnt) {
+        self.learnt = learnt.addresses();
+        self.disputed = learnt.disputed();
+        self.disputes = learnt.disputes().iter().take(SHOWN_DISPUTES).map(ToString::to_string).collect();
+    }
+
+    /// Where the capture and the inventory disagree about an address, the first of them; unescaped.
+    pub fn disputes(&self) -> &[String] {
+        &self.disputes
+    }
+
     /// Flows that the exit status reports.
     pub fn reportable(&self) -> u64 {
         self.groups.values().map(|group| group.flows).sum::<u64>() + self.ungrouped
@@ -132,6 +153,7 @@ impl Summary {
         write_rows(policy, rows, output)?;
         self.write_groups(output)?;
         self.write_unseen(output)?;
+        self.write_learnt(output)?;
         write_account(account, output)
     }
 
@@ -175,7 +197,9 @@ impl Summary {
         let (known, unknown): (Vec<_>, Vec<_>) =
             groups.into_iter().partition(|(key, _)| key.deviation.is_some());
         let flows = |groups: &[(&GroupKey, &Group)]| groups.iter().map(|(_, group)| group.flows).sum::<u64>();
-        if !unknown.is_empty() {
+        if unknown.is_empty() {
+            writeln!(output, "\nNothing to report but known deviations.")?;
+        } else {
             writeln!(output, "\nReported: {} flows in {} groups", flows(&unknown), unknown.len())?;
             write_list(&unknown, output)?;
         }
@@ -194,6 +218,25 @@ impl Summary {
                 "  and {} flows of further groups; the report written with -o has every flow",
                 self.ungrouped
             )?;
+        }
+        Ok(())
+    }
+
+    fn write_learnt(&self, output: &mut impl Write) -> io::Result<()> {
+        if self.learnt == 0 {
+            return Ok(());
+        }
+        writeln!(
+            output,
+            "\nNames learnt from the capture: {} addresses; used only where no inventory knows better",
+            self.learnt
+        )?;
+        for dispute in &self.disputes {
+            writeln!(output, "  {}", clean(dispute))?;
+        }
+        let further = self.disputed - self.disputes.len() as u64;
+        if further > 0 {
+            writeln!(output, "  and {further} further disagreements with the inventory")?;
         }
         Ok(())
     }
