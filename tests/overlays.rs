@@ -30,6 +30,13 @@ fn the_overlay_explains_the_current_release() {
             let now = &with[&key(&truth, TRUTH_ENDS)];
             assert_ne!(now["verdict"], "violation", "{file}: {now:?}");
             let before = &without[&key(&truth, TRUTH_ENDS)];
+            if before["verdict"] == now["verdict"] {
+                assert_eq!(
+                    (&now["table"], &now["row"]),
+                    (&before["table"], &before["row"]),
+                    "{file}: {now:?}"
+                );
+            }
             let violation = before["verdict"] == "violation";
             assert_eq!(!before["known_deviation"].is_empty(), violation, "{file}: {before:?}");
             if violation {

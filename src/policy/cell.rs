@@ -409,7 +409,7 @@ mod tests {
 
     #[test]
     fn security_is_of_the_transport_and_of_the_application() {
-        use Authentication::{Basic, LdapBind, Mysql, OAuth, Untold};
+        use Authentication::{Basic, LdapBind, Mysql, OAuth, UaaToken, Untold};
         let read = |cell: &str| {
             let security = Security::parse(cell).unwrap();
             security.alternatives.iter().map(|asked| (asked.tls, asked.authentication)).collect::<Vec<_>>()
@@ -418,6 +418,7 @@ mod tests {
         assert_eq!(read("OAuth"), [(Tls::No, Some(OAuth))]);
         assert_eq!(read("TLS and OAuth 2.0"), [(Tls::Server, Some(OAuth))]);
         assert_eq!(read("TLS and basic authentication"), [(Tls::Server, Some(Basic))]);
+        assert_eq!(read("TLS and UAA Token"), [(Tls::Server, Some(UaaToken))]);
         assert_eq!(read("OAuth 2.0 or none"), [(Tls::No, Some(OAuth)), (Tls::No, None)]);
         assert_eq!(read("None/TLS"), [(Tls::No, None), (Tls::Server, None)]);
         assert_eq!(read("Optional TLS"), [(Tls::No, None), (Tls::Server, None)]);

@@ -232,7 +232,7 @@ impl Policy {
         let mut open = Vec::new();
         for index in candidates {
             let findings = self.findings(index, subject);
-            let rank = Rank::of(&findings);
+            let rank = Rank::of(&findings, self.tables[self.rows[index].at.table].overlay);
             if rank.contradicted == 0 {
                 open.push(index);
             }
@@ -353,18 +353,21 @@ impl Policy {
 struct Rank {
     contradicted: usize,
     unseen: bool,
+    /// A row of an overlay explains what no documented row does.
+    overlay: bool,
     confirmed: Reverse<usize>,
     /// A certificate that names the row's component tells it from the rows beside it.
     component: Reverse<usize>,
 }
 
 impl Rank {
-    fn of(findings: &[Finding; 6]) -> Rank {
+    fn of(findings: &[Finding; 6], overlay: bool) -> Rank {
         let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count();
         let contradicted = count(Grade::Contradicted);
         Rank {
             contradicted,
             unseen: contradicted == 0 && count(Grade::Unseen) > 0,
+            overlay,
             confirmed: Reverse(count(Grade::Confirmed)),
             component: Reverse(
                 findings

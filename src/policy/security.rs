@@ -340,3 +340,28 @@ fn nats_finding(asked: Authentication, nats: &crate::protocol::Nats) -> Finding 
         _ => Finding::contradicted(Reason::WrongSecurity, presented),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Circumstances, Grade};
+    use crate::protocol::{Evidence, Http2};
+
+    /// What a cell that asks for `asked` finds in requests of which so many carried each kind.
+    fn find(asked: Authentication, bearer: u32, other: u32, none: u32) -> Grade {
+        let requests = Requests { read: bearer + other + none, bearer, other, none, ..Requests::default() };
+        let http2 = Some(Box::new(Http2 { requests, ..Http2::default() }));
+        let circumstances = Circumstances { from_start: true, connected: true, packets: [9, 9] };
+        let observed = Observed::new(Evidence { http2, ..Evidence::default() }, circumstances);
+        authentication(asked, &observed).grade
+    }
+
+    #[test]
+    fn a_uaa_token_without_the_word_bearer_is_not_told_from_other_credentials() {
+        let (token, oauth) = (Authentication::UaaToken, Authentication::OAuth);
+        assert_eq!(find(token, 2, 0, 0), Grade::Confirmed);
+        assert_eq!(find(token, 1, 1, 0), Grade::Unseen);
+        assert_eq!(find(token, 0, 1, 1), Grade::Contradicted);
+        assert_eq!(find(oauth, 0, 1, 0), Grade::Contradicted);
+    }
+}

@@ -13,6 +13,8 @@ pub struct Table {
     pub name: String,
     /// Its rows, in order; row 1 is the first.
     pub rows: Vec<Row>,
+    /// It says what deployments do otherwise: a documented row that allows as much decides before its rows.
+    pub overlay: bool,
 }
 
 /// One allowed communication.
@@ -41,7 +43,7 @@ pub struct Row {
 pub enum TableError {
     /// The file cannot be read at all.
     #[error(
-        "{file}: {error}; name a table file, a folder of them, or leave --policy out for the built-in rows"
+        "{file}: {error}; name a table or overlay that comes with the program, a table file, or a folder of tables"
     )]
     Io {
         /// The file.
@@ -149,15 +151,16 @@ impl Table {
 
     /// The table that an `--overlay` argument names: a shipped overlay, or a file.
     pub fn load_overlay(argument: &str) -> Result<Table, TableError> {
-        match shipped::OVERLAYS.iter().find(|overlay| overlay.name == argument) {
-            Some(overlay) => Table::shipped(overlay),
-            None => Table::read(Path::new(argument), ""),
-        }
+        let table = match shipped::OVERLAYS.iter().find(|overlay| overlay.name == argument) {
+            Some(overlay) => Table::shipped(overlay)?,
+            None => Table::read(Path::new(argument), "")?,
+        };
+        Ok(Table { overlay: true, ..table })
     }
 
     /// Every overlay that comes with the program.
     pub fn shipped_overlays() -> Result<Vec<Table>, TableError> {
-        shipped::OVERLAYS.iter().map(Table::shipped).collect()
+        shipped::OVERLAYS.iter().map(|overlay| Table::load_overlay(overlay.name)).collect()
     }
 
     fn shipped(shipped: &Shipped) -> Result<Table, TableError> {
@@ -209,7 +212,7 @@ impl Table {
         if rows.is_empty() {
             return Err(TableError::Empty { file: file.to_owned(), what: "a table without rows" });
         }
-        Ok(Table { name: name.to_owned(), rows })
+        Ok(Table { name: name.to_owned(), rows, overlay: false })
     }
 }
 
