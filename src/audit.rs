@@ -237,11 +237,11 @@ impl<'p, W: io::Write> Judge<'p, W> {
         };
         let mut observed = Observed::new(evidence, circumstances);
         let names = observed.tls().map(certificates);
-        if self.plan.learn {
-            self.learn_from(&flow, source, &observed, names.as_ref());
-        }
         if let Some(authorities) = &self.plan.authorities {
             observed.chains = judge_chains(observed.tls(), authorities, flow.start);
+        }
+        if self.plan.learn {
+            self.learn_from(&flow, source, &observed, names.as_ref());
         }
         let shown = |side: usize| match names.as_ref().and_then(|names| names[side].1.as_ref()) {
             Some(names) => Shown::by_certificate(names.iter(), policy.names()),
@@ -296,7 +296,7 @@ impl<'p, W: io::Write> Judge<'p, W> {
     }
 
     /// What a flow that ended teaches: what is left of DNS answers, and the names on the certificate of a
-    /// server whose handshake was accepted.
+    /// server whose handshake was accepted, unless the operator's authorities do not vouch for it.
     fn learn_from(
         &mut self,
         flow: &Flow<FlowReader>,
@@ -309,7 +309,8 @@ impl<'p, W: io::Write> Judge<'p, W> {
             self.learn(&dns.addresses);
         }
         let accepted = observed.tls().is_some_and(|tls| matches!(tls.outcome(), tls::Outcome::Accepted(_)));
-        if let (true, Some([(_, Some(names)), _])) = (accepted, certificates) {
+        let doubtful = matches!(observed.chains[0], Some(Err(_)));
+        if let (true, Some([(_, Some(names)), _])) = (accepted && !doubtful, certificates) {
             let client = observed.tls().and_then(tls::Evidence::client).unwrap_or(source);
             for name in names.iter() {
                 self.name(flow.key.end(client.other()).ip, name, LearntFrom::Certificate);

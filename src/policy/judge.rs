@@ -259,6 +259,9 @@ impl Policy {
 
     /// The row that would allow the flow or leave it unproven, as reports write it.
     pub fn explains(&self, subject: &Subject<'_>) -> Option<String> {
+        if self.candidates(subject).is_empty() {
+            return None;
+        }
         let judgement = self.judge(subject);
         judgement.row.filter(|_| judgement.verdict != Verdict::Violation).map(|row| self.name(row))
     }

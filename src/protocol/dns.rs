@@ -4,6 +4,8 @@
 //! answer to a question seen before it, the addresses. mDNS (RFC 6762) and LLMNR (RFC 4795) have the same
 //! form and count as DNS.
 
+mod records;
+
 use std::net::IpAddr;
 
 use super::{NAME_CAP, Probe, Side, Step};
@@ -156,12 +158,12 @@ impl Parser {
     fn addresses(&mut self, message: &Message<'_>) {
         let mut at = message.records;
         for _ in 0..message.count {
-            let Some((address, next)) = record(message.bytes, at) else { return };
+            let Some((address, next)) = records::address(message.bytes, at) else { return };
             if let Some(address) = address {
                 if self.read >= ADDRESSES_CAP {
                     let dropped = &mut self.evidence.addresses_dropped;
                     *dropped = dropped.saturating_add(1);
-                } else if let Some(name) = expand(message.bytes, at) {
+                } else if let Some(name) = records::expand(message.bytes, at) {
                     self.read += 1;
                     self.evidence.addresses.push(Address { name: presentation(&name), address });
                 }
@@ -276,70 +278,6 @@ fn name(bytes: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
         }
         if at >= NAME_CAP {
             return Err(Fault::Malformed);
-        }
-    }
-}
-
-/// The record at `at` (RFC 1035 section 4.1.3), if it is an address of class IN, and where the next begins;
-/// `None` when the bytes end or break a rule.
-fn record(message: &[u8], at: usize) -> Option<(Option<IpAddr>, usize)> {
-    const A: u16 = 1;
-    const AAAA: u16 = 28;
-    const IN: u16 = 1;
-    let fixed_at = after_name(message, at)?;
-    let fixed: [u8; 10] = *message.get(fixed_at..)?.first_chunk()?;
-    let data_at = fixed_at + fixed.len();
-    let next = data_at + usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
-    let data = message.get(data_at..next)?;
-    let kind = u16::from_be_bytes([fixed[0], fixed[1]]);
-    let address = match (kind, u16::from_be_bytes([fixed[2], fixed[3]])) {
-        (A, IN) => <[u8; 4]>::try_from(data).ok().map(IpAddr::from),
-        (AAAA, IN) => <[u8; 16]>::try_from(data).ok().map(IpAddr::from),
-        _ => None,
-    };
-    Some((address, next))
-}
-
-/// Where the name at `at` ends in the message, its end possibly a pointer (RFC 1035 section 4.1.4).
-fn after_name(message: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        match *message.get(at)? {
-            0 => return Some(at + 1),
-            length @ 1..=63 => at += 1 + usize::from(length),
-            0xc0..=0xff => return Some(at + 2),
-            _ => return None,
-        }
-    }
-}
-
-/// The name at `at` in wire form without pointers. Every pointer must lead to a place before the one it
-/// was read from, so there is no way around in a circle.
-fn expand(message: &[u8], mut at: usize) -> Option<Vec<u8>> {
-    let mut name = Vec::new();
-    let mut limit = at;
-    loop {
-        match *message.get(at)? {
-            0 => {
-                name.push(0);
-                return Some(name);
-            }
-            length @ 1..=63 => {
-                let end = at + 1 + usize::from(length);
-                name.extend(message.get(at..end)?);
-                at = end;
-            }
-            high @ 0xc0..=0xff => {
-                let low = *message.get(at + 1)?;
-                at = usize::from(u16::from_be_bytes([high & 0x3f, low]));
-                if at >= limit {
-                    return None;
-                }
-                limit = at;
-            }
-            _ => return None,
-        }
-        if name.len() >= NAME_CAP {
-            return None;
         }
     }
 }
