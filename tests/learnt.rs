@@ -57,7 +57,7 @@ fn an_inventory_stands_and_the_disagreement_is_told() {
         assert_eq!(row["destination_finding"], "contradicted", "{}", row["evidence"]);
         assert_eq!((row["verdict"].as_str(), row["reason"].as_str()), ("violation", "wrong_destination"));
         assert!(run.stderr.contains(&format!("flowaudit: warning: {words}")), "{}", run.stderr);
-        assert!(run.stderr.contains("Names learnt from the capture: 1 addresses"), "{}", run.stderr);
+        assert!(run.stderr.contains("Names learnt from the capture for 1 host,"), "{}", run.stderr);
         assert_eq!(
             run.stderr.matches(words).count(),
             2,

@@ -143,12 +143,15 @@ impl Connection {
         self.initial[side.index()]
     }
 
-    /// How far `sequence` lies from what `side` has sent, in bytes either way.
-    pub(super) fn distance(&self, side: Side, sequence: u32) -> u32 {
-        match self.next[side.index()] {
-            Some(next) => (sequence.wrapping_sub(next) as i32).unsigned_abs(),
-            None => u32::MAX,
-        }
+    /// How far a packet from `side` lies from what was seen, in bytes either way.
+    ///
+    /// An end that has not spoken yet is known by what it acknowledges.
+    pub(super) fn distance(&self, side: Side, sequence: u32, acknowledgement: Option<u32>) -> u32 {
+        let apart = |a: u32, b: u32| (a.wrapping_sub(b) as i32).unsigned_abs();
+        let said = self.next[side.index()].map(|next| apart(sequence, next));
+        let answered =
+            self.next[side.other().index()].zip(acknowledgement).map(|(next, ack)| apart(ack, next));
+        said.or(answered).unwrap_or(u32::MAX)
     }
 
     /// Nothing more is expected: both ends closed, or one reset.

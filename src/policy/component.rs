@@ -92,3 +92,42 @@ impl Component {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::finding::Grade;
+
+    fn find(component: &str, certificate: Option<&str>, on_vm: Option<bool>) -> (Grade, Option<Because>) {
+        let names = Names::shipped();
+        let shown = Shown::by_certificate(certificate, &names);
+        let finding = Component::bind(component, &names).find(Reason::WrongSource, on_vm, false, &shown);
+        (finding.grade, finding.because().next())
+    }
+
+    #[test]
+    fn a_certificate_in_clear_outranks_the_inventory() {
+        let (confirmed, contradicted) = (Grade::Confirmed, Grade::Contradicted);
+        let (it, another) = (Some(Because::CertificateNamesIt), Some(Because::CertificateNamesAnother));
+        for on_vm in [Some(true), Some(false), None] {
+            assert_eq!(find("Reverse Log Proxy", Some("reverselogproxy"), on_vm), (confirmed, it));
+            assert_eq!(find("Reverse Log Proxy", Some("ReverseLogProxy"), on_vm), (confirmed, it));
+            assert_eq!(find("Reverse Log Proxy", Some("metron"), on_vm), (contradicted, another));
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_names_no_component_known_says_nothing() {
+        let unknown = Some("host.example");
+        assert_eq!(find("Nozzle", unknown, Some(true)), (Grade::Inferred, Some(Because::RunsJob)));
+        assert_eq!(find("Nozzle", unknown, Some(false)), (Grade::Contradicted, Some(Because::DoesNotRunJob)));
+        assert_eq!(find("Nozzle", unknown, None), (Grade::Unseen, Some(Because::JobsUnknown)));
+    }
+
+    #[test]
+    fn a_certificate_shared_by_several_components_names_each_of_them() {
+        for component in ["Log Cache", "Nozzle", "Auth Proxy"] {
+            assert_eq!(find(component, Some("log-cache"), None).0, Grade::Confirmed, "{component}");
+        }
+    }
+}

@@ -239,3 +239,110 @@ fn stays_inside(ip: IpAddr) -> bool {
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::finding::Grade;
+    use crate::policy::testing::{
+        CELL, DIRECTOR, DOPPLER, LOG_API, LOG_CACHE, NETWORKS, STRANGER, UAA, VMS, bind,
+    };
+
+    /// Grade and reason of one cell held against an address, with another at the other end.
+    fn find_with(
+        files: &[&str],
+        options: Options,
+        cell: &str,
+        ip: &str,
+        peer: &str,
+    ) -> (Grade, Option<Reason>) {
+        let policy = bind(files, options);
+        let (inventory, names) = (policy.inventory(), policy.names());
+        let end = BoundEnd::bind(&End::parse(cell).unwrap(), names, inventory);
+        let (ip, peer) = (ip.parse().unwrap(), peer.parse().unwrap());
+        let finding = end.find(Role::Source, ip, peer, &Shown::default(), inventory, &options);
+        (finding.grade, finding.reason)
+    }
+
+    fn find(cell: &str, ip: &str) -> (Grade, Option<Reason>) {
+        find_with(&[VMS, NETWORKS], Options::default(), cell, ip, DOPPLER)
+    }
+
+    const CONFIRMED: (Grade, Option<Reason>) = (Grade::Confirmed, None);
+    const WRONG: (Grade, Option<Reason>) = (Grade::Contradicted, Some(Reason::WrongSource));
+    const UNSEEN: (Grade, Option<Reason>) = (Grade::Unseen, Some(Reason::UnseenInventory));
+
+    #[test]
+    fn a_vm_is_known_by_its_documented_or_its_deployed_name() {
+        assert_eq!(find("doppler", DOPPLER), CONFIRMED);
+        assert_eq!(find("loggregator_trafficcontroller", LOG_API), CONFIRMED);
+        assert_eq!(find("loggregator_trafficcontroller", DOPPLER), WRONG);
+        assert_eq!(find("loggregator_trafficcontroller", STRANGER), WRONG);
+    }
+
+    #[test]
+    fn an_inventory_is_complete_for_what_it_names_and_silent_on_the_rest() {
+        assert_eq!(find("credhub", STRANGER), UNSEEN);
+        assert_eq!(find_with(&[], Options::default(), "doppler", DOPPLER, UAA), UNSEEN);
+        let partial = Options { inventory_partial: true, ..Options::default() };
+        assert_eq!(find_with(&[VMS], partial, "uaa", STRANGER, DOPPLER), UNSEEN);
+        assert_eq!(find_with(&[VMS], partial, "uaa", DOPPLER, DOPPLER), UNSEEN);
+        assert_eq!(find_with(&[VMS], partial, "uaa", UAA, DOPPLER), CONFIRMED);
+    }
+
+    #[test]
+    fn an_address_claimed_twice_is_either_or_neither() {
+        assert_eq!(find("uaa", "10.0.4.99"), UNSEEN);
+        assert_eq!(find("nats", "10.0.4.99"), WRONG);
+    }
+
+    #[test]
+    fn any_vm_running_is_chosen_by_job() {
+        let cell = "Any VM running Loggregator Agent";
+        assert_eq!(find(cell, LOG_API), CONFIRMED);
+        assert_eq!(find(cell, CELL), WRONG);
+        assert_eq!(find(cell, STRANGER), WRONG);
+        assert_eq!(find(cell, DIRECTOR), UNSEEN, "its jobs are not listed");
+        assert_eq!(find("Any VM running Unheard Of", CELL), UNSEEN);
+        let partial = Options { inventory_partial: true, ..Options::default() };
+        assert_eq!(find_with(&[VMS], partial, cell, CELL, DOPPLER), UNSEEN);
+    }
+
+    #[test]
+    fn a_component_is_inferred_from_jobs_and_never_widens_the_vm() {
+        let cell = "loggregator_trafficcontroller (Reverse Log Proxy)";
+        assert_eq!(find(cell, LOG_API), (Grade::Inferred, None));
+        assert_eq!(find("log-cache (Reverse Log Proxy)", LOG_CACHE), WRONG, "no such job there");
+        assert_eq!(find("doppler (Log Cache)", LOG_CACHE), WRONG, "the job runs there, on another VM");
+        assert_eq!(find("BOSH Director (Metrics Server)", DIRECTOR), UNSEEN);
+    }
+
+    #[test]
+    fn any_is_the_destinations_subnet_read_literally() {
+        let network = Options { subnet_scope: SubnetScope::Network, ..Options::default() };
+        let outside = (Grade::Contradicted, Some(Reason::OutsideSubnet));
+        let cases = [
+            (STRANGER, CONFIRMED, CONFIRMED),
+            ("10.0.5.7", outside, CONFIRMED),
+            (DIRECTOR, outside, outside),
+            ("192.0.2.1", outside, outside),
+        ];
+        for (ip, literally, by_network) in cases {
+            assert_eq!(find("Any*", ip), literally, "{ip}");
+            assert_eq!(find_with(&[VMS, NETWORKS], network, "Any*", ip, DOPPLER), by_network, "{ip}");
+        }
+    }
+
+    #[test]
+    fn a_subnet_that_is_not_known_overlaps_or_has_no_range_is_unseen() {
+        let unseen = (Grade::Unseen, Some(Reason::UnseenSubnet));
+        let default = Options::default();
+        assert_eq!(find_with(&[], default, "Any*", STRANGER, DOPPLER), unseen);
+        assert_eq!(find("Any*", STRANGER), CONFIRMED);
+        assert_eq!(find_with(&[NETWORKS], default, "Any*", STRANGER, "192.0.2.1"), unseen);
+        let overlapping = "networks:\n- name: one\n  subnets:\n  - {range: 10.0.4.0/24}\n- name: two\n  subnets:\n  - {range: 10.0.4.0/25}\n";
+        assert_eq!(find_with(&[overlapping], default, "Any*", STRANGER, DOPPLER), unseen);
+        let dynamic = "networks:\n- name: one\n  type: dynamic\n";
+        assert_eq!(find_with(&[dynamic], default, "Any*", STRANGER, DOPPLER), unseen);
+    }
+}

@@ -391,3 +391,212 @@ fn first_reason(findings: &[Finding; 6], grade: Grade) -> Option<Reason> {
 pub fn columns(findings: &[Finding; 6]) -> impl Iterator<Item = (Column, &Finding)> {
     Column::ALL.into_iter().zip(findings)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::{
+        CELL, Case, DIRECTOR, DOPPLER, Handshake, LOG_API, LOG_CACHE, MUTUAL, NATS, NETWORKS, STRANGER, UAA,
+        VMS, bind, bind_tables, http, nats, one_row, policy, silent,
+    };
+
+    fn names(policy: &Policy, rows: &[RowRef]) -> Vec<String> {
+        rows.iter().map(|at| policy.name(*at)).collect()
+    }
+
+    fn deciding(policy: &Policy, judgement: &Judgement) -> String {
+        judgement.row.map_or(String::new(), |at| policy.name(at))
+    }
+
+    #[test]
+    fn of_the_rows_that_allow_the_one_with_most_confirmed_decides_and_the_others_are_named() {
+        let policy = policy();
+        // The VM runs an agent, is the traffic controller and runs the reverse log proxy: three rows.
+        let flow = Case::new(LOG_API, DOPPLER, 8082, MUTUAL.observed());
+        let judgement = flow.judge(&policy);
+        assert_eq!((judgement.verdict, judgement.reason), (Verdict::Allowed, None));
+        assert_eq!(deciding(&policy, &judgement), "loggregator:2");
+        assert_eq!(names(&policy, &judgement.also), ["loggregator:3", "loggregator:6"]);
+        let flow = flow.showing("reverselogproxy", &policy);
+        assert_eq!(deciding(&policy, &flow.judge(&policy)), "loggregator:6");
+        assert_eq!(names(&policy, &flow.judge(&policy).also), ["loggregator:3"]);
+    }
+
+    #[test]
+    fn a_row_with_something_unseen_leaves_the_flow_unproven() {
+        let policy = bind(&[], Options::default());
+        let judgement = Case::new(LOG_API, UAA, 8443, MUTUAL.observed()).judge(&policy);
+        assert_eq!((judgement.verdict, judgement.reason), (Verdict::Unproven, Some(Reason::UnseenInventory)));
+        let policy = super::tests::policy();
+        let no_alpn = Handshake { offered: &[], chosen: None, ..MUTUAL };
+        let judgement = Case::new(LOG_API, UAA, 8443, no_alpn.observed()).judge(&policy);
+        assert_eq!(
+            (judgement.verdict, judgement.reason),
+            (Verdict::Unproven, Some(Reason::UnseenApplicationNoAlpn))
+        );
+    }
+
+    #[test]
+    fn on_a_violation_the_row_with_fewest_contradictions_is_closest() {
+        let policy = policy();
+        // Rows 2, 3 and 6 have this port; the first wants an agent, the second another VM.
+        let judgement = Case::new(CELL, DOPPLER, 8082, MUTUAL.observed()).judge(&policy);
+        assert_eq!((judgement.verdict, judgement.reason), (Verdict::Violation, Some(Reason::WrongSource)));
+        assert_eq!((deciding(&policy, &judgement).as_str(), judgement.also.len()), ("loggregator:2", 0));
+        let grades = judgement.findings.unwrap().map(|finding| finding.grade);
+        assert_eq!(grades.iter().filter(|grade| **grade == Grade::Contradicted).count(), 1);
+    }
+
+    #[test]
+    fn a_contradiction_outweighs_anything_unseen() {
+        let policy = policy();
+        let judgement = Case::new(STRANGER, UAA, 8443, silent()).judge(&policy);
+        assert_eq!((judgement.verdict, judgement.reason), (Verdict::Violation, Some(Reason::WrongSource)));
+    }
+
+    #[test]
+    fn the_first_reason_in_order_is_given() {
+        let policy = policy();
+        // Destination, source and application are all wrong.
+        let judgement = Case::new(STRANGER, UAA, 4222, http(None, "200 OK")).judge(&policy);
+        assert_eq!(judgement.reason, Some(Reason::WrongDestination));
+        let judgement = Case::new(STRANGER, NATS, 4222, http(None, "200 OK")).judge(&policy);
+        assert_eq!(judgement.reason, Some(Reason::WrongSource));
+        let judgement = Case::new(LOG_API, NATS, 4222, http(None, "200 OK")).judge(&policy);
+        assert_eq!(judgement.reason, Some(Reason::WrongApplication));
+    }
+
+    #[test]
+    fn without_a_row_for_the_port_the_row_that_agrees_on_most_ends_is_named() {
+        let policy = policy();
+        let judgement = Case::new(LOG_API, NATS, 9999, silent()).judge(&policy);
+        assert_eq!((judgement.verdict, judgement.reason), (Verdict::Violation, Some(Reason::NoRowForPort)));
+        assert_eq!(deciding(&policy, &judgement), "loggregator:7");
+        let judgement = Case::new("192.0.2.1", "192.0.2.2", 9999, silent()).judge(&policy);
+        assert_eq!((judgement.row, judgement.findings), (None, None));
+        let mut datagrams = Case::new(LOG_API, DOPPLER, 8082, silent());
+        datagrams.transport = Transport::UDP;
+        assert_eq!(datagrams.judge(&policy).reason, Some(Reason::NoRowForPort));
+    }
+
+    #[test]
+    fn a_guessed_direction_holds_neither_end_against_the_flow() {
+        let policy = policy();
+        for (opened_by, verdict, reason) in [
+            (OpenedBy::Syn, Verdict::Violation, Reason::WrongSource),
+            (OpenedBy::Protocol, Verdict::Violation, Reason::WrongSource),
+            (OpenedBy::DocumentedPort, Verdict::Unproven, Reason::UnseenDirection),
+            (OpenedBy::FirstPacket, Verdict::Unproven, Reason::UnseenDirection),
+        ] {
+            let judgement =
+                Case::new(STRANGER, UAA, 8443, MUTUAL.observed()).opened_by(opened_by).judge(&policy);
+            assert_eq!((judgement.verdict, judgement.reason), (verdict, Some(reason)), "{opened_by:?}");
+        }
+        // What it speaks is held against it all the same.
+        let plain = Case::new(STRANGER, UAA, 8443, http(None, "200 OK")).opened_by(OpenedBy::FirstPacket);
+        assert_eq!(plain.judge(&policy).verdict, Verdict::Violation);
+    }
+
+    #[test]
+    fn both_ports_of_a_row_count_and_ranges_too() {
+        let policy = policy();
+        for port in [25555, 8443] {
+            let judgement = Case::new(LOG_API, DIRECTOR, port, MUTUAL.observed()).judge(&policy);
+            assert_eq!(deciding(&policy, &judgement), "loggregator:8");
+            assert!(policy.documents(Transport::TCP, port) && !policy.documents(Transport::UDP, port));
+        }
+        let table = one_row("cells", "gorouter,diego-cell,\"61001-65534, 80\",TCP,HTTP,None");
+        let policy = bind_tables(vec![table], &[VMS], Options::default());
+        for (port, documented) in
+            [(61_000, false), (61_001, true), (65_534, true), (65_535, false), (80, true)]
+        {
+            assert_eq!(policy.documents(Transport::TCP, port), documented, "{port}");
+            let reason = Case::new(LOG_API, CELL, port, silent()).judge(&policy).reason;
+            assert_eq!(reason == Some(Reason::NoRowForPort), !documented, "{port}");
+        }
+    }
+
+    #[test]
+    fn swapped_ends_are_a_wrong_destination() {
+        let policy = policy();
+        let judgement = Case::new(LOG_CACHE, LOG_API, 8082, MUTUAL.observed()).judge(&policy);
+        assert_eq!(
+            (judgement.verdict, judgement.reason),
+            (Verdict::Violation, Some(Reason::WrongDestination))
+        );
+    }
+
+    #[test]
+    fn in_scope_is_what_touches_a_destination_or_a_port_of_the_tables() {
+        let policy = policy();
+        let in_scope = |source, destination, port| {
+            policy.in_scope(&Case::new(source, destination, port, silent()).subject())
+        };
+        assert!(in_scope(STRANGER, DOPPLER, 9999) && in_scope(DOPPLER, STRANGER, 9999));
+        assert!(in_scope(STRANGER, "192.0.2.1", 8082));
+        assert!(!in_scope(STRANGER, "192.0.2.1", 9999) && !in_scope(CELL, STRANGER, 9999));
+        assert!(in_scope(STRANGER, "10.0.4.99", 9999), "either of the two that claim it is one");
+    }
+
+    #[test]
+    fn an_inference_is_told_from_a_proof() {
+        let policy = policy();
+        let clear = Case::new(LOG_API, NATS, 4222, nats("{\"user\":\"u\",\"pass\":\"p\"}", "PONG\r\n"));
+        // The Route Registrar is inferred from the job on its VM.
+        assert!(clear.judge(&policy).is_inferred());
+        let by_certificate = clear.showing("nats_client", &policy).judge(&policy);
+        assert!(!by_certificate.is_inferred() && by_certificate.verdict == Verdict::Allowed);
+    }
+
+    /// The verdict and reason of a flow against a table of one row.
+    fn against(row: &str, case: &Case) -> (Verdict, Option<Reason>) {
+        let policy = bind_tables(vec![one_row("t", row)], &[VMS, NETWORKS], Options::default());
+        let judgement = case.judge(&policy);
+        (judgement.verdict, judgement.reason)
+    }
+
+    #[test]
+    fn a_row_that_leaves_the_port_open_is_unproven_and_only_for_its_own_ends() {
+        let row = "loggregator_trafficcontroller,uaa,Varies,TCP,HTTP,None";
+        let flow = Case::new(LOG_API, UAA, 61_234, http(None, "200 OK"));
+        assert_eq!(against(row, &flow), (Verdict::Unproven, Some(Reason::UnseenPort)));
+        let elsewhere = Case::new(LOG_API, DOPPLER, 61_234, http(None, "200 OK"));
+        assert_eq!(against(row, &elsewhere), (Verdict::Violation, Some(Reason::NoRowForPort)));
+    }
+
+    #[test]
+    fn any_alternative_of_a_cell_will_do() {
+        let clear = Case::new(LOG_API, UAA, 8080, http(None, "200 OK"));
+        let tls = Case::new(LOG_API, UAA, 8080, MUTUAL.observed());
+        for security in ["None/TLS", "Optional TLS"] {
+            let row = format!("loggregator_trafficcontroller,uaa,443/8080,TCP,HTTP/HTTPS,{security}");
+            assert_eq!(against(&row, &clear).0, Verdict::Allowed, "{security}");
+            assert_eq!(against(&row, &tls).0, Verdict::Allowed, "{security}");
+        }
+        let row = "loggregator_trafficcontroller,uaa,8080,TCP,HTTP,OAuth 2.0 or none";
+        assert_eq!(against(row, &clear).0, Verdict::Allowed);
+        let row = "doppler or uaa,uaa or doppler,8080,TCP,HTTP,None";
+        assert_eq!(against(row, &clear), (Verdict::Violation, Some(Reason::WrongSource)));
+    }
+
+    #[test]
+    fn https_says_that_there_is_tls_whatever_the_security_cell_adds() {
+        let row = "loggregator_trafficcontroller,uaa,8443,TCP,HTTPS,OAuth 2.0";
+        let clear = Case::new(LOG_API, UAA, 8443, http(Some("Bearer t"), "200 OK"));
+        assert_eq!(against(row, &clear), (Verdict::Violation, Some(Reason::WrongApplication)));
+        let tls = Case::new(LOG_API, UAA, 8443, MUTUAL.observed());
+        assert_eq!(against(row, &tls), (Verdict::Unproven, Some(Reason::UnseenAuthentication)));
+    }
+
+    #[test]
+    fn what_is_documented_inside_a_vm_must_not_cross_the_network() {
+        let row = "Any VM running BOSH DNS,doppler,53,TCP and UDP,HTTP,\
+                   Unencrypted. This communication happens inside the VM.";
+        let inside = Case::new(DOPPLER, DOPPLER, 53, http(None, "200 OK"));
+        assert_eq!(against(row, &inside), (Verdict::Allowed, None));
+        let across = Case::new(LOG_API, DOPPLER, 53, http(None, "200 OK"));
+        assert_eq!(against(row, &across), (Verdict::Violation, Some(Reason::WrongDestination)));
+        let loopback = Case::new("127.0.0.1", "127.0.0.1", 53, http(None, "200 OK"));
+        assert_eq!(against(row, &loopback), (Verdict::Unproven, Some(Reason::UnseenInventory)));
+    }
+}

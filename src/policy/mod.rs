@@ -13,6 +13,8 @@ pub mod observed;
 mod security;
 mod shipped;
 pub mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use component::Shown;
 pub use finding::{Because, Column, Finding, Grade, Missing, Reason, Verdict};

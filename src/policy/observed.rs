@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::finding::Missing;
 use crate::packet::{Gap, Side};
-use crate::protocol::tls::{self, Alpn, Authentication};
+use crate::protocol::tls::{self, Alpn, Authentication, Outcome};
 use crate::protocol::{Evidence, NatsAuthentication, Requests};
 
 /// The `application` column.
@@ -232,6 +232,8 @@ fn application(evidence: &Evidence) -> (Application, Basis) {
 /// not what was spoken.
 fn inside_tls(tls: &tls::Evidence) -> (Application, Basis) {
     match tls.alpn() {
+        // Agreed or not, a handshake that failed carried nothing.
+        _ if matches!(tls.outcome(), Outcome::Refused { .. }) => (Application::Tls, Basis::Unseen),
         Alpn::Chosen(b"h2", _) => (Application::Http2, Basis::Inferred),
         Alpn::Chosen(b"http/1.1", _) => (Application::Http1, Basis::Inferred),
         _ => (Application::Tls, Basis::Unseen),
@@ -288,4 +290,90 @@ fn missing(evidence: &Evidence, circumstances: Circumstances) -> Option<Missing>
     }
     let silent = [Side::A, Side::B].into_iter().any(|side| circumstances.packets[side.index()] == 0);
     (silent && circumstances.connected).then_some(Missing::OneDirection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::{Client, Handshake, MUTUAL, WHOLE, http, nats, observed, silent, spoken};
+
+    fn said(observed: &Observed) -> (String, Basis, String, Basis) {
+        let words = (observed.application.to_string(), observed.security.to_string());
+        (words.0, observed.application_basis, words.1, observed.security_basis)
+    }
+
+    fn is(observed: &Observed, application: &str, basis: Basis, security: &str, security_basis: Basis) {
+        let expected = (application.to_owned(), basis, security.to_owned(), security_basis);
+        assert_eq!(said(observed), expected);
+    }
+
+    #[test]
+    fn what_is_in_clear_is_said_with_the_credentials_it_carried() {
+        let clear = Basis::Clear;
+        is(&http(None, "200 OK"), "HTTP/1.1", clear, "none", clear);
+        is(&http(Some("Bearer x"), "200 OK"), "HTTP/1.1", clear, "OAuth", clear);
+        is(&http(Some("Basic x"), "200 OK"), "HTTP/1.1", clear, "Basic authentication", clear);
+        is(&http(Some("Digest x"), "200 OK"), "HTTP/1.1", clear, "other authentication", clear);
+        let password = "{\"user\":\"u\",\"pass\":\"p\"}";
+        is(&nats(password, "PONG\r\n"), "NATS", clear, "Basic authentication", clear);
+        is(&nats("{\"auth_token\":\"t\"}", "PONG\r\n"), "NATS", clear, "other authentication", clear);
+        is(&nats("{\"verbose\":false}", "PONG\r\n"), "NATS", clear, "none", clear);
+        let stream =
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let events = spoken(&["GET / HTTP/1.1\r\nHost: x\r\n\r\n", stream]);
+        is(&events, "Server-Sent Events", clear, "none", clear);
+        is(
+            &spoken(&["\u{1}\u{2}\u{3}\u{4} no protocol at all, not one byte\n"]),
+            "unknown",
+            Basis::Unseen,
+            "none",
+            clear,
+        );
+    }
+
+    #[test]
+    fn silence_is_neither_secure_nor_in_clear() {
+        is(&silent(), "unknown", Basis::Unseen, "none", Basis::Unseen);
+        assert!(silent().no_payload);
+    }
+
+    #[test]
+    fn every_kind_of_tls_has_its_word() {
+        let of = |handshake: Handshake| handshake.observed().security.to_string();
+        assert_eq!(of(MUTUAL), "mutual TLS");
+        assert_eq!(of(Handshake { client: Client::NotAsked, ..MUTUAL }), "TLS");
+        assert_eq!(of(Handshake { client: Client::Empty, ..MUTUAL }), "TLS (empty client certificate)");
+        assert_eq!(of(Handshake { refused: Some(42), ..MUTUAL }), "TLS handshake refused");
+        assert_eq!(of(Handshake { resumed: true, ..MUTUAL }), "TLS (resumed)");
+        let server_only = Circumstances { packets: [0, 5], ..WHOLE };
+        let records = MUTUAL.observed_in(Circumstances { from_start: false, ..server_only });
+        assert_eq!(records.security.to_string(), "mutual TLS", "the bytes are there all the same");
+        let middle = Circumstances { from_start: false, ..WHOLE };
+        let mut data = vec![23, 3, 3, 0, 40];
+        data.extend([7; 40]);
+        let unseen = observed(&[(Side::A, &data)], middle);
+        assert_eq!(unseen.security.to_string(), "TLS (client certificate unseen)");
+        assert_eq!(unseen.security_basis, Basis::Unseen);
+    }
+
+    #[test]
+    fn what_alpn_agreed_on_is_only_inferred_to_be_spoken() {
+        is(&MUTUAL.observed(), "HTTP/2", Basis::Inferred, "mutual TLS", Basis::Clear);
+        let http1 = Handshake { offered: &["h2", "http/1.1"], chosen: Some("http/1.1"), ..MUTUAL };
+        is(&http1.observed(), "HTTP/1.1", Basis::Inferred, "mutual TLS", Basis::Clear);
+        let refused = Handshake { refused: Some(42), ..MUTUAL };
+        is(&refused.observed(), "TLS", Basis::Unseen, "TLS handshake refused", Basis::Clear);
+        let none = Handshake { chosen: None, ..MUTUAL };
+        is(&none.observed(), "TLS", Basis::Unseen, "mutual TLS", Basis::Clear);
+    }
+
+    #[test]
+    fn the_first_thing_that_kept_bytes_away_is_named() {
+        let missing = |circumstances| observed(&[], circumstances).missing;
+        assert_eq!(missing(WHOLE), None);
+        assert_eq!(missing(Circumstances { from_start: false, ..WHOLE }), Some(Missing::Midstream));
+        assert_eq!(missing(Circumstances { packets: [3, 0], ..WHOLE }), Some(Missing::OneDirection));
+        let datagrams = Circumstances { connected: false, from_start: false, packets: [1, 0] };
+        assert_eq!(missing(datagrams), None, "datagrams have no beginning and need no answer");
+    }
 }

@@ -344,24 +344,265 @@ fn nats_finding(asked: Authentication, nats: &crate::protocol::Nats) -> Finding 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Circumstances, Grade};
-    use crate::protocol::{Evidence, Http2};
+    use crate::policy::finding::Grade::{Confirmed, Contradicted, Inferred, Unseen};
+    use crate::policy::finding::{Grade, Verdict};
+    use crate::policy::testing::{
+        Case, Client, DOPPLER, Handshake, LOG_API, MUTUAL, NATS, UAA, WEAK_SUITE, WHOLE, bind, http, nats,
+        observed, one_row, policy, silent, spoken,
+    };
+    use crate::policy::{Circumstances, Options};
+    use crate::protocol::Side;
+    use crate::protocol::tls::Version;
 
-    /// What a cell that asks for `asked` finds in requests of which so many carried each kind.
-    fn find(asked: Authentication, bearer: u32, other: u32, none: u32) -> Grade {
-        let requests = Requests { read: bearer + other + none, bearer, other, none, ..Requests::default() };
-        let http2 = Some(Box::new(Http2 { requests, ..Http2::default() }));
-        let circumstances = Circumstances { from_start: true, connected: true, packets: [9, 9] };
-        let observed = Observed::new(Evidence { http2, ..Evidence::default() }, circumstances);
-        authentication(asked, &observed).grade
+    type Found = (Grade, Option<Reason>);
+
+    /// The application and security columns of a row with these two cells.
+    fn find_with(options: Options, cells: &str, observed: &Observed) -> [Found; 2] {
+        let table = one_row("t", &format!("a,b,1,TCP,{cells}"));
+        let row = &table.rows[0];
+        [application(row, observed), security(row, observed, &options)]
+            .map(|finding| (finding.grade, finding.reason))
+    }
+
+    fn find(cells: &str, observed: &Observed) -> [Found; 2] {
+        find_with(Options::default(), cells, observed)
+    }
+
+    const GRPC: &str = "gRPC over HTTP/2,Mutual TLS";
+    const HTTPS: &str = "HTTPS,TLS";
+    const YES: Found = (Confirmed, None);
+
+    fn wrong(reason: Reason) -> Found {
+        (Contradicted, Some(reason))
+    }
+
+    fn unseen(reason: Reason) -> Found {
+        (Unseen, Some(reason))
+    }
+
+    #[test]
+    fn mutual_tls_asks_for_a_certificate_and_an_accepted_handshake() {
+        assert_eq!(find(GRPC, &MUTUAL.observed())[1], YES);
+        let cases = [
+            (Handshake { client: Client::NotAsked, ..MUTUAL }, wrong(Reason::WrongSecurity)),
+            (Handshake { client: Client::Empty, ..MUTUAL }, wrong(Reason::WrongSecurity)),
+            (Handshake { refused: Some(48), ..MUTUAL }, wrong(Reason::HandshakeFailed)),
+            (Handshake { resumed: true, ..MUTUAL }, unseen(Reason::UnseenResumed)),
+        ];
+        for (handshake, expected) in cases {
+            assert_eq!(find(GRPC, &handshake.observed())[1], expected);
+        }
+        // A row that asks for TLS alone takes any of these but the refused one.
+        for (handshake, expected) in [(cases[0].0, YES), (cases[3].0, YES), (MUTUAL, YES)] {
+            assert_eq!(find(HTTPS, &handshake.observed())[1], expected);
+        }
+        assert_eq!(find(HTTPS, &cases[2].0.observed())[1], wrong(Reason::HandshakeFailed));
+    }
+
+    #[test]
+    fn a_certificate_without_an_answer_of_the_server_proves_nothing() {
+        let mut unanswered = MUTUAL.observed_in(WHOLE);
+        assert_eq!(find(GRPC, &unanswered)[1], YES);
+        let hello = [22, 3, 3, 0, 1, 1];
+        unanswered = observed(&[(Side::A, &hello)], Circumstances { packets: [3, 0], ..WHOLE });
+        assert_eq!(find(GRPC, &unanswered)[1], unseen(Reason::UnseenOneDirection));
+    }
+
+    #[test]
+    fn grpc_needs_h2() {
+        let h2_and_more = Handshake { offered: &["h2", "http/1.1"], ..MUTUAL };
+        let cases = [
+            (MUTUAL, (Inferred, None)),
+            (h2_and_more, unseen(Reason::UnseenApplication)),
+            (Handshake { offered: &[], chosen: None, ..MUTUAL }, wrong(Reason::WrongApplication)),
+            (Handshake { offered: &["http/1.1"], chosen: None, ..MUTUAL }, wrong(Reason::WrongApplication)),
+            (Handshake { chosen: None, ..MUTUAL }, wrong(Reason::WrongApplication)),
+            (Handshake { chosen: Some("http/1.1"), ..h2_and_more }, wrong(Reason::WrongApplication)),
+        ];
+        for (handshake, expected) in cases {
+            let (offered, chosen) = (handshake.offered, handshake.chosen);
+            assert_eq!(find(GRPC, &handshake.observed())[0], expected, "{offered:?} {chosen:?}");
+        }
+    }
+
+    #[test]
+    fn https_is_any_http_inside_tls() {
+        let both = Handshake { offered: &["h2", "http/1.1"], chosen: Some("http/1.1"), ..MUTUAL };
+        let cases = [
+            (MUTUAL, YES),
+            (both, YES),
+            (Handshake { offered: &[], chosen: None, ..MUTUAL }, unseen(Reason::UnseenApplicationNoAlpn)),
+            (Handshake { chosen: None, ..both }, (Inferred, None)),
+            (
+                Handshake { offered: &["h2", "nats"], chosen: None, ..MUTUAL },
+                unseen(Reason::UnseenApplication),
+            ),
+            (
+                Handshake { offered: &["nats"], chosen: Some("nats"), ..MUTUAL },
+                wrong(Reason::WrongApplication),
+            ),
+        ];
+        for (handshake, expected) in cases {
+            let (offered, chosen) = (handshake.offered, handshake.chosen);
+            assert_eq!(find(HTTPS, &handshake.observed())[0], expected, "{offered:?} {chosen:?}");
+        }
+        let plain = find(HTTPS, &http(None, "200 OK"));
+        assert_eq!(plain, [wrong(Reason::WrongApplication), wrong(Reason::WrongSecurity)]);
+    }
+
+    #[test]
+    fn alternatives_are_either() {
+        let cells = "HTTP/Server Sent Events,None";
+        assert_eq!(find(cells, &http(None, "200 OK")), [YES, YES]);
+        let stream =
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(find(cells, &spoken(&["GET / HTTP/1.1\r\nHost: x\r\n\r\n", stream])), [YES, YES]);
+        assert_eq!(find("WebSocket,None", &http(None, "200 OK"))[0], wrong(Reason::WrongApplication));
+    }
+
+    #[test]
+    fn stronger_than_documented_does_not_match_either() {
+        let stronger = wrong(Reason::StrongerThanDocumented);
+        for cells in ["HTTP,OAuth", "NATS,Basic authentication", "HTTP,None"] {
+            assert_eq!(find(cells, &MUTUAL.observed())[1], stronger, "{cells}");
+        }
+        // What is inside cannot be told, so it gives no reason of its own.
+        assert_eq!(find("HTTP,None", &MUTUAL.observed())[0], unseen(Reason::UnseenApplication));
+        let policy = policy();
+        let judged = Case::new(LOG_API, NATS, 4222, MUTUAL.observed()).judge(&policy);
+        assert_eq!(
+            (judged.verdict, judged.reason),
+            (Verdict::Violation, Some(Reason::StrongerThanDocumented))
+        );
+    }
+
+    #[test]
+    fn old_versions_and_weak_suites_contradict_where_the_operator_draws_the_line() {
+        let tls11 = Handshake { version: 0x0302, ..MUTUAL }.observed();
+        assert_eq!(find(GRPC, &tls11)[1], wrong(Reason::WeakTls));
+        let lower = Options { min_tls: Version::Tls10, ..Options::default() };
+        assert_eq!(find_with(lower, GRPC, &tls11)[1], YES);
+        let higher = Options { min_tls: Version::Tls13, ..Options::default() };
+        assert_eq!(find_with(higher, GRPC, &MUTUAL.observed())[1], wrong(Reason::WeakTls));
+
+        let weak = Handshake { cipher: WEAK_SUITE, ..MUTUAL }.observed();
+        assert_eq!(find(GRPC, &weak)[1], YES);
+        let deny = Options { weak_cipher: WeakCipher::Deny, ..Options::default() };
+        assert_eq!(find_with(deny, GRPC, &weak)[1], wrong(Reason::WeakCipher));
+        assert_eq!(find_with(deny, GRPC, &MUTUAL.observed())[1], YES);
+    }
+
+    #[test]
+    fn a_chain_counts_for_the_ends_the_row_asks_about() {
+        let mut observed = MUTUAL.observed();
+        observed.chains = [Some(Ok(())), Some(Err(ChainProblem::UnknownIssuer))];
+        assert_eq!(find(GRPC, &observed)[1], wrong(Reason::WrongCa));
+        assert_eq!(find(HTTPS, &observed)[1], YES, "the client's certificate is not asked for");
+        let problems = [
+            (ChainProblem::Expired, wrong(Reason::CertificateExpired)),
+            (ChainProblem::NotYetValid, wrong(Reason::CertificateExpired)),
+            (ChainProblem::WrongUsage, wrong(Reason::WrongKeyUsage)),
+            (ChainProblem::Malformed(String::new()), wrong(Reason::WrongSecurity)),
+            (ChainProblem::Other(String::new()), YES),
+        ];
+        for (problem, expected) in problems {
+            observed.chains = [Some(Err(problem)), None];
+            assert_eq!(find(HTTPS, &observed)[1], expected);
+        }
+    }
+
+    #[test]
+    fn every_request_must_carry_what_the_row_asks_for() {
+        let oauth = |observed: &Observed| find("HTTP,OAuth", observed)[1];
+        assert_eq!(oauth(&http(Some("bearer x"), "200 OK")), YES);
+        assert_eq!(oauth(&http(Some("Bearer x"), "403 Forbidden")), YES);
+        assert_eq!(oauth(&http(Some("Bearer x"), "404 Not Found")), YES);
+        assert_eq!(oauth(&http(Some("Basic x"), "200 OK")), wrong(Reason::WrongSecurity));
+        assert_eq!(oauth(&http(None, "200 OK")), wrong(Reason::WrongSecurity));
+        assert_eq!(oauth(&silent()), unseen(Reason::UnseenNoPayload));
+        assert_eq!(find("HTTP,Basic authentication", &http(Some("Basic x"), "200 OK"))[1], YES);
+        let request = |field: &str| format!("GET / HTTP/1.1\r\nHost: x\r\n{field}\r\n");
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        let (with, without) = (request("Authorization: Bearer x\r\n"), request(""));
+        assert_eq!(oauth(&spoken(&[&with, answer, &with, answer])), YES);
+        assert_eq!(oauth(&spoken(&[&with, answer, &without, answer])), wrong(Reason::WrongSecurity));
     }
 
     #[test]
     fn a_uaa_token_without_the_word_bearer_is_not_told_from_other_credentials() {
-        let (token, oauth) = (Authentication::UaaToken, Authentication::OAuth);
-        assert_eq!(find(token, 2, 0, 0), Grade::Confirmed);
-        assert_eq!(find(token, 1, 1, 0), Grade::Unseen);
-        assert_eq!(find(token, 0, 1, 1), Grade::Contradicted);
-        assert_eq!(find(oauth, 0, 1, 0), Grade::Contradicted);
+        let token = |authorization| find("HTTP,UAA Token", &http(authorization, "200 OK"))[1];
+        assert_eq!(token(Some("Bearer x")), YES);
+        assert_eq!(token(Some("eyJhbGciOi")), unseen(Reason::UnseenAuthentication));
+        assert_eq!(token(None), wrong(Reason::WrongSecurity));
+        assert_eq!(find("HTTP,OAuth", &http(Some("eyJhbGciOi"), "200 OK"))[1], wrong(Reason::WrongSecurity));
+    }
+
+    #[test]
+    fn only_401_is_a_refusal_and_one_other_answer_is_none() {
+        let answers = |all: &[&str]| {
+            let request = "GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n\r\n".to_owned();
+            let texts: Vec<String> = all
+                .iter()
+                .flat_map(|status| {
+                    [request.clone(), format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")]
+                })
+                .collect();
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            find("HTTP,OAuth", &spoken(&texts))[1]
+        };
+        assert_eq!(answers(&["401 Unauthorized", "401 Unauthorized"]), wrong(Reason::AuthenticationRefused));
+        assert_eq!(answers(&["401 Unauthorized", "200 OK"]), YES);
+        assert_eq!(answers(&["401 Unauthorized", "403 Forbidden"]), YES);
+    }
+
+    #[test]
+    fn requests_before_the_capture_leave_authentication_unseen() {
+        let request = b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n\r\n";
+        let middle = Circumstances { from_start: false, ..WHOLE };
+        let observed = observed(&[(Side::A, request)], middle);
+        assert_eq!(find("HTTP,OAuth", &observed)[1].0, Unseen);
+        assert_eq!(find("HTTP,OAuth", &observed)[0], YES);
+    }
+
+    #[test]
+    fn nats_is_user_and_password_let_in() {
+        let basic = |connect: &str, answer: &str| find("NATS,Basic authentication", &nats(connect, answer));
+        let password = "{\"user\":\"u\",\"pass\":\"p\"}";
+        assert_eq!(basic(password, "PONG\r\n"), [YES, YES]);
+        assert_eq!(basic(password, "+OK\r\nPONG\r\n"), [YES, YES]);
+        assert_eq!(
+            basic(password, "-ERR 'Authorization Violation'\r\n")[1],
+            wrong(Reason::AuthenticationRefused)
+        );
+        assert_eq!(basic("{\"verbose\":false}", "PONG\r\n")[1], wrong(Reason::WrongSecurity));
+        assert_eq!(basic("{\"auth_token\":\"t\"}", "PONG\r\n")[1], wrong(Reason::WrongSecurity));
+        assert_eq!(basic(password, "")[1], unseen(Reason::UnseenAuthentication));
+    }
+
+    #[test]
+    fn bytes_of_no_protocol_contradict_only_when_they_are_the_first() {
+        let bytes = [0xf7u8; 64];
+        let from_start = observed(&[(Side::A, &bytes)], WHOLE);
+        assert_eq!(find(GRPC, &from_start), [wrong(Reason::WrongApplication), wrong(Reason::WrongSecurity)]);
+        let middle = observed(&[(Side::A, &bytes)], Circumstances { from_start: false, ..WHOLE });
+        assert_eq!(find(GRPC, &middle), [unseen(Reason::UnseenMidstream), unseen(Reason::UnseenMidstream)]);
+        assert_eq!(find(GRPC, &silent()), [unseen(Reason::UnseenNoPayload); 2]);
+    }
+
+    #[test]
+    fn grpc_in_clear_is_the_wrong_security_and_not_the_wrong_application() {
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        let clear = observed(&[(Side::A, preface)], WHOLE);
+        let [application, security] = find(GRPC, &clear);
+        assert_eq!((application.0, security), (Unseen, wrong(Reason::WrongSecurity)));
+        let judged = Case::new(LOG_API, DOPPLER, 8082, clear).judge(&policy());
+        assert_eq!((judged.verdict, judged.reason), (Verdict::Violation, Some(Reason::WrongSecurity)));
+    }
+
+    #[test]
+    fn without_an_inventory_a_contradiction_still_shows() {
+        let policy = bind(&[], Options::default());
+        let judged = Case::new(LOG_API, UAA, 8443, http(None, "200 OK")).judge(&policy);
+        assert_eq!((judged.verdict, judged.reason), (Verdict::Violation, Some(Reason::WrongApplication)));
     }
 }

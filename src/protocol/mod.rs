@@ -13,7 +13,7 @@ pub mod nats;
 pub mod tls;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use crate::packet::Side;
 pub use authorization::{Credentials, Requests};

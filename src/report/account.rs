@@ -96,3 +96,33 @@ impl Account {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_by_reason_add_up_to_those_read() {
+        let mut account =
+            Account { read: 10, in_flows: 4, filtered_out: 3, flow_cap: 1, ..Account::default() };
+        assert_eq!(account.unaccounted(), 2);
+        account.uncounted.extend([(Uncounted::NotIp, 1), (Uncounted::Malformed, 1)]);
+        assert_eq!(account.unaccounted(), 0);
+        account.in_flows += 1;
+        assert_eq!(account.unaccounted(), -1);
+        let lines = account.lines();
+        let packets = lines.iter().filter(|(scope, name, _)| *scope == "packets" && *name != "read");
+        assert_eq!(packets.map(|(_, _, count)| count).sum::<u64>(), 11);
+    }
+
+    #[test]
+    fn every_line_stands_there_also_when_it_counts_nothing() {
+        let mut csv = Vec::new();
+        let account = Account { read: 7, dropped: [2, 1], ..Account::default() };
+        account.write(&mut csv).unwrap();
+        let csv = String::from_utf8(csv).unwrap();
+        assert!(csv.starts_with("scope,name,count\npackets,read,7\npackets,in_flows,0\n"), "{csv}");
+        assert!(csv.ends_with("drops,kernel,2\ndrops,interface,1\n"), "{csv}");
+        assert_eq!(csv.lines().count(), 1 + account.lines().len());
+    }
+}

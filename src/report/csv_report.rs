@@ -287,6 +287,138 @@ fn time(time: Timestamp, precision: Precision) -> impl fmt::Display {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::testing::{Case, DOPPLER, LOG_API, MUTUAL, NATS, http, nats, one_row, policy, spoken};
+    use crate::policy::{Options, testing};
+    use crate::report::testing::{Judged, judged};
+    use std::collections::HashMap;
+
+    /// One record, written and read back.
+    fn written(judged: &Judged<'_>) -> HashMap<String, String> {
+        let mut csv = Vec::new();
+        let mut report = CsvReport::new(&mut csv).unwrap();
+        report.write(&judged.record()).unwrap();
+        report.flush().unwrap();
+        drop(report);
+        let mut reader = csv::Reader::from_reader(&csv[..]);
+        let mut rows = reader.deserialize();
+        let row = rows.next().expect("one row").expect("as many fields as columns");
+        assert!(rows.next().is_none());
+        row
+    }
+
+    #[test]
+    fn an_allowed_flow_is_told_in_the_contracts_words() {
+        let policy = policy();
+        let case = Case::new(LOG_API, DOPPLER, 8082, MUTUAL.observed()).showing("reverselogproxy", &policy);
+        let row = written(&judged(&policy, &case, Some(["CN=doppler", "CN=reverselogproxy"])));
+        let expected = [
+            ("verdict", "allowed"),
+            ("reason", ""),
+            ("table", "loggregator"),
+            ("row", "6"),
+            ("also_rows", "loggregator:3"),
+            ("source_vm", "log-api/0"),
+            ("destination_vm", "doppler/0"),
+            ("source_ip", LOG_API),
+            ("source_port", "40000"),
+            ("destination_ip", DOPPLER),
+            ("destination_port", "8082"),
+            ("transport", "TCP"),
+            ("application", "HTTP/2"),
+            ("security", "mutual TLS"),
+            ("tls_version", "TLS 1.2"),
+            ("tls_cipher", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
+            ("server_name", "doppler.service.cf.internal"),
+            ("alpn", "h2 (offered h2)"),
+            ("client_certificate", "CN=reverselogproxy"),
+            ("server_certificate", "CN=doppler"),
+            ("start", "2026-11-22T00:00:00.000000Z"),
+            ("end", "2026-11-22T00:00:01.000000Z"),
+            ("packets_to_destination", "5"),
+            ("packets_to_source", "4"),
+            ("bytes_to_destination", "500"),
+            ("bytes_to_source", "400"),
+            ("state", "SF"),
+            ("source_finding", "confirmed"),
+            ("destination_finding", "confirmed"),
+            ("port_finding", "confirmed"),
+            ("transport_finding", "confirmed"),
+            ("application_finding", "inferred"),
+            ("security_finding", "confirmed"),
+            (
+                "documented",
+                "loggregator_trafficcontroller (Reverse Log Proxy) | doppler | 8082 | TCP | gRPC over HTTP/2 | Mutual TLS",
+            ),
+            ("opened_by", "syn"),
+            ("application_basis", "inferred"),
+            ("security_basis", "clear"),
+            ("capture", "a.pcap"),
+            ("first_packet", "17"),
+            ("encapsulation", ""),
+            ("known_deviation", ""),
+            ("row_state", "final"),
+        ];
+        for (column, value) in expected {
+            assert_eq!(row[column], value, "{column}");
+        }
+        assert!(row["community_id"].starts_with("1:"));
+        let told: Vec<_> = expected.iter().map(|(column, _)| *column).collect();
+        let rest: Vec<_> = COLUMNS.iter().filter(|column| !told.contains(column)).collect();
+        assert_eq!(rest, [&"evidence", &"community_id"]);
+    }
+
+    #[test]
+    fn a_flow_that_no_row_is_near_leaves_the_rows_cells_empty() {
+        let policy = policy();
+        let case = Case::new("192.0.2.1", "192.0.2.2", 9999, http(None, "200 OK"));
+        let row = written(&judged(&policy, &case, None));
+        assert_eq!((row["verdict"].as_str(), row["reason"].as_str()), ("violation", "no_row_for_port"));
+        for column in
+            ["table", "row", "also_rows", "documented", "source_vm", "source_finding", "tls_version"]
+        {
+            assert_eq!(row[column], "", "{column}");
+        }
+        assert_eq!(row["server_name"], "doppler", "the Host field of the request");
+    }
+
+    #[test]
+    fn names_off_the_wire_are_no_formulas_and_no_escape_sequences() {
+        let policy = policy();
+        for (host, shown) in [("=cmd()", "'=cmd()"), ("+1", "'+1"), ("@x", "'@x"), ("-a", "'-a")] {
+            let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            let case = Case::new(LOG_API, NATS, 4222, spoken(&[&request]));
+            assert_eq!(written(&judged(&policy, &case, None))["server_name"], shown);
+        }
+        let case = Case::new(LOG_API, DOPPLER, 8082, MUTUAL.observed());
+        let row = written(&judged(&policy, &case, Some(["CN=\u{1b}[2J\u{202e}x", "=HYPERLINK(1)"])));
+        assert_eq!(row["server_certificate"], "CN=\\u{1b}[2J\\u{202e}x");
+        assert_eq!(row["client_certificate"], "'=HYPERLINK(1)");
+    }
+
+    #[test]
+    fn what_an_operators_files_hold_is_escaped_too() {
+        let vms = "ip,vm,jobs,subnet\n10.0.4.10,=doppler\u{1b}[2J,doppler,10.0.4.0/24\n";
+        let table = one_row("t", "\u{7}gorouter,=doppler\u{7},8082,TCP,HTTP,None");
+        let policy = testing::bind_tables(vec![table], &[vms], Options::default());
+        let case = Case::new("192.0.2.1", DOPPLER, 8082, http(None, "200 OK"));
+        let row = written(&judged(&policy, &case, None));
+        assert_eq!(row["destination_vm"], "'=doppler\\u{1b}[2J");
+        assert!(row.values().all(|value| !value.contains(char::is_control)), "{row:?}");
+    }
+
+    #[test]
+    fn passwords_and_tokens_reach_no_column() {
+        let policy = policy();
+        let password =
+            nats("{\"user\":\"uSecret\",\"pass\":\"pSecret\",\"auth_token\":\"tSecret\"}", "PONG\r\n");
+        for observed in
+            [password, http(Some("Bearer bSecret"), "200 OK"), http(Some("Basic bSecret"), "200 OK")]
+        {
+            let case = Case::new(LOG_API, NATS, 4222, observed);
+            let row = written(&judged(&policy, &case, None));
+            assert!(row.values().all(|value| !value.contains("Secret")), "{row:?}");
+        }
+    }
 
     #[test]
     fn times_are_rfc_3339_with_the_captures_digits() {

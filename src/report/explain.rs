@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::escape::clean;
-use super::{Record, csv_report};
+use super::{Record, csv_report, number};
 use crate::inventory::SubnetLookup;
 use crate::packet::Endpoint;
 use crate::policy::{Because, Column, Finding, Missing, Reason, Verdict, columns};
@@ -235,7 +235,7 @@ impl Words<'_> {
             }
             Because::EveryRequest => write!(f, "every request carried it ({})", self.requests()),
             Because::RequestsWithout(count) => {
-                write!(f, "{count} requests did not carry it ({})", self.requests())
+                write!(f, "{} did not carry it ({})", number(count.into(), "request"), self.requests())
             }
             Because::OtherCredentials => {
                 write!(f, "credentials were sent that may be such a token ({})", self.requests())
@@ -290,7 +290,7 @@ fn requests_words(requests: &Requests) -> String {
         (requests.status_403, "answered 403"),
         (requests.status_404, "answered 404"),
     ];
-    let mut words = format!("{} requests", requests.read);
+    let mut words = number(requests.read.into(), "request");
     for (count, what) in counts {
         if count > 0 {
             words.push_str(&format!(", {count} {what}"));
@@ -339,4 +339,88 @@ fn further(record: &Record<'_>, separate: &mut Separator<'_, '_>) -> fmt::Result
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::{
+        CELL, Case, DIRECTOR, DOPPLER, Handshake, LOG_API, MUTUAL, NATS, STRANGER, UAA, http, nats, policy,
+    };
+    use crate::policy::{Observed, OpenedBy};
+    use crate::report::testing::judged;
+
+    fn told(source: &str, destination: &str, port: u16, observed: Observed) -> String {
+        let policy = policy();
+        let case = Case::new(source, destination, port, observed);
+        evidence(&judged(&policy, &case, None).record()).to_string()
+    }
+
+    fn begins(text: &str, with: &str) {
+        assert!(text.starts_with(with), "{text}");
+    }
+
+    #[test]
+    fn what_decides_is_read_first() {
+        begins(
+            &told(CELL, NATS, 4222, nats("{\"verbose\":false}", "PONG\r\n")),
+            "source: 10.0.4.15 is diego-cell/0, not loggregator_trafficcontroller (Route Registrar)",
+        );
+        begins(
+            &told(LOG_API, NATS, 4222, nats("{\"verbose\":false}", "PONG\r\n")),
+            "security: CONNECT carried no credentials; source: ",
+        );
+        begins(
+            &told(LOG_API, UAA, 8443, Handshake { offered: &[], chosen: None, ..MUTUAL }.observed()),
+            "application: the client offered no ALPN; source: ",
+        );
+    }
+
+    #[test]
+    fn a_source_outside_the_subnet_is_told_network_and_zone() {
+        let policy = policy();
+        for (source, words) in [
+            (
+                "10.0.5.7",
+                "source: 10.0.5.7 is in another subnet of the destination's network, not in 10.0.4.0/24 (default, z1)",
+            ),
+            (DIRECTOR, "source: 10.0.0.6 is outside the destination's subnet 10.0.4.0/24 (default, z1)"),
+        ] {
+            let case = Case::new(source, LOG_API, 8081, http(Some("Bearer x"), "200 OK"));
+            begins(&evidence(&judged(&policy, &case, None).record()).to_string(), words);
+        }
+    }
+
+    #[test]
+    fn requests_are_counted_by_what_they_carried_and_what_came_back() {
+        let text = told(LOG_API, LOG_API, 8088, http(Some("Basic x"), "403 Forbidden"));
+        begins(&text, "security: 1 request did not carry it (1 request, 1 basic, 1 answered 403)");
+    }
+
+    #[test]
+    fn a_refusal_names_its_alert() {
+        let text = told(LOG_API, DOPPLER, 8082, Handshake { refused: Some(48), ..MUTUAL }.observed());
+        begins(&text, "security: TLS 1.2 handshake refused with alert 48 unknown_ca");
+    }
+
+    #[test]
+    fn without_a_row_near_it_says_what_the_flow_spoke() {
+        let text = told("192.0.2.1", "192.0.2.2", 9999, http(None, "200 OK"));
+        assert_eq!(text, "no documented row names this port, source or destination; spoke HTTP/1.1, none");
+    }
+
+    #[test]
+    fn a_row_of_another_port_is_named_for_its_ends_only() {
+        let text = told(LOG_API, NATS, 9999, http(None, "200 OK"));
+        begins(&text, "port: 9999, documented is 4222; ");
+        assert!(!text.contains("application:") && !text.contains("security:"), "{text}");
+    }
+
+    #[test]
+    fn a_guessed_direction_says_so() {
+        let policy = policy();
+        let case = Case::new(STRANGER, UAA, 8443, MUTUAL.observed()).opened_by(OpenedBy::FirstPacket);
+        let text = evidence(&judged(&policy, &case, None).record()).to_string();
+        begins(&text, "source: which end opened the flow is only guessed");
+    }
 }

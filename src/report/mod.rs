@@ -9,6 +9,8 @@ mod escape;
 mod explain;
 mod rows;
 mod summary;
+#[cfg(test)]
+mod testing;
 
 pub use account::Account;
 pub use csv_report::{COLUMNS, CsvReport};
@@ -78,6 +80,12 @@ pub enum Certificate {
     Names(String),
     /// A certificate was presented that cannot be parsed.
     Unreadable,
+}
+
+/// A count with its noun: `1 flow`, `2 flows`.
+fn number(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
 impl Record<'_> {

@@ -107,3 +107,47 @@ impl RowStatistics {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::{CELL, Case, DOPPLER, LOG_API, MUTUAL, STRANGER, policy};
+    use std::collections::HashMap;
+
+    #[test]
+    fn a_flow_counts_for_the_row_that_decides_and_for_those_that_would_allow_it_too() {
+        let policy = policy();
+        let mut rows = RowStatistics::new(&policy);
+        for (source, destination, port) in [
+            (LOG_API, DOPPLER, 8082),
+            (LOG_API, DOPPLER, 8082),
+            (CELL, DOPPLER, 8082),
+            (STRANGER, "192.0.2.9", 9999),
+        ] {
+            let case = Case::new(source, destination, port, MUTUAL.observed());
+            rows.add(&case.judge(&policy), 9, 900);
+        }
+        let mut csv = Vec::new();
+        rows.write(&policy, &mut csv).unwrap();
+        let read: Vec<HashMap<String, String>> =
+            csv::Reader::from_reader(&csv[..]).deserialize().map(Result::unwrap).collect();
+        assert_eq!(read.len(), 16);
+        let of = |row: usize, column: &str| read[row - 1][column].clone();
+        assert_eq!((of(2, "flows_allowed"), of(2, "packets_allowed")), ("2".to_owned(), "18".to_owned()));
+        assert_eq!((of(2, "flows_violation"), of(2, "bytes_violation")), ("1".to_owned(), "900".to_owned()));
+        assert_eq!((of(3, "flows_allowed"), of(3, "flows_also")), ("0".to_owned(), "2".to_owned()));
+        assert_eq!(
+            (of(2, "seen"), of(3, "seen"), of(4, "seen")),
+            ("yes".into(), "yes".into(), "never".into())
+        );
+        assert_eq!((of(12, "table"), of(12, "row")), ("log-cache".to_owned(), "1".to_owned()));
+    }
+
+    #[test]
+    fn a_violation_alone_is_no_sight_of_the_row() {
+        let policy = policy();
+        let mut rows = RowStatistics::new(&policy);
+        rows.add(&Case::new(CELL, DOPPLER, 8082, MUTUAL.observed()).judge(&policy), 1, 1);
+        assert!(rows.iter().all(|(_, tally)| !tally.was_seen()));
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 
 use super::rows::{RowStatistics, RowTally, Tally};
-use super::{Account, Record, clean, csv_report, evidence};
+use super::{Account, Record, clean, csv_report, evidence, number};
 use crate::inventory::Learnt;
 use crate::policy::{Policy, Reason, Verdict};
 
@@ -159,7 +159,7 @@ impl Summary {
 
     fn write_verdicts(&self, account: &Account, output: &mut impl Write) -> io::Result<()> {
         let flows: u64 = self.verdicts.iter().map(|tally| tally.flows).sum();
-        writeln!(output, "{flows} flows in {} packets", account.read)?;
+        writeln!(output, "{} in {}", number(flows, "flow"), number(account.read, "packet"))?;
         for verdict in Verdict::ALL {
             let tally = &self.verdicts[verdict as usize];
             write!(
@@ -196,27 +196,29 @@ impl Summary {
         });
         let (known, unknown): (Vec<_>, Vec<_>) =
             groups.into_iter().partition(|(key, _)| key.deviation.is_some());
-        let flows = |groups: &[(&GroupKey, &Group)]| groups.iter().map(|(_, group)| group.flows).sum::<u64>();
+        let count = |groups: &[(&GroupKey, &Group)]| {
+            let flows = groups.iter().map(|(_, group)| group.flows).sum();
+            format!("{} in {}", number(flows, "flow"), number(groups.len() as u64, "group"))
+        };
         if unknown.is_empty() {
             writeln!(output, "\nNothing to report but known deviations.")?;
         } else {
-            writeln!(output, "\nReported: {} flows in {} groups", flows(&unknown), unknown.len())?;
+            writeln!(output, "\nReported: {}", count(&unknown))?;
             write_list(&unknown, output)?;
         }
         if !known.is_empty() {
             writeln!(
                 output,
-                "\nKnown deviations: {} flows in {} groups that an overlay would explain (--overlay)",
-                flows(&known),
-                known.len()
+                "\nKnown deviations: {} that an overlay would explain (--overlay)",
+                count(&known)
             )?;
             write_list(&known, output)?;
         }
         if self.ungrouped > 0 {
             writeln!(
                 output,
-                "  and {} flows of further groups; the report written with -o has every flow",
-                self.ungrouped
+                "  and {} of further groups; the report written with -o has every flow",
+                number(self.ungrouped, "flow")
             )?;
         }
         Ok(())
@@ -228,15 +230,15 @@ impl Summary {
         }
         writeln!(
             output,
-            "\nNames learnt from the capture: {} addresses; used only where no inventory knows better",
-            self.learnt
+            "\nNames learnt from the capture for {}, used only where no inventory knows better",
+            number(self.learnt as u64, "host")
         )?;
         for dispute in &self.disputes {
             writeln!(output, "  {}", clean(dispute))?;
         }
         let further = self.disputed - self.disputes.len() as u64;
         if further > 0 {
-            writeln!(output, "  and {further} further disagreements with the inventory")?;
+            writeln!(output, "  and {} with the inventory", number(further, "further disagreement"))?;
         }
         Ok(())
     }
@@ -261,8 +263,12 @@ fn write_list(groups: &[(&GroupKey, &Group)], output: &mut impl Write) -> io::Re
         let reason = key.reason.map_or("inferred", Reason::word);
         write!(
             output,
-            "  {} {reason}: {} -> {} port {}, {} flows",
-            key.verdict, key.source, key.destination, key.port, group.flows
+            "  {} {reason}: {} -> {} port {}, {}",
+            key.verdict,
+            key.source,
+            key.destination,
+            key.port,
+            number(group.flows, "flow")
         )?;
         match &key.deviation {
             Some(row) => writeln!(output, ", known as {}", clean(row))?,
@@ -275,8 +281,9 @@ fn write_list(groups: &[(&GroupKey, &Group)], output: &mut impl Write) -> io::Re
         let flows: u64 = hidden.iter().map(|(_, group)| group.flows).sum();
         writeln!(
             output,
-            "  and {flows} flows in {} further groups; the report written with -o has every flow",
-            hidden.len()
+            "  and {} in {}; the report written with -o has every flow",
+            number(flows, "flow"),
+            number(hidden.len() as u64, "further group")
         )?;
     }
     Ok(())
@@ -310,7 +317,7 @@ fn mark(tally: &RowTally) -> String {
     match (tally.was_seen(), tally.also.flows) {
         (false, _) => "   never seen".to_owned(),
         (true, 0) => String::new(),
-        (true, also) => format!("   or {also} flows of another row"),
+        (true, also) => format!("   or {} of another row", number(also, "flow")),
     }
 }
 
@@ -363,4 +370,94 @@ fn write_account(account: &Account, output: &mut impl Write) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::{CELL, Case, DOPPLER, Handshake, LOG_API, MUTUAL, STRANGER, UAA, policy};
+    use crate::report::testing::judged;
+
+    /// The summary of these flows.
+    fn summed(cases: &[Case], strict: bool) -> (String, u64) {
+        let policy = policy();
+        let mut summary = Summary::new(strict);
+        let mut rows = RowStatistics::new(&policy);
+        for case in cases {
+            let judged = judged(&policy, case, None);
+            summary.add(&judged.record());
+            rows.add(&judged.judgement, 9, 900);
+        }
+        let account = Account { read: 9 * cases.len() as u64, ..Account::default() };
+        let mut text = Vec::new();
+        summary.write(&policy, &rows, &account, &mut text).unwrap();
+        (String::from_utf8(text).unwrap(), summary.reportable())
+    }
+
+    fn flow(source: &str, destination: &str, port: u16) -> Case {
+        Case::new(source, destination, port, MUTUAL.observed())
+    }
+
+    #[test]
+    fn reported_flows_are_grouped_by_reason_ends_and_port() {
+        let cases = [flow(CELL, DOPPLER, 8082), flow(STRANGER, UAA, 8443), flow(CELL, DOPPLER, 8082)];
+        let (text, reportable) = summed(&cases, false);
+        assert_eq!(reportable, 3);
+        let groups = "Reported: 3 flows in 2 groups
+  violation wrong_source: diego-cell/0 -> doppler/0 port 8082, 2 flows
+      e.g. 10.0.4.15:40000 -> 10.0.4.10:8082, packet 17 of a.pcap
+      source: 10.0.4.15 is diego-cell/0 and runs no job of Any VM running Loggregator Agent; ";
+        assert!(text.contains(groups), "{text}");
+        assert!(text.contains("violation wrong_source: 10.0.4.200 -> uaa/0 port 8443, 1 flow"), "{text}");
+    }
+
+    #[test]
+    fn strict_reports_what_is_unproven_or_inferred() {
+        let no_alpn = Handshake { offered: &[], chosen: None, ..MUTUAL };
+        let cases = [flow(LOG_API, DOPPLER, 8082), Case::new(LOG_API, UAA, 8443, no_alpn.observed())];
+        let (text, reportable) = summed(&cases, false);
+        assert_eq!(reportable, 0);
+        assert!(text.contains("Nothing to report."), "{text}");
+        assert!(text.contains("1 of these rest on an inference"), "{text}");
+        assert!(text.contains("1 flows unseen_application_no_alpn: the session keys"), "{text}");
+        let (text, reportable) = summed(&cases, true);
+        assert_eq!(reportable, 2);
+        assert!(text.contains("  allowed inferred: log-api/0 -> doppler/0 port 8082, 1 flow"), "{text}");
+        assert!(text.contains("  unproven unseen_application_no_alpn: log-api/0 -> uaa/0"), "{text}");
+    }
+
+    #[test]
+    fn at_most_fifty_groups_are_shown_and_the_rest_is_counted() {
+        let cases: Vec<Case> = (0..60).map(|n| flow(&format!("192.0.2.{n}"), UAA, 8443)).collect();
+        let (text, reportable) = summed(&cases, false);
+        assert_eq!(reportable, 60);
+        assert_eq!(text.matches("violation wrong_source: ").count(), SHOWN_GROUPS);
+        assert!(text.contains("  and 10 flows in 10 further groups"), "{text}");
+    }
+
+    #[test]
+    fn every_documented_row_is_listed_and_those_never_seen_are_marked() {
+        let (text, _) = summed(&[flow(LOG_API, DOPPLER, 8082)], false);
+        assert_eq!(text.matches("never seen").count(), 13);
+        assert!(text.contains("or 1 flow of another row"), "{text}");
+    }
+
+    #[test]
+    fn every_unseen_reason_says_what_would_show_it() {
+        let unseen = Reason::ALL.iter().filter(|reason| reason.word().starts_with("unseen"));
+        assert_eq!(unseen.clone().count(), 14);
+        for reason in unseen {
+            assert!(!what_would_show(*reason).is_empty(), "{reason}");
+        }
+    }
+
+    #[test]
+    fn packets_that_are_in_no_flow_are_named() {
+        let mut account = Account { read: 5, in_flows: 2, filtered_out: 3, ..Account::default() };
+        account.dropped = [4, 0];
+        let mut text = Vec::new();
+        write_account(&account, &mut text).unwrap();
+        let expected = "\nPackets: 5 read = 2 in flows + 3 filtered_out\n  drops kernel: 4\n";
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
+    }
 }
