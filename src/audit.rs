@@ -6,19 +6,23 @@
 //!                 a flow that ended -> observed -> judged -> report
 //! ```
 
+mod learning;
+mod links;
+
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::capture::{CaptureError, Filter, FilterError, LinkType, Packet, Timestamp, link_name};
+use crate::capture::{CaptureError, Filter, FilterError, LinkType, Packet, Secrets, Timestamp, link_name};
 use crate::flow::{Flow, FlowTable, Limits, Place, Reader, Want};
-use crate::inventory::{Learnt, LearntFrom};
-use crate::packet::{Decoded, Decoder, Gap, Side, Transport, Uncounted};
+use crate::packet::{Decoded, Decoder, Gap, Inside, Side, Transport, Uncounted, inside};
 use crate::pki::{Authorities, CertificateNames, Usage};
 use crate::policy::{Circumstances, Judgement, Observed, OpenedBy, Policy, Shown, Subject, Verdict};
-use crate::protocol::tls::{self, ClientCertificate};
-use crate::protocol::{Address, Conversation, Step};
+use crate::protocol::tls::{self, ClientCertificate, KeyStore};
+use crate::protocol::{Conversation, Step};
 use crate::report::{Account, Certificate, Counted, CsvReport, Record, RowStatistics, Summary};
+use learning::Learning;
+use links::{Connection, Links, Watch};
 
 /// What an audit holds flows against, and what it reports of them.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub struct Plan {
     pub strict: bool,
     /// What the flow table may grow to.
     pub limits: Limits,
+    /// The keys to decrypt with; what captures carry joins them.
+    pub keys: Arc<KeyStore>,
 }
 
 /// A running audit, writing its report to `W` as flows end.
@@ -81,7 +87,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
             captures,
             filter,
             decoder: Decoder::new(),
-            flows: FlowTable::new(plan.limits),
+            flows: FlowTable::new(plan.limits, Arc::clone(&plan.keys)),
             ended: Vec::new(),
             ordinal: 0,
             judge: Judge::new(plan, report.map(CsvReport::new).transpose()?),
@@ -107,10 +113,29 @@ impl<'p, W: io::Write> Audit<'p, W> {
                     Place::Flow => {
                         self.account.in_flows += packets;
                         if self.judge.plan.learn && segment.transport == Transport::UDP {
-                            self.learn();
+                            self.judge.learn_answers(self.flows.last_reader());
                         }
                     }
                     Place::Refused => self.account.flow_cap += packets,
+                }
+                if let Some(flow) = self.flows.take_news() {
+                    self.judge.learn(flow);
+                }
+                // What a tunnel carries is a flow besides the tunnel's own, accounted apart.
+                let mut outer = segment;
+                while let Some(inside) = inside(&outer) {
+                    let Inside::Segment(inner) = inside else {
+                        self.account.tunnelled_unread += packets;
+                        break;
+                    };
+                    match self.flows.packet(&inner, packet, self.ordinal, &mut self.ended) {
+                        Place::Flow => self.account.tunnelled += packets,
+                        Place::Refused => self.account.tunnelled_flow_cap += packets,
+                    }
+                    if let Some(flow) = self.flows.take_news() {
+                        self.judge.learn(flow);
+                    }
+                    outer = inner;
                 }
             }
             Decoded::Held => {}
@@ -127,6 +152,13 @@ impl<'p, W: io::Write> Audit<'p, W> {
         Ok(())
     }
 
+    /// Takes secrets that a capture carries for the packets after it.
+    pub fn secrets(&mut self, secrets: &Secrets<'_>) {
+        if secrets.kind == Secrets::TLS_KEY_LOG {
+            self.judge.plan.keys.add(secrets.bytes);
+        }
+    }
+
     /// Time goes on without packets: flows that are due end.
     pub fn advance(&mut self, now: Timestamp) {
         self.flows.advance(now, &mut self.ended);
@@ -140,8 +172,8 @@ impl<'p, W: io::Write> Audit<'p, W> {
 
     /// Ends the audit: every flow still open is judged, and the report is complete.
     pub fn finish(mut self) -> Outcome {
-        self.flows.finish(&mut self.ended);
-        self.judge_ended();
+        let (judge, captures) = (&mut self.judge, &self.captures);
+        self.flows.finish(|flow| judge.ended(flow, captures));
         self.judge.flush();
         let mut account = self.account;
         let incomplete = self.decoder.finish();
@@ -159,8 +191,10 @@ impl<'p, W: io::Write> Audit<'p, W> {
         account.stream_cap = flows.stream_refused;
         account.differing_fragments = self.decoder.fragment_conflicts();
         account.out_of_scope = self.judge.out_of_scope;
-        account.learnt_names = self.judge.learnt_dropped + self.judge.learnt.dropped();
-        self.judge.summary.learn(&self.judge.learnt);
+        account.learnt_names = self.judge.learning.dropped();
+        self.judge.summary.learn(self.judge.learning.learnt());
+        account.session_cap = self.judge.links.dropped;
+        account.key_cap = self.judge.plan.keys.refused();
         let errors =
             self.undecoded.iter().map(|(at, packets)| undecoded(&self.captures, *at, *packets)).collect();
         Outcome {
@@ -172,19 +206,9 @@ impl<'p, W: io::Write> Audit<'p, W> {
         }
     }
 
-    /// Names in DNS answers are learnt in the order of packets, so that they serve every flow that ends
-    /// after the answer was read; of DNS over TCP, when that flow ends.
-    fn learn(&mut self) {
-        if let Some(reader) = self.flows.last_reader() {
-            let addresses = reader.0.take_addresses();
-            self.judge.learn(&addresses);
-        }
-    }
-
     fn judge_ended(&mut self) {
         for flow in self.ended.drain(..) {
-            let capture = self.captures.get(usize::from(flow.first_packet.0));
-            self.judge.flow(flow, capture.map_or("", String::as_str));
+            self.judge.ended(flow, &self.captures);
         }
     }
 }
@@ -206,8 +230,8 @@ struct Judge<'p, W: io::Write> {
     report: Option<CsvReport<W>>,
     summary: Summary,
     rows: RowStatistics,
-    learnt: Learnt,
-    learnt_dropped: u64,
+    links: Links,
+    learning: Learning,
     out_of_scope: u64,
     write_error: Option<csv::Error>,
 }
@@ -219,16 +243,25 @@ impl<'p, W: io::Write> Judge<'p, W> {
             report,
             summary: Summary::new(plan.strict),
             rows: RowStatistics::new(&plan.policy),
-            learnt: Learnt::default(),
-            learnt_dropped: 0,
+            links: Links::default(),
+            learning: Learning::default(),
             out_of_scope: 0,
             write_error: None,
         }
     }
 
-    fn flow(&mut self, mut flow: Flow<FlowReader>, capture: &str) {
+    /// A handshake of a flow that goes on is settled.
+    fn learn(&mut self, flow: &Flow<FlowReader>) {
+        let tls = flow.reader.conversation.tls();
+        if let Some(connection) = tls.and_then(|tls| connection(flow, tls)) {
+            self.links.learn(&connection);
+        }
+    }
+
+    fn ended(&mut self, mut flow: Flow<FlowReader>, captures: &[String]) {
+        let capture = captures.get(usize::from(flow.first_packet.0)).map_or("", String::as_str);
         let policy = &self.plan.policy;
-        let evidence = std::mem::take(&mut flow.reader.0).finish();
+        let evidence = std::mem::take(&mut flow.reader.conversation).finish();
         let (source, opened_by) = direction(&flow, evidence.client, policy);
         let circumstances = Circumstances {
             from_start: flow.from_start(),
@@ -236,12 +269,18 @@ impl<'p, W: io::Write> Judge<'p, W> {
             packets: [flow.sent[0].packets, flow.sent[1].packets],
         };
         let mut observed = Observed::new(evidence, circumstances);
+        if let Some(connection) = observed.tls().and_then(|tls| connection(&flow, tls)) {
+            self.links.learn(&connection);
+            if let Some(inherited) = self.links.inherited(&connection) {
+                observed.inherit(inherited);
+            }
+        }
         let names = observed.tls().map(certificates);
         if let Some(authorities) = &self.plan.authorities {
             observed.chains = judge_chains(observed.tls(), authorities, flow.start);
         }
         if self.plan.learn {
-            self.learn_from(&flow, source, &observed, names.as_ref());
+            self.learn_names(&flow, source, &observed, names.as_ref());
         }
         let shown = |side: usize| match names.as_ref().and_then(|names| names[side].1.as_ref()) {
             Some(names) => Shown::by_certificate(names.iter(), policy.names()),
@@ -252,9 +291,13 @@ impl<'p, W: io::Write> Judge<'p, W> {
         let turned = observed.tls().and_then(tls::Evidence::client).is_some_and(|client| client != source);
         let (source_shown, destination_shown) =
             if turned { (&server_shown, &client_shown) } else { (&client_shown, &server_shown) };
-        let (source_ip, destination_ip) = (flow.key.end(source).ip, flow.key.end(source.other()).ip);
-        let source_shown = &source_shown.clone().learnt(self.learnt.groups(source_ip));
-        let destination_shown = &destination_shown.clone().learnt(self.learnt.groups(destination_ip));
+        // Inside a tunnel an address is not the VM's that has it outside.
+        let learnt = |side: Side| match flow.encapsulation.network() {
+            None => self.learning.groups(flow.key.end(side).ip),
+            Some(_) => &[],
+        };
+        let source_shown = &source_shown.clone().learnt(learnt(source));
+        let destination_shown = &destination_shown.clone().learnt(learnt(source.other()));
         let subject = Subject {
             source: flow.key.end(source),
             destination: flow.key.end(source.other()),
@@ -287,41 +330,38 @@ impl<'p, W: io::Write> Judge<'p, W> {
         self.count(&judgement, &counted);
     }
 
-    fn learn(&mut self, addresses: &[Address]) {
-        for Address { name, address } in addresses {
-            if let Ok(name) = std::str::from_utf8(name) {
-                self.name(*address, name, LearntFrom::Dns);
-            }
+    /// Names in DNS answers are learnt in the order of packets, so that they serve every flow that ends
+    /// after the answer was read; of DNS over TCP, when that flow ends.
+    fn learn_answers(&mut self, reader: Option<&mut FlowReader>) {
+        if let Some(reader) = reader {
+            let addresses = reader.conversation.take_addresses();
+            self.learning.answers(&addresses, &self.plan.policy);
         }
     }
 
     /// What a flow that ended teaches: what is left of DNS answers, and the names on the certificate of a
     /// server whose handshake was accepted, unless the operator's authorities do not vouch for it.
-    fn learn_from(
+    fn learn_names(
         &mut self,
         flow: &Flow<FlowReader>,
         source: Side,
         observed: &Observed,
         certificates: Option<&[(Certificate, Option<CertificateNames>); 2]>,
     ) {
+        // Application containers talk through tunnels, and name no VM of the platform.
+        if flow.encapsulation.network().is_some() {
+            return;
+        }
+        let policy = &self.plan.policy;
         if let Some(dns) = &observed.evidence.dns {
-            self.learnt_dropped += u64::from(dns.addresses_dropped);
-            self.learn(&dns.addresses);
+            self.learning.rest(dns, policy);
         }
         let accepted = observed.tls().is_some_and(|tls| matches!(tls.outcome(), tls::Outcome::Accepted(_)));
         let doubtful = matches!(observed.chains[0], Some(Err(_)));
         if let (true, Some([(_, Some(names)), _])) = (accepted && !doubtful, certificates) {
             let client = observed.tls().and_then(tls::Evidence::client).unwrap_or(source);
-            for name in names.iter() {
-                self.name(flow.key.end(client.other()).ip, name, LearntFrom::Certificate);
-            }
+            self.learning.certificate(flow.key.end(client.other()).ip, names, policy);
         }
-    }
-
-    fn name(&mut self, address: IpAddr, name: &str, from: LearntFrom) {
-        let policy = &self.plan.policy;
-        let known = (policy.inventory(), policy.names());
-        self.learnt.learn(address, name, from, known, policy.options().inventory_partial);
     }
 
     fn count(&mut self, judgement: &Judgement, counted: &Counted) {
@@ -361,6 +401,18 @@ fn direction(flow: &Flow<FlowReader>, client: Option<Side>, policy: &Policy) -> 
         (true, false) => (Side::B, OpenedBy::DocumentedPort),
         _ => (flow.first_sender, OpenedBy::FirstPacket),
     }
+}
+
+/// A flow as a TLS connection, once its roles are known.
+fn connection<'a>(flow: &Flow<FlowReader>, tls: &'a tls::Evidence) -> Option<Connection<'a>> {
+    let client = tls.client()?;
+    Some(Connection {
+        tls,
+        client: flow.key.end(client),
+        server: flow.key.end(client.other()),
+        start: flow.start,
+        ordinal: flow.first_ordinal,
+    })
 }
 
 fn counted(flow: &Flow<FlowReader>, source: Side) -> Counted {
@@ -423,16 +475,25 @@ fn judge_chains(
 }
 
 /// Hands a flow's bytes to its conversation.
-#[derive(Debug, Default)]
-struct FlowReader(Conversation);
+#[derive(Debug)]
+struct FlowReader {
+    conversation: Conversation,
+    watch: Watch,
+}
 
 impl Reader for FlowReader {
+    type Context = Arc<KeyStore>;
+
+    fn new(keys: &Arc<KeyStore>) -> FlowReader {
+        FlowReader { conversation: Conversation::with_keys(Arc::clone(keys)), watch: Watch::default() }
+    }
+
     fn begins(&mut self) {
-        self.0.begins();
+        self.conversation.begins();
     }
 
     fn read(&mut self, side: Side, bytes: &[u8], at: Timestamp) -> Want {
-        match self.0.read(side, bytes, at.0) {
+        match self.conversation.read(side, bytes, at.0) {
             Step::More { used } => Want { used, skip: 0, done: false },
             Step::Skip { used, skip } => Want { used, skip, done: false },
             // The conversation itself turns these into one of the others; nothing more is wanted.
@@ -440,15 +501,19 @@ impl Reader for FlowReader {
         }
     }
 
-    fn gap(&mut self, side: Side, cause: Gap, _: Timestamp) {
-        self.0.gap(side, cause);
+    fn gap(&mut self, side: Side, cause: Gap, covered: u64, _: Timestamp) -> u64 {
+        self.conversation.gap(side, cause, covered)
     }
 
     fn closed(&mut self, side: Side, reset: bool, at: Timestamp) {
-        self.0.closed(side, reset, at.0);
+        self.conversation.closed(side, reset, at.0);
+    }
+
+    fn has_news(&mut self) -> bool {
+        self.watch.has_news(self.conversation.tls())
     }
 
     fn datagram(&mut self, side: Side, bytes: &[u8], cut: bool, _: Timestamp) -> bool {
-        self.0.datagram(side, bytes, cut)
+        self.conversation.datagram(side, bytes, cut)
     }
 }

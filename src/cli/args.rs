@@ -63,9 +63,14 @@ pub(super) struct AuditArguments {
     #[arg(long, value_name = "FILE")]
     pub(super) inventory: Vec<String>,
 
-    /// Certificate authorities (PEM) that certificates seen in clear must lead to.
+    /// Certificate authorities (PEM) that certificates seen must lead to.
     #[arg(long, value_name = "FILE")]
     pub(super) ca: Vec<String>,
+
+    /// TLS session secrets to decrypt with, in the format of SSLKEYLOGFILE; may be given several times. What
+    /// a pcapng file carries itself is used as well.
+    #[arg(long, value_name = "FILE")]
+    pub(super) keylog: Vec<String>,
 
     /// Audit only packets that this pcap-filter(7) expression matches.
     #[arg(long, value_name = "BPF")]

@@ -37,8 +37,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<Status, Box<dyn Error>> 
     while !interrupt.is_set() {
         match source.next_event() {
             Ok(Some(Event::Packet(packet))) => audited.packet(&packet)?,
-            // Keys are not used yet; what they open is said to be unseen.
-            Ok(Some(Event::Secrets(_))) => {}
+            Ok(Some(Event::Secrets(secrets))) => audited.secrets(&secrets),
             Ok(None) => break,
             Err(error) => {
                 complain(&error);

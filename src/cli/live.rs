@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::args::LiveArguments;
 use super::interrupt::Interrupt;
-use super::{Status, complain, output, plan};
+use super::{Status, complain, keylog, output, plan};
 use crate::audit::Audit;
 use crate::capture::{Live, LiveEvent, LiveOptions, Timestamp};
 
@@ -20,10 +20,12 @@ pub(super) fn run(arguments: &LiveArguments) -> Result<Status, Box<dyn Error>> {
     let report = output::open(audit.output.as_deref())?;
     let interrupt = Interrupt::new()?;
     let mut status = Status::Clean;
+    let mut keylogs = keylog::Following::new(&audit.keylog, &plan.keys);
     let mut audited = Audit::new(&plan, vec![arguments.interface.clone()], None, report)?;
     let end = arguments.duration.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     super::note(&format!("capturing on {}; interrupt to finish", arguments.interface));
     while !interrupt.is_set() && end.is_none_or(|end| Instant::now() < end) {
+        keylogs.look(&plan.keys);
         match live.next_event(QUIET) {
             Ok(LiveEvent::Packet(packet)) => audited.packet(&packet)?,
             Ok(LiveEvent::Quiet) => audited.advance(now()),
@@ -38,6 +40,7 @@ pub(super) fn run(arguments: &LiveArguments) -> Result<Status, Box<dyn Error>> {
             break;
         }
     }
+    keylogs.look_now(&plan.keys);
     let dropped = live.stats().map(|stats| [u64::from(stats.dropped), u64::from(stats.if_dropped)]);
     let mut outcome = audited.finish();
     match dropped {

@@ -4,6 +4,7 @@
 mod args;
 mod check;
 mod interrupt;
+mod keylog;
 mod live;
 mod output;
 mod plan;

@@ -1,8 +1,10 @@
 //! What the program will do: every file read, every table bound, every choice made.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use super::args::{AuditArguments, ScopeArgument, TlsArgument, VerdictArgument, WeakArgument};
+use super::keylog;
 use crate::audit::Plan;
 use crate::flow::Limits;
 use crate::inventory::Inventory;
@@ -56,6 +58,7 @@ pub(super) fn plan(arguments: &AuditArguments) -> Result<Plan, Box<dyn Error>> {
         learn: !arguments.no_learn,
         strict: arguments.strict,
         limits: Limits::default(),
+        keys: Arc::new(keylog::read(&arguments.keylog)?),
     })
 }
 

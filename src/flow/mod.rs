@@ -14,11 +14,14 @@ pub use stream::{Reader, Want};
 pub use table::{Account, FlowTable, Limits, Place};
 pub use tcp::ConnState;
 
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+
 use crate::capture::{Precision, Timestamp};
 use crate::packet::{Encapsulation, Endpoint, Segment, Side, Transport};
 
 /// The two ends of a flow in a fixed order, lower first, so that both directions find the same flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     /// The lower endpoint, [`Side::A`].
     pub a: Endpoint,
@@ -26,16 +29,19 @@ pub struct Key {
     pub b: Endpoint,
     /// The IP protocol.
     pub transport: Transport,
+    /// The VXLAN network it is in, if any: the same addresses in another are others.
+    pub network: Option<u32>,
 }
 
 impl Key {
     /// The key of a segment, and the side that sent it.
     pub fn of(segment: &Segment<'_>) -> (Key, Side) {
         let (source, destination, transport) = (segment.source, segment.destination, segment.transport);
+        let network = segment.encapsulation.network();
         if source <= destination {
-            (Key { a: source, b: destination, transport }, Side::A)
+            (Key { a: source, b: destination, transport, network }, Side::A)
         } else {
-            (Key { a: destination, b: source, transport }, Side::B)
+            (Key { a: destination, b: source, transport, network }, Side::B)
         }
     }
 
@@ -45,6 +51,20 @@ impl Key {
             Side::A => self.a,
             Side::B => self.b,
         }
+    }
+}
+
+/// A few whole words, where deriving would feed a hasher every part of every address by itself.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b] = [self.a.ip, self.b.ip].map(|ip| match ip {
+            IpAddr::V4(ip) => u128::from(ip.to_bits()),
+            IpAddr::V6(ip) => ip.to_bits(),
+        });
+        state.write_u128(a);
+        state.write_u128(b);
+        let [a, b] = [self.a.port, self.b.port].map(u64::from);
+        state.write_u64(a << 32 | b << 16 | u64::from(self.transport.0));
     }
 }
 
@@ -58,18 +78,27 @@ pub struct Counters {
 }
 
 /// One conversation between two endpoints.
+///
+/// What every packet looks at stands first and in this order: with many flows, every cache line of
+/// theirs that a packet touches is waited for.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Flow<R> {
     /// Its endpoints and transport.
     pub key: Key,
+    datagrams_wanted: bool,
+    /// The finest unit its times were recorded in.
+    pub precision: Precision,
+    tcp: tcp::Connection,
+    previous: Option<u32>,
+    streams: Option<Box<stream::Streams>>,
+    /// Counters of what each side sent, indexed by [`Side::index`].
+    pub sent: [Counters; 2],
     /// Time of its earliest packet.
     pub start: Timestamp,
     /// Time of its latest packet.
     pub end: Timestamp,
-    /// The finest unit its times were recorded in.
-    pub precision: Precision,
-    /// Counters of what each side sent, indexed by [`Side::index`].
-    pub sent: [Counters; 2],
+    touched: Timestamp,
     /// The side that sent the first packet seen.
     pub first_sender: Side,
     /// The side that opened it, when a SYN or a SYN-ACK told.
@@ -78,17 +107,12 @@ pub struct Flow<R> {
     pub first_packet: (u16, u64),
     /// The first packet's ordinal over all captures of the audit, from 1.
     pub first_ordinal: u64,
-    /// VLAN tags of its first packet.
+    /// VLAN tags and tunnels of its first packet.
     pub encapsulation: Encapsulation,
     /// TCP segments whose bytes had all been seen before.
     pub repeated: u32,
     /// What read its bytes.
     pub reader: R,
-    tcp: tcp::Connection,
-    streams: Option<Box<stream::Streams>>,
-    datagrams_wanted: bool,
-    touched: Timestamp,
-    previous: Option<u32>,
 }
 
 /// Who opened a TCP connection, and by which packet it is known.

@@ -25,14 +25,25 @@ impl Want {
 
 /// Reads the bytes of a flow.
 pub trait Reader {
+    /// What all readers share.
+    type Context;
+    /// The reader of a flow that begins.
+    fn new(context: &Self::Context) -> Self;
     /// The connection's beginning is in the capture.
     fn begins(&mut self);
     /// Reads the next bytes of a stream: never empty, always in order.
     fn read(&mut self, side: Side, bytes: &[u8], at: Timestamp) -> Want;
-    /// Bytes of this side are missing here; what is lent next comes after them.
-    fn gap(&mut self, side: Side, cause: Gap, at: Timestamp);
+    /// Bytes of this side are missing here; what is lent next comes after them. In all `covered` bytes are
+    /// not lent, the first of them those that were lent and not used; says how many after these it does
+    /// not need to see.
+    fn gap(&mut self, side: Side, cause: Gap, covered: u64, at: Timestamp) -> u64;
     /// This side closed its direction, in order, or reset the connection.
     fn closed(&mut self, side: Side, reset: bool, at: Timestamp);
+    /// Whether something came to be known that other flows wait for; asked after every packet, and says
+    /// so once.
+    fn has_news(&mut self) -> bool {
+        false
+    }
     /// Reads one datagram, `cut` if the capture cut it; says whether more are wanted.
     fn datagram(&mut self, side: Side, bytes: &[u8], cut: bool, at: Timestamp) -> bool;
 }
@@ -43,6 +54,8 @@ const AHEAD_BYTES: usize = 128 * 1024;
 const AHEAD_SEGMENTS: usize = 256;
 /// The most bytes of one direction kept for a reader that needs more to go on.
 const KEPT_BYTES: usize = 256 * 1024;
+/// An emptied buffer of at most this many bytes waits for the next message that is cut by a segment.
+const SPARE_BYTES: usize = 16 * 1024;
 
 /// A FIN takes a place in the sequence as well, and may be all that stands between two numbers.
 const FIN: u32 = 1;
@@ -98,7 +111,7 @@ impl Streams {
         let half = &mut self.halves[side.index()];
         if !half.closed {
             if half.lacks_bytes_before(sequence.wrapping_sub(FIN)) {
-                half.lose(side, Gap::Loss, at, reader);
+                half.lose(side, Gap::Loss, u64::MAX, at, reader);
             }
             half.closed = true;
             reader.closed(side, true, at);
@@ -218,16 +231,18 @@ impl Half {
     /// The bytes before the nearest waiting segment will not come any more.
     fn give_up_hole<R: Reader>(&mut self, side: Side, cause: Gap, at: Timestamp, reader: &mut R) {
         if let Some(nearest) = self.ahead.first() {
+            let missing = self.next.map_or(0, |next| nearest.sequence.wrapping_sub(next));
             self.next = Some(nearest.sequence);
-            self.lose(side, cause, at, reader);
+            self.lose(side, cause, u64::from(missing).saturating_sub(self.skip), at, reader);
         }
     }
 
-    fn lose<R: Reader>(&mut self, side: Side, cause: Gap, at: Timestamp, reader: &mut R) {
+    /// The next `missing` bytes do not come.
+    fn lose<R: Reader>(&mut self, side: Side, cause: Gap, missing: u64, at: Timestamp, reader: &mut R) {
+        let unused = std::mem::take(&mut self.kept).len() as u64;
         self.skip = 0;
-        self.kept = Vec::new();
         if !self.done {
-            reader.gap(side, cause, at);
+            self.skip = reader.gap(side, cause, unused.saturating_add(missing), at);
         }
     }
 
@@ -273,7 +288,7 @@ impl Half {
             if self.skip >= missing {
                 self.skip -= missing;
             } else {
-                self.lose(side, Gap::Snaplen, at, reader);
+                self.lose(side, Gap::Snaplen, missing - self.skip, at, reader);
             }
         }
     }
@@ -305,12 +320,15 @@ impl Half {
         if self.done {
             self.forget();
         } else if rest.len() > KEPT_BYTES {
-            self.lose(side, Gap::Cap, at, reader);
-        } else if !rest.is_empty() {
-            if rest.len() == joined.len() {
+            // As far as the reader can tell, anything may be missing from here on.
+            self.lose(side, Gap::Cap, u64::MAX, at, reader);
+        } else if joined.is_empty() {
+            self.kept.extend_from_slice(rest);
+        } else {
+            let used = joined.len() - rest.len();
+            joined.drain(..used);
+            if !joined.is_empty() || joined.capacity() <= SPARE_BYTES {
                 self.kept = joined;
-            } else {
-                self.kept = rest.to_vec();
             }
         }
     }
@@ -338,7 +356,7 @@ impl Half {
         self.close_if_reached(side, reader);
         let end = self.sent.map(|end| end.wrapping_sub(FIN));
         if self.fin.is_some() && !self.closed || end.is_some_and(|end| self.lacks_bytes_before(end)) {
-            self.lose(side, Gap::Loss, at, reader);
+            self.lose(side, Gap::Loss, u64::MAX, at, reader);
         }
     }
 
@@ -364,9 +382,15 @@ mod tests {
         at_least: usize,
         /// After the first byte, skip this many.
         skip: u64,
+        /// A hole that ends within so many bytes is passed over up to there.
+        within: u64,
     }
 
     impl Reader for Tape {
+        type Context = ();
+        fn new((): &()) -> Tape {
+            Tape::default()
+        }
         fn begins(&mut self) {}
         fn read(&mut self, _: Side, bytes: &[u8], _: Timestamp) -> Want {
             if bytes.len() < self.at_least {
@@ -377,8 +401,9 @@ mod tests {
             self.text.extend_from_slice(&bytes[..used]);
             Want { used, skip, done: false }
         }
-        fn gap(&mut self, _: Side, _: Gap, _: Timestamp) {
+        fn gap(&mut self, _: Side, _: Gap, covered: u64, _: Timestamp) -> u64 {
             self.text.push(b'!');
+            self.within.saturating_sub(covered)
         }
         fn closed(&mut self, _: Side, _: bool, _: Timestamp) {
             self.text.push(b'.');
@@ -458,6 +483,15 @@ mod tests {
         assert_eq!(run(tape, &[whole(100, b"a"), whole(104, b"efgh")], Some(108)), "agh.");
         let tape = Tape { skip: 5, ..Tape::default() };
         assert_eq!(run(tape, &[(100, b"ab", 6), whole(106, b"gh")], Some(108)), "agh.");
+    }
+
+    #[test]
+    fn a_hole_within_what_the_reader_waits_for_is_passed_over_to_its_end() {
+        let tape = || Tape { at_least: 4, within: 8, ..Tape::default() };
+        let after = whole(106, b"ghijklmn");
+        assert_eq!(run(tape(), &[whole(100, b"ab"), after], Some(114)), "!ijklmn.");
+        assert_eq!(run(tape(), &[(100, b"ab", 6), after], Some(114)), "!ijklmn.");
+        assert_eq!(run(tape(), &[whole(100, b"ab"), whole(109, b"jklmn")], Some(114)), "!jklmn.");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use hashbrown::hash_table::OccupiedEntry;
 use std::hash::BuildHasher;
 
 use super::stream::{Budget, Piece, Reader, Streams};
@@ -64,9 +65,9 @@ pub enum Place {
 }
 
 /// All flows of an audit.
-#[derive(Debug)]
-pub struct FlowTable<R> {
-    index: HashTable<u32>,
+pub struct FlowTable<R: Reader> {
+    context: R::Context,
+    index: HashTable<Named>,
     slab: Vec<Slot<R>>,
     free: Vec<u32>,
     hasher: RandomState,
@@ -79,6 +80,23 @@ pub struct FlowTable<R> {
     limits: Limits,
     live: usize,
     account: Account,
+    /// The flow whose reader came to know something with the last packet.
+    news: Option<u32>,
+}
+
+/// What the index holds of a flow: with half its hash beside it, most others are told apart and the
+/// index grows without a look at the flows themselves.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    half: u32,
+    id: u32,
+}
+
+impl Named {
+    /// The hash under which it stands: the index takes from both its ends.
+    fn hash(&self) -> u64 {
+        u64::from(self.half) << 32 | u64::from(self.half)
+    }
 }
 
 #[derive(Debug)]
@@ -87,10 +105,11 @@ struct Slot<R> {
     flow: Option<Flow<R>>,
 }
 
-impl<R: Reader + Default> FlowTable<R> {
+impl<R: Reader> FlowTable<R> {
     /// An empty table. The hash is seeded afresh: packets choose their own tuples.
-    pub fn new(limits: Limits) -> FlowTable<R> {
+    pub fn new(limits: Limits, context: R::Context) -> FlowTable<R> {
         FlowTable {
+            context,
             index: HashTable::new(),
             slab: Vec::new(),
             free: Vec::new(),
@@ -103,6 +122,7 @@ impl<R: Reader + Default> FlowTable<R> {
             limits,
             live: 0,
             account: Account::default(),
+            news: None,
         }
     }
 
@@ -123,7 +143,7 @@ impl<R: Reader + Default> FlowTable<R> {
             for entry in passed.drain(..) {
                 self.look_at(entry, now, ended);
             }
-            ended[first..].sort_unstable_by_key(|flow| flow.first_ordinal);
+            ended[first..].sort_unstable_by_key(first_packet);
         }
         self.passed = passed;
     }
@@ -140,17 +160,17 @@ impl<R: Reader + Default> FlowTable<R> {
     ) -> Place {
         self.advance(packet.time, ended);
         let (key, side) = Key::of(segment);
-        let hash = self.hasher.hash_one(key);
-        let found = self.find(hash, &key).map(|id| self.choose(id, side, segment.tcp));
+        let half = self.half(&key);
+        let found = self.find(half, &key).map(|id| self.choose(id, side, segment.tcp));
         let (id, is_new) = match found {
             Some(Choice::This(id)) => (Some(id), false),
             Some(Choice::Successor(id)) => {
                 self.end_oldest(id, ended);
                 // The oldest may have been this one.
-                let previous = self.find(hash, &key);
-                (self.begin(hash, key, side, segment, packet, ordinal, previous), true)
+                let previous = self.find(half, &key);
+                (self.begin(half, key, side, segment, packet, ordinal, previous), true)
             }
-            None => (self.begin(hash, key, side, segment, packet, ordinal, None), true),
+            None => (self.begin(half, key, side, segment, packet, ordinal, None), true),
         };
         self.last = id;
         let Some(id) = id else {
@@ -162,6 +182,9 @@ impl<R: Reader + Default> FlowTable<R> {
         let was_over = flow.tcp.is_over();
         let repeated = flow.packet(side, segment, packet.time, clock, &mut self.budget);
         self.account.repeated += u64::from(repeated);
+        if flow.reader.has_news() {
+            self.news = Some(id);
+        }
         // Its first packet tells which time-out a flow has; a close brings the deadline forward.
         if is_new || (flow.tcp.is_over() && !was_over) {
             let deadline = Timestamp(clock.0.saturating_add(flow.time_out()));
@@ -177,18 +200,38 @@ impl<R: Reader + Default> FlowTable<R> {
         slot.flow.as_mut().map(|flow| &mut flow.reader)
     }
 
-    /// Every flow still there goes to `ended`, in the order of their first packets.
-    pub fn finish(&mut self, ended: &mut Vec<Flow<R>>) {
-        let first = ended.len();
-        for id in 0..self.slab.len() as u32 {
-            self.end(id, ended);
-        }
-        ended[first..].sort_unstable_by_key(|flow| flow.first_ordinal);
+    /// The flow that the last packet belonged to, if its reader has news ([`Reader::has_news`]).
+    pub fn take_news(&mut self) -> Option<&Flow<R>> {
+        let id = self.news.take()?;
+        self.flow(id)
     }
 
-    fn find(&self, hash: u64, key: &Key) -> Option<u32> {
-        let same = |id: &u32| self.slab[*id as usize].flow.as_ref().is_some_and(|flow| flow.key == *key);
-        self.index.find(hash, same).copied()
+    /// Every flow still there goes to `take`, in the order of their first packets; one at a time, since
+    /// a list of them would take as much memory as the table.
+    pub fn finish(&mut self, mut take: impl FnMut(Flow<R>)) {
+        let flow = |(id, slot): (usize, &Slot<R>)| Some((first_packet(slot.flow.as_ref()?), id as u32));
+        let mut order: Vec<((u64, u8), u32)> = self.slab.iter().enumerate().filter_map(flow).collect();
+        order.sort_unstable();
+        let mut ended = Vec::new();
+        for (_, id) in order {
+            self.end(id, &mut ended);
+            ended.drain(..).for_each(&mut take);
+        }
+    }
+
+    fn half(&self, key: &Key) -> u32 {
+        self.hasher.hash_one(key) as u32
+    }
+
+    fn find(&self, half: u32, key: &Key) -> Option<u32> {
+        let is_key = |id: u32| self.slab[id as usize].flow.as_ref().is_some_and(|flow| flow.key == *key);
+        let same = |named: &Named| named.half == half && is_key(named.id);
+        self.index.find(Named { half, id: 0 }.hash(), same).map(|named| named.id)
+    }
+
+    /// The entry that names this flow, unless it is an older one of its key.
+    fn entry(&mut self, half: u32, id: u32) -> Option<OccupiedEntry<'_, Named>> {
+        self.index.find_entry(Named { half, id }.hash(), |named| named.id == id).ok()
     }
 
     /// Which of the connections that used these ports one after the other a packet belongs to.
@@ -228,7 +271,7 @@ impl<R: Reader + Default> FlowTable<R> {
     #[expect(clippy::too_many_arguments, reason = "one caller, and every argument is a different thing")]
     fn begin(
         &mut self,
-        hash: u64,
+        half: u32,
         key: Key,
         side: Side,
         segment: &Segment<'_>,
@@ -239,7 +282,7 @@ impl<R: Reader + Default> FlowTable<R> {
         if self.live >= self.limits.flows {
             return None;
         }
-        let flow = Flow::new(key, side, segment, packet, ordinal, previous);
+        let flow = Flow::new(key, side, segment, packet, ordinal, previous, R::new(&self.context));
         let id = match self.free.pop() {
             Some(id) => id,
             None => {
@@ -251,13 +294,13 @@ impl<R: Reader + Default> FlowTable<R> {
         match previous {
             // The index names the newest flow of a key; the ones before hang on it.
             Some(previous) => {
-                if let Ok(entry) = self.index.find_entry(hash, |other| *other == previous) {
-                    *entry.into_mut() = id;
+                if let Some(entry) = self.entry(half, previous) {
+                    entry.into_mut().id = id;
                 }
             }
             None => {
-                let (slab, hasher) = (&self.slab, &self.hasher);
-                self.index.insert_unique(hash, id, |id| rehash(slab, hasher, *id));
+                let named = Named { half, id };
+                self.index.insert_unique(named.hash(), named, Named::hash);
             }
         }
         self.live += 1;
@@ -296,21 +339,21 @@ impl<R: Reader + Default> FlowTable<R> {
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id);
         self.live -= 1;
-        let hash = self.hasher.hash_one(flow.key);
-        match self.index.find_entry(hash, |other| *other == id) {
-            Ok(entry) => match flow.previous {
-                Some(previous) => *entry.into_mut() = previous,
+        let half = self.half(&flow.key);
+        match self.entry(half, id) {
+            Some(entry) => match flow.previous {
+                Some(previous) => entry.into_mut().id = previous,
                 None => drop(entry.remove()),
             },
-            Err(_) => self.unhang(hash, id, flow.previous, &flow.key),
+            None => self.unhang(half, id, flow.previous, &flow.key),
         }
         flow.finish(&mut self.budget);
         ended.push(flow);
     }
 
     /// Takes `id` out of the chain of flows that used the same key one after the other.
-    fn unhang(&mut self, hash: u64, id: u32, replacement: Option<u32>, key: &Key) {
-        let mut at = self.find(hash, key);
+    fn unhang(&mut self, half: u32, id: u32, replacement: Option<u32>, key: &Key) {
+        let mut at = self.find(half, key);
         while let Some(flow) = at.and_then(|at| self.slab[at as usize].flow.as_mut()) {
             if flow.previous == Some(id) {
                 flow.previous = replacement;
@@ -321,17 +364,18 @@ impl<R: Reader + Default> FlowTable<R> {
     }
 }
 
+/// Orders flows by their first packets; one packet may begin several flows, one inside the other.
+fn first_packet<R>(flow: &Flow<R>) -> (u64, u8) {
+    (flow.first_ordinal, flow.encapsulation.depth())
+}
+
 enum Choice {
     This(u32),
     /// A new connection on the ports of this one.
     Successor(u32),
 }
 
-fn rehash<R>(slab: &[Slot<R>], hasher: &RandomState, id: u32) -> u64 {
-    slab[id as usize].flow.as_ref().map_or(0, |flow| hasher.hash_one(flow.key))
-}
-
-impl<R: Reader + Default> Flow<R> {
+impl<R: Reader> Flow<R> {
     fn new(
         key: Key,
         side: Side,
@@ -339,6 +383,7 @@ impl<R: Reader + Default> Flow<R> {
         packet: &Packet<'_>,
         ordinal: u64,
         previous: Option<u32>,
+        reader: R,
     ) -> Flow<R> {
         Flow {
             key,
@@ -352,7 +397,7 @@ impl<R: Reader + Default> Flow<R> {
             first_ordinal: ordinal,
             encapsulation: segment.encapsulation,
             repeated: 0,
-            reader: R::default(),
+            reader,
             tcp: tcp::Connection::default(),
             streams: segment.tcp.is_some().then(Box::default),
             datagrams_wanted: key.transport == Transport::UDP,
@@ -480,13 +525,18 @@ mod tests {
     struct Text([Vec<u8>; 2]);
 
     impl Reader for Text {
+        type Context = ();
+        fn new((): &()) -> Text {
+            Text::default()
+        }
         fn begins(&mut self) {}
         fn read(&mut self, side: Side, bytes: &[u8], _: Timestamp) -> Want {
             self.0[side.index()].extend_from_slice(bytes);
             Want { used: bytes.len(), skip: 0, done: false }
         }
-        fn gap(&mut self, side: Side, _: Gap, _: Timestamp) {
+        fn gap(&mut self, side: Side, _: Gap, _: u64, _: Timestamp) -> u64 {
             self.0[side.index()].push(b'!');
+            0
         }
         fn closed(&mut self, _: Side, _: bool, _: Timestamp) {}
         fn datagram(&mut self, side: Side, bytes: &[u8], _: bool, _: Timestamp) -> bool {
@@ -539,7 +589,7 @@ mod tests {
 
     impl Run {
         fn new(limits: Limits) -> Run {
-            Run { table: FlowTable::new(limits), ended: Vec::new(), packets: 0 }
+            Run { table: FlowTable::new(limits, ()), ended: Vec::new(), packets: 0 }
         }
 
         fn send(&mut self, seconds: i64, sent: Sent) -> Place {
@@ -584,7 +634,7 @@ mod tests {
         }
 
         fn finish(mut self) -> Vec<Flow<Text>> {
-            self.table.finish(&mut self.ended);
+            self.table.finish(|flow| self.ended.push(flow));
             assert!(self.table.index.is_empty(), "a flow is left in the index");
             assert_eq!((self.table.live, self.table.budget.held), (0, 0));
             self.ended

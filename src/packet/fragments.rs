@@ -332,7 +332,7 @@ mod tests {
 
     const KEY: Key = Key {
         capture: 0,
-        encapsulation: Encapsulation { vlans: [0; Encapsulation::MAX_TAGS], tags: 0 },
+        encapsulation: Encapsulation::NONE,
         source: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)),
         destination: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2)),
         identification: 1,

@@ -7,12 +7,14 @@ mod fragments;
 mod ip;
 mod link;
 mod transport;
+mod vxlan;
 
 #[cfg(test)]
 mod corpus;
 
 pub use decoder::{Decoder, GivenUp};
 pub use transport::icmp_counterpart;
+pub use vxlan::{Inside, inside};
 
 use std::net::IpAddr;
 
@@ -117,11 +119,63 @@ pub struct Encapsulation {
     pub vlans: [u16; Encapsulation::MAX_TAGS],
     /// How many VLAN tags there were.
     pub tags: u8,
+    tunnels: [Tunnel; Encapsulation::MAX_TUNNELS],
+    depth: u8,
+}
+
+/// One VXLAN tunnel around a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Tunnel {
+    /// The VXLAN network identifier, 24 bits.
+    vni: u32,
+    /// How many VLAN tags stand outside of it.
+    tags_before: u8,
+}
+
+/// One thing around a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// A VLAN tag's identifier (IEEE 802.1Q), 12 bits.
+    Vlan(u16),
+    /// A VXLAN network identifier (RFC 7348 section 5), 24 bits.
+    Vxlan(u32),
 }
 
 impl Encapsulation {
+    /// Nothing around the packet.
+    pub const NONE: Encapsulation = Encapsulation {
+        vlans: [0; Encapsulation::MAX_TAGS],
+        tags: 0,
+        tunnels: [Tunnel { vni: 0, tags_before: 0 }; Encapsulation::MAX_TUNNELS],
+        depth: 0,
+    };
     /// The most VLAN tags followed; a frame with more is counted as malformed.
     pub const MAX_TAGS: usize = 8;
+    /// The most tunnels followed, one inside the other; what is inside further ones is not decoded.
+    pub const MAX_TUNNELS: usize = 2;
+
+    /// Everything around the packet, from the outside in.
+    pub fn layers(&self) -> impl Iterator<Item = Layer> + '_ {
+        let tunnels = self.tunnels.iter().take(usize::from(self.depth));
+        let mut from = 0;
+        let outer = tunnels.flat_map(move |tunnel| {
+            let vlans = self.tags_between(from, tunnel.tags_before);
+            from = tunnel.tags_before;
+            vlans.chain([Layer::Vxlan(tunnel.vni)])
+        });
+        let last = self.innermost().map_or(0, |tunnel| tunnel.tags_before);
+        outer.chain(self.tags_between(last, self.tags))
+    }
+
+    /// The innermost VXLAN network the packet is in: addresses mean something within it only.
+    pub fn network(&self) -> Option<u32> {
+        self.innermost().map(|tunnel| tunnel.vni)
+    }
+
+    /// How many tunnels are around the packet.
+    pub fn depth(&self) -> u8 {
+        self.depth
+    }
 
     /// Adds the next inner tag; `false` when the cap is reached.
     #[must_use]
@@ -130,6 +184,24 @@ impl Encapsulation {
         *slot = vlan;
         self.tags += 1;
         true
+    }
+
+    /// Adds the next inner tunnel; `false` when the cap is reached.
+    #[must_use]
+    pub(crate) fn enter(&mut self, vni: u32) -> bool {
+        let Some(slot) = self.tunnels.get_mut(usize::from(self.depth)) else { return false };
+        *slot = Tunnel { vni, tags_before: self.tags };
+        self.depth += 1;
+        true
+    }
+
+    fn innermost(&self) -> Option<&Tunnel> {
+        self.depth.checked_sub(1).and_then(|at| self.tunnels.get(usize::from(at)))
+    }
+
+    fn tags_between(&self, from: u8, to: u8) -> impl Iterator<Item = Layer> + '_ {
+        let tags = self.vlans.get(usize::from(from)..usize::from(to)).unwrap_or_default();
+        tags.iter().map(|vlan| Layer::Vlan(*vlan))
     }
 }
 
@@ -152,7 +224,7 @@ pub struct Segment<'a> {
     pub packets: u32,
     /// Bytes on the wire of all those packets, link layer included.
     pub wire_bytes: u64,
-    /// VLAN tags.
+    /// VLAN tags and tunnels.
     pub encapsulation: Encapsulation,
 }
 

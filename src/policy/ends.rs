@@ -116,7 +116,12 @@ impl BoundEnd {
                     Lookup::One(vm) => component.runs_on(vm),
                     _ => None,
                 };
-                address.and(component.find(role.wrong(), on_vm, inventory.is_empty(), shown))
+                let found = component.find(role.wrong(), on_vm, inventory.is_empty(), shown);
+                let by_jobs_alone = found.because().any(|because| because == Because::DoesNotRunJob);
+                address.and(match options.inventory_partial && by_jobs_alone {
+                    true => Finding::unseen(Reason::UnseenInventory, Because::PartialInventory),
+                    false => found,
+                })
             }
         }
     }
@@ -172,6 +177,7 @@ fn any_vm_running(
         Some(false) if named && !options.inventory_partial => {
             Finding::contradicted(role.wrong(), Because::DoesNotRunJob)
         }
+        Some(false) if named => Finding::unseen(Reason::UnseenInventory, Because::PartialInventory),
         Some(false) => Finding::unseen(Reason::UnseenInventory, Because::NotNamed),
         None if matches!(inventory.vm(ip), Lookup::One(_)) => {
             Finding::unseen(Reason::UnseenInventory, Because::JobsUnknown)
@@ -288,6 +294,9 @@ mod tests {
         assert_eq!(find_with(&[VMS], partial, "uaa", STRANGER, DOPPLER), UNSEEN);
         assert_eq!(find_with(&[VMS], partial, "uaa", DOPPLER, DOPPLER), UNSEEN);
         assert_eq!(find_with(&[VMS], partial, "uaa", UAA, DOPPLER), CONFIRMED);
+        let component = "doppler (Reverse Log Proxy)";
+        assert_eq!(find_with(&[VMS], partial, component, DOPPLER, UAA), UNSEEN);
+        assert_eq!(find(component, DOPPLER), WRONG);
     }
 
     #[test]

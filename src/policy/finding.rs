@@ -225,6 +225,10 @@ pub enum Because {
     TransportDiffers,
     /// These bytes were read.
     Speaks(Application),
+    /// These bytes were decrypted.
+    SpeaksInside(Application),
+    /// Decisive bytes were decrypted and are no protocol known.
+    SpeaksUnknownInside,
     /// HTTP/2 whose content type was not seen.
     ContentTypeUnseen,
     /// Decisive bytes were read and are no protocol known.
@@ -237,6 +241,8 @@ pub enum Because {
     InsideTls,
     /// ALPN was chosen in clear.
     AlpnInClear,
+    /// ALPN was chosen, as decrypted bytes say.
+    AlpnDecrypted,
     /// ALPN was chosen, as lengths tell.
     AlpnInferred,
     /// The client offered only h2, and the connection was accepted.
@@ -253,7 +259,7 @@ pub enum Because {
     NotAccepted(Option<Why>),
     /// The TLS handshake was accepted.
     HandshakeAccepted,
-    /// The TLS handshake was refused, with this alert if one was in clear.
+    /// The TLS handshake was refused, with this alert if one was in clear or decrypted.
     HandshakeRefused(Option<u8>),
     /// The client presented a certificate.
     ClientCertificate,
@@ -265,12 +271,16 @@ pub enum Because {
     ClientCertificateUnseen(Why),
     /// The session was resumed.
     Resumed,
+    /// The session was resumed, and the connection that began it was seen.
+    Inherited,
     /// There is no TLS.
     InClear,
     /// TLS under a row documented in clear.
     TlsUnderPlainRow,
     /// TLS of this version.
     TlsVersionBelow(Version),
+    /// The client offers nothing above this version, and what the server chose was not seen.
+    TlsOfferBelow(Version),
     /// A weak cipher suite was chosen.
     WeakSuite(u16),
     /// The chain of the server, or of the client, was judged and found wanting.
@@ -384,9 +394,15 @@ impl Finding {
         let (first, second) = if other.grade > self.grade { (&other, &self) } else { (&self, &other) };
         let mut because = [None; BECAUSES];
         let all = first.because.iter().chain(&second.because).flatten();
-        // That a VM runs a job says already that it is in the inventory.
+        // That a VM runs a job says already that it is in the inventory, and of another VM or of none
+        // its jobs say nothing more.
         let has_job = all.clone().any(|one| matches!(one, Because::RunsJob | Because::DoesNotRunJob));
-        let all = all.filter(|one| !(has_job && **one == Because::InInventory));
+        let elsewhere = all.clone().any(|one| matches!(one, Because::OtherVm | Because::NotInInventory));
+        let all = all.filter(|one| match one {
+            Because::InInventory => !has_job,
+            Because::DoesNotRunJob | Because::JobsUnknown => !elsewhere,
+            _ => true,
+        });
         for (place, one) in because.iter_mut().zip(all) {
             *place = Some(*one);
         }
@@ -411,6 +427,8 @@ mod tests {
         assert_eq!((both.grade, both.reason), (Grade::Contradicted, Some(Reason::WrongSource)));
         assert_eq!(both.because().collect::<Vec<_>>(), [Because::DoesNotRunJob]);
         assert_eq!(good.and(good).grade, Grade::Confirmed);
+        let other = Finding::contradicted(Reason::WrongSource, Because::OtherVm);
+        assert_eq!(other.and(bad).because().collect::<Vec<_>>(), [Because::OtherVm]);
     }
 
     #[test]

@@ -331,22 +331,23 @@ impl Policy {
     /// agrees on an end at all.
     fn closest_elsewhere(&self, subject: &Subject<'_>) -> Judgement {
         let agrees = |finding: &Finding| finding.grade <= Grade::Inferred;
-        let mut best: Option<((usize, bool), usize, [Finding; 6])> = None;
+        let mut best: Option<((usize, bool), usize)> = None;
         for index in 0..self.rows.len() {
-            let findings = self.findings(index, subject);
-            let [source, destination, _, transport, ..] = &findings;
-            let ends = usize::from(agrees(source)) + usize::from(agrees(destination));
-            let closeness = (ends + usize::from(agrees(transport)), agrees(destination));
-            if ends > 0 && best.as_ref().is_none_or(|(most, _, _)| closeness > *most) {
-                best = Some((closeness, index, findings));
+            let [source, destination] = self.ends(index, subject);
+            let transport = self.row(self.rows[index].at).transports.contains(&subject.transport);
+            let ends = usize::from(agrees(&source)) + usize::from(agrees(&destination));
+            let closeness = (ends + usize::from(transport), agrees(&destination));
+            if ends > 0 && best.is_none_or(|(most, _)| closeness > most) {
+                best = Some((closeness, index));
             }
         }
         Judgement {
             verdict: Verdict::Violation,
             reason: Some(Reason::NoRowForPort),
-            row: best.as_ref().map(|(_, index, _)| self.rows[*index].at),
+            row: best.map(|(_, index)| self.rows[index].at),
             also: Vec::new(),
-            findings: best.map(|(_, _, findings)| findings),
+            // What the flow carried is only held against the row that comes closest.
+            findings: best.map(|(_, index)| self.findings(index, subject)),
         }
     }
 }

@@ -19,7 +19,7 @@ pub(crate) mod testing;
 pub use component::Shown;
 pub use finding::{Because, Column, Finding, Grade, Missing, Reason, Verdict};
 pub use judge::{Judgement, OpenedBy, Policy, RowRef, Subject, columns};
-pub use observed::{Application, Basis, Circumstances, Observed, Security, TlsKind};
+pub use observed::{Application, Basis, Circumstances, Inherited, Observed, Security, TlsKind};
 pub use table::{Row, Table, TableError};
 
 use crate::protocol::tls::Version;

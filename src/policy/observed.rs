@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::finding::Missing;
-use crate::packet::{Gap, Side};
+use crate::packet::{Endpoint, Gap, Side};
 use crate::protocol::tls::{self, Alpn, Authentication, Outcome};
-use crate::protocol::{Evidence, NatsAuthentication, Requests};
+use crate::protocol::{Evidence, Ldap, Mysql, Nats, NatsAuthentication, Requests};
 
 /// The `application` column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +24,14 @@ pub enum Application {
     Nats,
     /// DNS.
     Dns,
+    /// MySQL, or MariaDB.
+    Mysql,
+    /// SSH.
+    Ssh,
+    /// LDAP.
+    Ldap,
+    /// Syslog.
+    Syslog,
     /// TLS, with what is inside unseen.
     Tls,
     /// Not recognised, or nothing sent.
@@ -40,6 +48,10 @@ impl fmt::Display for Application {
             Application::ServerSentEvents => "Server-Sent Events",
             Application::Nats => "NATS",
             Application::Dns => "DNS",
+            Application::Mysql => "MySQL",
+            Application::Ssh => "SSH",
+            Application::Ldap => "LDAP",
+            Application::Syslog => "syslog",
             Application::Tls => "TLS",
             Application::Unknown => "unknown",
         })
@@ -51,8 +63,12 @@ impl fmt::Display for Application {
 pub enum Basis {
     /// Bytes in clear.
     Clear,
+    /// Bytes opened with the session's keys.
+    Decrypted,
     /// Lengths, or offers that leave one reading.
     Inferred,
+    /// The connection that began the session.
+    Inherited,
     /// Nothing that could be seen.
     Unseen,
 }
@@ -61,6 +77,7 @@ impl From<tls::Basis> for Basis {
     fn from(basis: tls::Basis) -> Basis {
         match basis {
             tls::Basis::Clear => Basis::Clear,
+            tls::Basis::Decrypted => Basis::Decrypted,
             tls::Basis::Inferred => Basis::Inferred,
         }
     }
@@ -70,7 +87,9 @@ impl fmt::Display for Basis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Basis::Clear => "clear",
+            Basis::Decrypted => "decrypted",
             Basis::Inferred => "inferred",
+            Basis::Inherited => "inherited",
             Basis::Unseen => "unseen",
         })
     }
@@ -93,7 +112,7 @@ pub enum TlsKind {
     Refused,
 }
 
-/// Credentials seen in clear.
+/// Credentials seen, in clear or decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Credential {
     /// A bearer token.
@@ -136,6 +155,19 @@ impl fmt::Display for Security {
     }
 }
 
+/// What a resumed session takes over from the connection that began it, or resumed it before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inherited {
+    /// What that connection showed: mutual, one-way, or an empty client certificate.
+    pub kind: TlsKind,
+    /// That connection's client.
+    pub client: Endpoint,
+    /// Its server.
+    pub server: Endpoint,
+    /// Session identifier or ticket are the same bytes; otherwise the ticket's length is what fits.
+    pub named: bool,
+}
+
 /// Everything observed of one flow.
 #[derive(Clone, Debug)]
 pub struct Observed {
@@ -149,6 +181,8 @@ pub struct Observed {
     pub security: Security,
     /// How that is known.
     pub security_basis: Basis,
+    /// The session was resumed, and this is what began it.
+    pub inherited: Option<Inherited>,
     /// Nothing was sent above the transport.
     pub no_payload: bool,
     /// Why bytes that would tell more are not in the capture.
@@ -178,6 +212,7 @@ impl Observed {
             application_basis,
             security,
             security_basis,
+            inherited: None,
             no_payload: evidence.spoke == [false, false],
             missing: missing(&evidence, circumstances),
             chains: [None, None],
@@ -185,9 +220,34 @@ impl Observed {
         }
     }
 
-    /// The requests read in clear, of whichever HTTP version.
+    /// Takes over what an earlier connection showed, if this one resumed a session and was accepted.
+    pub fn inherit(&mut self, inherited: Inherited) {
+        let accepted = self.tls().is_some_and(|tls| matches!(tls.outcome(), tls::Outcome::Accepted(_)));
+        if accepted && self.security.tls == Some(TlsKind::Resumed) {
+            self.security.tls = Some(inherited.kind);
+            self.security_basis = Basis::Inherited;
+            self.inherited = Some(inherited);
+        }
+    }
+
+    /// The requests read, in clear or decrypted, of whichever HTTP version.
     pub fn requests(&self) -> Option<&Requests> {
         requests(&self.evidence)
+    }
+
+    /// NATS evidence; of what is inside TLS, when that was opened.
+    pub fn nats(&self) -> Option<&Nats> {
+        nats(&self.evidence)
+    }
+
+    /// MySQL evidence; of what is inside TLS, when that was opened.
+    pub fn mysql(&self) -> Option<&Mysql> {
+        mysql(&self.evidence)
+    }
+
+    /// LDAP evidence; of what is inside TLS, when that was opened.
+    pub fn ldap(&self) -> Option<&Ldap> {
+        ldap(&self.evidence)
     }
 
     /// TLS evidence.
@@ -197,6 +257,9 @@ impl Observed {
 }
 
 fn requests(evidence: &Evidence) -> Option<&Requests> {
+    if let Some(requests) = evidence.inside.as_deref().and_then(requests) {
+        return Some(requests);
+    }
     match (&evidence.http2, &evidence.http1) {
         (Some(http2), _) => Some(&http2.requests),
         (None, Some(http1)) => Some(&http1.requests),
@@ -204,7 +267,28 @@ fn requests(evidence: &Evidence) -> Option<&Requests> {
     }
 }
 
+/// NATS says INFO in clear and the rest inside TLS.
+fn nats(evidence: &Evidence) -> Option<&Nats> {
+    evidence.inside.as_deref().and_then(nats).or(evidence.nats.as_ref())
+}
+
+/// MySQL says its greeting in clear and the login inside TLS.
+fn mysql(evidence: &Evidence) -> Option<&Mysql> {
+    evidence.inside.as_deref().and_then(mysql).or(evidence.mysql.as_deref())
+}
+
+/// LDAP asks for TLS in clear and binds inside.
+fn ldap(evidence: &Evidence) -> Option<&Ldap> {
+    evidence.inside.as_deref().and_then(ldap).or(evidence.ldap.as_deref())
+}
+
 fn application(evidence: &Evidence) -> (Application, Basis) {
+    if let Some(decrypted) = evidence.inside.as_deref().and_then(decrypted)
+        // What began in clear is known, whatever of the rest could be read.
+        && (decrypted != Application::Unknown || !evidence.has_prologue())
+    {
+        return (decrypted, Basis::Decrypted);
+    }
     if let Some(http2) = &evidence.http2 {
         return (if http2.grpc { Application::Grpc } else { Application::Http2 }, Basis::Clear);
     }
@@ -222,9 +306,28 @@ fn application(evidence: &Evidence) -> (Application, Basis) {
     if evidence.dns.is_some() {
         return (Application::Dns, Basis::Clear);
     }
+    for (seen, application) in [
+        (evidence.mysql.is_some(), Application::Mysql),
+        (evidence.ssh.is_some(), Application::Ssh),
+        (evidence.ldap.is_some(), Application::Ldap),
+        (evidence.syslog.is_some(), Application::Syslog),
+    ] {
+        if seen {
+            return (application, Basis::Clear);
+        }
+    }
     match &evidence.tls {
         Some(tls) => inside_tls(tls),
         None => (Application::Unknown, Basis::Unseen),
+    }
+}
+
+/// What decrypted bytes showed to be inside TLS, if they showed it.
+fn decrypted(inside: &Evidence) -> Option<Application> {
+    match application(inside) {
+        (application, Basis::Clear) => Some(application),
+        _ if inside.unrecognised && !inside.recognised() => Some(Application::Unknown),
+        _ => None,
     }
 }
 
@@ -269,7 +372,14 @@ fn credential(evidence: &Evidence) -> Option<Credential> {
         ];
         return counts.into_iter().find(|(count, _)| *count > 0).map(|(_, credential)| credential);
     }
-    match evidence.nats?.authentication {
+    if let Some(mysql) = mysql(evidence) {
+        return (mysql.user && mysql.secret).then_some(Credential::Other);
+    }
+    if let Some(ldap) = ldap(evidence) {
+        let kinds = [(ldap.password.asked, Credential::Basic), (ldap.sasl.asked, Credential::Other)];
+        return kinds.into_iter().find(|(asked, _)| *asked > 0).map(|(_, credential)| credential);
+    }
+    match nats(evidence)?.authentication {
         NatsAuthentication::UserPassword => Some(Credential::Basic),
         NatsAuthentication::Token | NatsAuthentication::Nkey | NatsAuthentication::Jwt => {
             Some(Credential::Other)
@@ -283,13 +393,14 @@ fn missing(evidence: &Evidence, circumstances: Circumstances) -> Option<Missing>
     if circumstances.connected && !circumstances.from_start {
         return Some(Missing::Midstream);
     }
-    match evidence.gap {
-        Some(Gap::Snaplen) => return Some(Missing::Snaplen),
-        Some(Gap::Loss | Gap::Cap) => return Some(Missing::Loss),
-        None => {}
-    }
     let silent = [Side::A, Side::B].into_iter().any(|side| circumstances.packets[side.index()] == 0);
-    (silent && circumstances.connected).then_some(Missing::OneDirection)
+    match evidence.gap {
+        Some(Gap::Snaplen) => Some(Missing::Snaplen),
+        // A side of which nothing was captured is one large hole.
+        _ if silent && circumstances.connected => Some(Missing::OneDirection),
+        Some(Gap::Loss | Gap::Cap) => Some(Missing::Loss),
+        None => None,
+    }
 }
 
 #[cfg(test)]

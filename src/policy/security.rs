@@ -2,7 +2,7 @@
 
 use super::cell::{self, App, Asked, Authentication};
 use super::finding::{Because, Finding, Missing, Reason};
-use super::observed::{Application, Observed};
+use super::observed::{self, Application, Observed, TlsKind};
 use super::{Options, Row, WeakCipher};
 use crate::pki::ChainProblem;
 use crate::protocol::tls::{self, Alpn, Basis, ClientCertificate, Offer, Outcome};
@@ -66,6 +66,9 @@ fn unrecognised(observed: &Observed) -> Finding {
 }
 
 fn inside_tls(app: App, row: &Row, tls: &tls::Evidence, observed: &Observed) -> Finding {
+    if let Some(finding) = decrypted(app, observed) {
+        return finding;
+    }
     let accepted = matches!(tls.outcome(), Outcome::Accepted(_));
     match app {
         App::Open => Finding::unseen(Reason::UnseenApplication, Because::DocumentOpen),
@@ -75,6 +78,36 @@ fn inside_tls(app: App, row: &Row, tls: &tls::Evidence, observed: &Observed) -> 
         App::Http if !documented_in_clear(row) => https(tls, accepted, observed),
         // A row documented in clear: the security column says what is wrong.
         _ => Finding::unseen(Reason::UnseenApplication, Because::InsideTls),
+    }
+}
+
+/// What decrypted bytes say of the row's application; `None` if they do not settle it.
+fn decrypted(app: App, observed: &Observed) -> Option<Finding> {
+    if observed.application_basis != observed::Basis::Decrypted {
+        return None;
+    }
+    use Application::{Dns, Grpc, Http1, Http2, Nats, ServerSentEvents, Unknown, WebSocket};
+    let speaks = Because::SpeaksInside(observed.application);
+    let contradicted = |because| Some(Finding::contradicted(Reason::WrongApplication, because));
+    match (observed.application, app) {
+        (Unknown, _) => contradicted(Because::SpeaksUnknownInside),
+        // HTTPS is HTTP of any version and use inside TLS.
+        (Grpc | Http1 | Http2 | WebSocket | ServerSentEvents, App::Https)
+        | (Grpc, App::Grpc)
+        | (Http1 | Http2 | ServerSentEvents, App::Http)
+        | (WebSocket, App::WebSocket)
+        | (ServerSentEvents, App::ServerSentEvents)
+        | (Nats, App::Nats)
+        | (Dns, App::Dns) => Some(Finding::confirmed(speaks)),
+        (Http2, App::Grpc) => match observed.requests() {
+            Some(requests) if requests.read > 0 && !requests.unread => contradicted(speaks),
+            Some(requests) if requests.read > 0 => {
+                Some(Finding::unseen(Reason::UnseenApplication, Because::ContentTypeUnseen))
+            }
+            // Nothing was asked: what was offered still says what it was opened for.
+            _ => None,
+        },
+        _ => contradicted(speaks),
     }
 }
 
@@ -88,9 +121,9 @@ fn grpc(tls: &tls::Evidence, accepted: bool, observed: &Observed) -> Finding {
         Offer::Unseen(_) => false,
     };
     match tls.alpn() {
-        Alpn::Chosen(name, Basis::Clear) if !is_h2(name) => wrong(Because::AlpnOther),
-        Alpn::None(Basis::Clear) => wrong(Because::AlpnOther),
-        Alpn::Chosen(_, Basis::Clear) if offered_only_h2 => Finding::inferred(Because::AlpnInClear),
+        Alpn::Chosen(name, basis) if basis.is_shown() && !is_h2(name) => wrong(Because::AlpnOther),
+        Alpn::None(basis) if basis.is_shown() => wrong(Because::AlpnOther),
+        Alpn::Chosen(_, basis) if basis.is_shown() && offered_only_h2 => Finding::inferred(alpn_shown(basis)),
         _ if offered_only_h2 && accepted => Finding::inferred(Because::OnlyH2Offered),
         _ if offered_only_h2 => not_accepted(tls, observed),
         _ => inside_unseen(observed),
@@ -99,8 +132,10 @@ fn grpc(tls: &tls::Evidence, accepted: bool, observed: &Observed) -> Finding {
 
 fn https(tls: &tls::Evidence, accepted: bool, observed: &Observed) -> Finding {
     match tls.alpn() {
-        Alpn::Chosen(name, Basis::Clear) if is_http(name) => return Finding::confirmed(Because::AlpnInClear),
-        Alpn::Chosen(_, Basis::Clear) => {
+        Alpn::Chosen(name, basis) if basis.is_shown() && is_http(name) => {
+            return Finding::confirmed(alpn_shown(basis));
+        }
+        Alpn::Chosen(_, basis) if basis.is_shown() => {
             return Finding::contradicted(Reason::WrongApplication, Because::AlpnOther);
         }
         Alpn::Chosen(name, Basis::Inferred) if is_http(name) => {
@@ -116,6 +151,10 @@ fn https(tls: &tls::Evidence, accepted: bool, observed: &Observed) -> Finding {
         },
         _ => inside_unseen(observed),
     }
+}
+
+fn alpn_shown(basis: Basis) -> Because {
+    if basis == Basis::Decrypted { Because::AlpnDecrypted } else { Because::AlpnInClear }
 }
 
 fn is_h2(name: &[u8]) -> bool {
@@ -201,8 +240,13 @@ fn tls_finding(tls: &tls::Evidence, mutual: bool, observed: &Observed, options: 
     if mutual {
         finding = finding.and(client_certificate(tls, observed));
     }
-    if let Some(version) = tls.version().filter(|version| *version < options.min_tls) {
+    let below = |version: &tls::Version| *version < options.min_tls;
+    if let Some(version) = tls.version().filter(below) {
         finding = finding.and(Finding::contradicted(Reason::WeakTls, Because::TlsVersionBelow(version)));
+    }
+    // A server chooses no higher than it is offered.
+    if let (None, Some(version)) = (tls.version(), tls.offered_max().filter(below)) {
+        finding = finding.and(Finding::contradicted(Reason::WeakTls, Because::TlsOfferBelow(version)));
     }
     if let Some(suite) = tls.cipher().filter(|suite| tls::classify(*suite).is_some_and(tls::Class::is_weak)) {
         finding = finding.and(match options.weak_cipher {
@@ -221,7 +265,7 @@ fn tls_finding(tls: &tls::Evidence, mutual: bool, observed: &Observed, options: 
 fn outcome(tls: &tls::Evidence, observed: &Observed) -> Finding {
     match tls.outcome() {
         Outcome::Accepted(Basis::Inferred) => Finding::inferred(Because::HandshakeAccepted),
-        Outcome::Accepted(Basis::Clear) => Finding::confirmed(Because::HandshakeAccepted),
+        Outcome::Accepted(_) => Finding::confirmed(Because::HandshakeAccepted),
         Outcome::Refused { alert, .. } => {
             Finding::contradicted(Reason::HandshakeFailed, Because::HandshakeRefused(alert))
         }
@@ -234,7 +278,7 @@ fn outcome(tls: &tls::Evidence, observed: &Observed) -> Finding {
 
 fn client_certificate(tls: &tls::Evidence, observed: &Observed) -> Finding {
     if tls.resumed() == Some(true) {
-        return Finding::unseen(Reason::UnseenResumed, Because::Resumed);
+        return inherited(observed);
     }
     let wrong = |because| Finding::contradicted(Reason::WrongSecurity, because);
     match tls.client_certificate() {
@@ -249,6 +293,18 @@ fn client_certificate(tls: &tls::Evidence, observed: &Observed) -> Finding {
             Finding::unseen(reason, Because::ClientCertificateUnseen(why))
         }
     }
+}
+
+/// What the connection that began a resumed session showed: never more than an inference.
+fn inherited(observed: &Observed) -> Finding {
+    let wrong = |because| Finding::contradicted(Reason::WrongSecurity, because);
+    let finding = match observed.inherited.map(|inherited| inherited.kind) {
+        Some(TlsKind::Mutual) => Finding::inferred(Because::ClientCertificate),
+        Some(TlsKind::Server) => wrong(Because::NoClientCertificate),
+        Some(TlsKind::EmptyClientCertificate) => wrong(Because::EmptyClientCertificate),
+        _ => return Finding::unseen(Reason::UnseenResumed, Because::Resumed),
+    };
+    finding.and(Finding::inferred(Because::Inherited))
 }
 
 fn chain(client: bool, problem: &ChainProblem) -> Finding {
@@ -280,8 +336,8 @@ fn authentication(asked: Authentication, observed: &Observed) -> Finding {
     if let Some(requests) = observed.requests() {
         return requests_finding(asked, requests, observed);
     }
-    if let Some(nats) = &observed.evidence.nats {
-        return nats_finding(asked, nats);
+    if let Some(nats) = observed.nats() {
+        return nats_finding(asked, nats, observed);
     }
     let finding = unrecognised(observed);
     match finding.reason {
@@ -324,18 +380,19 @@ fn requests_finding(asked: Authentication, requests: &Requests, observed: &Obser
     Finding::confirmed(Because::EveryRequest)
 }
 
-fn nats_finding(asked: Authentication, nats: &crate::protocol::Nats) -> Finding {
+fn nats_finding(asked: Authentication, nats: &crate::protocol::Nats, observed: &Observed) -> Finding {
     if nats.refused {
         return Finding::contradicted(Reason::AuthenticationRefused, Because::NatsRefused);
     }
     let presented = Because::NatsPresented(nats.authentication);
+    let unseen = observed.missing.map_or(Reason::UnseenAuthentication, Missing::reason);
     match (asked, nats.authentication) {
-        (_, NatsAuthentication::Unseen) => Finding::unseen(Reason::UnseenAuthentication, presented),
+        (_, NatsAuthentication::Unseen) => Finding::unseen(unseen, presented),
         (Authentication::Basic, NatsAuthentication::UserPassword) if nats.accepted => {
             Finding::confirmed(presented)
         }
         (Authentication::Basic, NatsAuthentication::UserPassword) => {
-            Finding::unseen(Reason::UnseenAuthentication, Because::AnswerUnseen)
+            Finding::unseen(unseen, Because::AnswerUnseen)
         }
         _ => Finding::contradicted(Reason::WrongSecurity, presented),
     }

@@ -128,6 +128,11 @@ impl Parser {
         std::mem::take(&mut self.evidence.addresses)
     }
 
+    /// What was seen, when nothing more is to come.
+    pub fn into_evidence(self) -> Dns {
+        self.evidence
+    }
+
     /// Who asks, by the QR bit of the first message.
     pub fn client(&self) -> Option<Side> {
         self.client

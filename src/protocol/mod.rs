@@ -9,7 +9,12 @@ pub mod cursor;
 pub mod dns;
 pub mod http1;
 pub mod http2;
+mod inside;
+pub mod ldap;
+pub mod mysql;
 pub mod nats;
+pub mod ssh;
+pub mod syslog;
 pub mod tls;
 
 #[cfg(test)]
@@ -21,7 +26,12 @@ pub use conversation::{Conversation, Evidence};
 pub use dns::{Address, Dns};
 pub use http1::Http1;
 pub use http2::Http2;
+pub use inside::KEPT_CAP;
+pub use ldap::Ldap;
+pub use mysql::Mysql;
 pub use nats::{Nats, NatsAuthentication};
+pub use ssh::Ssh;
+pub use syslog::Syslog;
 
 /// Whether the first bytes one side sent are the start of a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,6 +18,12 @@ pub struct Account {
     pub flow_cap: u64,
     /// Packets that belong to no flow, by reason.
     pub uncounted: BTreeMap<Uncounted, u64>,
+    /// Packets inside tunnels that are in flows of their own; each is among `read` once, as its tunnel's.
+    pub tunnelled: u64,
+    /// Packets of tunnels whose frame inside was not decoded: not IP, malformed, cut, a fragment, too deep.
+    pub tunnelled_unread: u64,
+    /// Packets inside tunnels whose flow was not begun because the flow table was full.
+    pub tunnelled_flow_cap: u64,
     /// Flows begun.
     pub flows: u64,
     /// Flows that `--in-scope` left out of the verdicts.
@@ -28,6 +34,10 @@ pub struct Account {
     pub differing_fragments: u64,
     /// Times reassembly gave up bytes because all flows together held too many.
     pub stream_cap: u64,
+    /// TLS sessions that could not be remembered for those that resume them, because there were too many.
+    pub session_cap: u64,
+    /// Key log lines left out because there were too many sessions.
+    pub key_cap: u64,
     /// Names that the capture gave to addresses, given up because of a cap.
     pub learnt_names: u64,
     /// Packets that the kernel or the interface dropped, when live.
@@ -66,11 +76,16 @@ impl Account {
             lines.push(("packets", word(reason), self.uncounted.get(&reason).copied().unwrap_or(0)));
         }
         lines.extend([
+            ("tunnels", "in_flows", self.tunnelled),
+            ("tunnels", "not_decoded", self.tunnelled_unread),
+            ("tunnels", "flow_cap", self.tunnelled_flow_cap),
             ("flows", "total", self.flows),
             ("flows", "out_of_scope", self.out_of_scope),
             ("duplicates", "tcp_segments", self.repeated_segments),
             ("duplicates", "fragments_differing", self.differing_fragments),
             ("caps", "stream_bytes", self.stream_cap),
+            ("caps", "tls_sessions", self.session_cap),
+            ("caps", "key_log_sessions", self.key_cap),
             ("caps", "learnt_names", self.learnt_names),
             ("drops", "kernel", self.dropped[0]),
             ("drops", "interface", self.dropped[1]),

@@ -8,11 +8,11 @@ use super::{Certificate, Record, evidence};
 use crate::capture::{Precision, Timestamp};
 use crate::flow::community_id;
 use crate::inventory::Lookup;
-use crate::packet::{Encapsulation, Transport};
+use crate::packet::{Encapsulation, Layer, Transport};
 use crate::protocol::tls::{self, Alpn, Basis};
 
 /// The columns, in order: a stable contract, new ones at the end.
-pub const COLUMNS: [&str; 44] = [
+pub const COLUMNS: [&str; 45] = [
     "verdict",
     "reason",
     "table",
@@ -57,6 +57,7 @@ pub const COLUMNS: [&str; 44] = [
     "encapsulation",
     "known_deviation",
     "row_state",
+    "ja4",
 ];
 
 /// Writes judged flows as CSV.
@@ -121,6 +122,7 @@ impl<W: io::Write> CsvReport<W> {
         self.text(encapsulation(counted.encapsulation))?;
         self.text(Maybe(record.known_deviation.map(clean)))?;
         self.text("final")?;
+        self.text(Maybe(tls.and_then(tls::Evidence::client_hello).and_then(|hello| hello.ja4)))?;
         self.writer.write_record(None::<&[u8]>)
     }
 
@@ -234,7 +236,7 @@ fn server_name(record: &Record<'_>) -> Option<String> {
 /// `chosen (offered a b)`, `offered a b`, or nothing.
 fn alpn(tls: &tls::Evidence) -> Option<String> {
     let chosen = match tls.alpn() {
-        Alpn::Chosen(name, Basis::Clear) => clean_bytes(name).to_string(),
+        Alpn::Chosen(name, Basis::Clear | Basis::Decrypted) => clean_bytes(name).to_string(),
         Alpn::Chosen(name, Basis::Inferred) => format!("{} inferred", clean_bytes(name)),
         Alpn::None(_) => "none chosen".to_owned(),
         Alpn::Unseen(_) => "unseen".to_owned(),
@@ -261,8 +263,13 @@ fn certificate(certificate: &Certificate) -> String {
 }
 
 fn encapsulation(encapsulation: Encapsulation) -> String {
-    let tags = encapsulation.vlans.iter().take(usize::from(encapsulation.tags));
-    let words: Vec<String> = tags.map(|id| format!("vlan {id}")).collect();
+    let words: Vec<String> = encapsulation
+        .layers()
+        .map(|layer| match layer {
+            Layer::Vlan(id) => format!("vlan {id}"),
+            Layer::Vxlan(vni) => format!("vxlan {vni}"),
+        })
+        .collect();
     words.join(" ")
 }
 
@@ -362,9 +369,12 @@ mod tests {
             assert_eq!(row[column], value, "{column}");
         }
         assert!(row["community_id"].starts_with("1:"));
+        assert!(row["ja4"].starts_with("t12d0202h2_"), "{}", row["ja4"]);
         let told: Vec<_> = expected.iter().map(|(column, _)| *column).collect();
         let rest: Vec<_> = COLUMNS.iter().filter(|column| !told.contains(column)).collect();
-        assert_eq!(rest, [&"evidence", &"community_id"]);
+        assert_eq!(rest, [&"evidence", &"community_id", &"ja4"]);
+        let ja4 = &row["ja4"];
+        assert!(ja4.starts_with("t12") && ja4.len() == 36, "{ja4}");
     }
 
     #[test]
@@ -429,9 +439,9 @@ mod tests {
 
     #[test]
     fn encapsulation_is_said_from_the_outside_in() {
-        let mut vlans = [0; Encapsulation::MAX_TAGS];
-        vlans[..2].copy_from_slice(&[100, 200]);
-        assert_eq!(encapsulation(Encapsulation { vlans, tags: 2 }), "vlan 100 vlan 200");
+        let mut both = Encapsulation::default();
+        assert!(both.push(100) && both.push(200) && both.enter(7) && both.push(300));
+        assert_eq!(encapsulation(both), "vlan 100 vlan 200 vxlan 7 vlan 300");
         assert_eq!(encapsulation(Encapsulation::default()), "");
     }
 }

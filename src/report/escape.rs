@@ -22,9 +22,9 @@ pub fn clean_line(text: &str) -> String {
         .collect()
 }
 
-/// A field that begins like this is a formula to a spreadsheet.
+/// A field that begins like this is a formula to a spreadsheet; `-` alone, standard input, is none.
 pub(super) fn is_formula(field: &str) -> bool {
-    field.starts_with(['=', '+', '-', '@', '\t', '\r', '\n'])
+    field != "-" && field.starts_with(['=', '+', '-', '@', '\t', '\r', '\n'])
 }
 
 struct Clean<'a>(&'a str);
@@ -56,6 +56,11 @@ impl fmt::Display for CleanBytes<'_> {
 }
 
 fn write_clean(text: &str, budget: &mut usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    // Nearly all text is this, and has no need to be looked at character by character.
+    if text.len() < *budget && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        *budget -= text.len();
+        return f.write_str(text);
+    }
     for character in text.chars() {
         if *budget == 0 {
             return Ok(());

@@ -4,10 +4,12 @@ use std::fmt;
 
 use super::escape::clean;
 use super::{Record, csv_report, number};
+use crate::flow::community_id::{DEFAULT_SEED, community_id};
 use crate::inventory::SubnetLookup;
-use crate::packet::Endpoint;
-use crate::policy::{Because, Column, Finding, Missing, Reason, Verdict, columns};
-use crate::protocol::tls;
+use crate::packet::{Endpoint, Transport};
+use crate::policy::cell::End;
+use crate::policy::{Because, Column, Finding, Inherited, Missing, Reason, Verdict, columns};
+use crate::protocol::tls::{self, Decryption};
 use crate::protocol::{NatsAuthentication, Requests};
 
 /// A short text of what was held against the row that decides, and what else was seen.
@@ -30,7 +32,8 @@ impl fmt::Display for Evidence<'_> {
                 let elsewhere = record.judgement.reason == Some(Reason::NoRowForPort);
                 let mut all: Vec<(Column, &Finding)> = columns(findings).collect();
                 // What decides is read first.
-                all.sort_by_key(|(_, finding)| std::cmp::Reverse(finding.grade));
+                let reason = record.judgement.reason;
+                all.sort_by_key(|(_, finding)| (std::cmp::Reverse(finding.grade), finding.reason != reason));
                 all.retain(|(column, finding)| {
                     !is_plain(*column, finding) && (!elsewhere || says_where(*column))
                 });
@@ -127,6 +130,17 @@ impl Words<'_> {
         clean(row.map_or("", |row| row.cells[self.column as usize].as_str()))
     }
 
+    /// The component that the row documents in this column, or else the whole cell.
+    fn component(&self) -> String {
+        let row = self.record.judgement.row.map(|at| self.record.policy.row(at));
+        let end =
+            row.map(|row| if self.column == Column::Destination { &row.destination } else { &row.source });
+        match end {
+            Some(End::AnyVmRunning(name) | End::Vm { component: Some(name), .. }) => clean(name).to_string(),
+            _ => self.documented().to_string(),
+        }
+    }
+
     fn vm(&self) -> String {
         csv_report::vm(self.record, self.end().ip)
     }
@@ -161,12 +175,12 @@ impl Words<'_> {
             }
             Because::RunsJob => write!(f, "{ip} is {} and runs the documented job", self.vm()),
             Because::DoesNotRunJob => {
-                write!(f, "{ip} is {} and runs no job of {}", self.vm(), self.documented())
+                write!(f, "{ip} is {} and does not run {}", self.vm(), self.component())
             }
             Because::JobsUnknown => write!(f, "the inventory lists no jobs for {ip}"),
             Because::CertificateNamesIt => f.write_str("its certificate names the component"),
             Because::CertificateNamesAnother => {
-                write!(f, "its certificate names another component than {}", self.documented())
+                write!(f, "its certificate names another component than {}", self.component())
             }
             Because::SameSubnet => write!(f, "{ip} is in the destination's subnet {}", self.subnet()),
             Because::SameNetwork => write!(f, "{ip} is in the destination's network {}", self.subnet()),
@@ -184,12 +198,17 @@ impl Words<'_> {
             }
             Because::TransportDiffers => write!(f, "documented is {}", self.documented()),
             Because::Speaks(application) => write!(f, "{application} in clear"),
-            Because::ContentTypeUnseen => f.write_str("HTTP/2 in clear, no content type seen"),
+            Because::SpeaksInside(application) => write!(f, "{application} inside TLS, decrypted"),
+            Because::SpeaksUnknownInside => {
+                f.write_str("the first bytes inside TLS, decrypted, are no protocol known")
+            }
+            Because::ContentTypeUnseen => f.write_str("HTTP/2, no content type seen"),
             Because::SpeaksUnknown => f.write_str("the first bytes are no protocol known"),
             Because::NoPayload => write!(f, "no payload was exchanged ({})", self.record.counted.state),
             Because::NotCaptured(missing) => f.write_str(missing_words(missing)),
             Because::InsideTls => f.write_str("what is inside TLS is unseen"),
             Because::AlpnInClear => f.write_str("ALPN chosen in clear"),
+            Because::AlpnDecrypted => f.write_str("ALPN chosen, decrypted"),
             Because::AlpnInferred => f.write_str("ALPN inferred from record lengths"),
             Because::OnlyH2Offered => f.write_str("only h2 was offered and the connection was accepted"),
             Because::OnlyHttpOffered => {
@@ -215,12 +234,19 @@ impl Words<'_> {
             Because::NoClientCertificate => f.write_str("the client presented no certificate"),
             Because::ClientCertificateUnseen(why) => write!(f, "client certificate unseen ({why})"),
             Because::Resumed => f.write_str("a resumed session shows no certificates"),
+            Because::Inherited => match &self.record.subject.observed.inherited {
+                Some(inherited) => write!(f, "{}", InheritedFrom(inherited)),
+                None => Ok(()),
+            },
             Because::InClear => f.write_str("no TLS"),
             Because::TlsUnderPlainRow => {
                 write!(f, "{}where {} without TLS is documented", self.version(), self.documented())
             }
             Because::TlsVersionBelow(version) => {
                 write!(f, "{} is below the accepted version", version.name())
+            }
+            Because::TlsOfferBelow(version) => {
+                write!(f, "the client offers at most {}, below the accepted version", version.name())
             }
             Because::WeakSuite(suite) => match tls::cipher_name(suite) {
                 Some(name) => write!(f, "weak cipher suite {name}"),
@@ -244,7 +270,7 @@ impl Words<'_> {
             Because::NoRequest => f.write_str("no request was read"),
             Because::Only401 => write!(f, "nothing but 401 came back ({})", self.requests()),
             Because::NatsPresented(presented) => f.write_str(nats_words(presented)),
-            Because::NatsRefused => f.write_str("the NATS server refused the credentials"),
+            Because::NatsRefused => f.write_str("the NATS server answered with an authorization error"),
             Because::AnswerUnseen => {
                 f.write_str("user and password were sent, the server's answer was not seen")
             }
@@ -277,6 +303,18 @@ impl Words<'_> {
 
     fn requests(&self) -> String {
         self.record.subject.observed.requests().map_or(String::new(), requests_words)
+    }
+}
+
+/// Names the connection that began a resumed session.
+struct InheritedFrom<'a>(&'a Inherited);
+
+impl fmt::Display for InheritedFrom<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inherited { client, server, named, .. } = *self.0;
+        let id = community_id(client, server, Transport::TCP, DEFAULT_SEED);
+        let how = if named { "whose session it resumes" } else { "whose ticket is as long as the one used" };
+        write!(f, "inherited from the connection of {} port {} ({id}), {how}", client.ip, client.port)
     }
 }
 
@@ -324,12 +362,26 @@ fn missing_words(missing: Missing) -> &'static str {
 fn further(record: &Record<'_>, separate: &mut Separator<'_, '_>) -> fmt::Result {
     let observed = record.subject.observed;
     if record.judgement.verdict == Verdict::Violation && !observed.no_payload {
-        separate.part(format_args!("spoke {}, {}", observed.application, observed.security))?;
+        separate.part(format_args!(
+            "seen: application {}, security {}",
+            observed.application, observed.security
+        ))?;
     }
     if observed.evidence.broken {
         separate.part(format_args!("the bytes broke the rules of the protocol they began as"))?;
     }
+    for evidence in [Some(&observed.evidence), observed.evidence.inside.as_deref()].into_iter().flatten() {
+        super::spoken::words(evidence, |part| separate.part(part))?;
+    }
     if let Some(tls) = observed.tls() {
+        if let Some(key_exchange) = tls.key_exchange() {
+            separate.part(format_args!("key exchange {key_exchange}"))?;
+        }
+        if record.judgement.findings.is_none()
+            && let Some(inherited) = &observed.inherited
+        {
+            separate.part(format_args!("{}", InheritedFrom(inherited)))?;
+        }
         if tls.hello_retry() {
             separate.part(format_args!("HelloRetryRequest"))?;
         }
@@ -337,8 +389,30 @@ fn further(record: &Record<'_>, separate: &mut Separator<'_, '_>) -> fmt::Result
             let name = tls::alert_name(alert.description).unwrap_or("unknown");
             separate.part(format_args!("fatal alert {} {name}", alert.description))?;
         }
+        for alert in tls.decrypted_alerts().iter().filter(|alert| alert.fatal) {
+            let name = tls::alert_name(alert.description).unwrap_or("unknown");
+            separate.part(format_args!("decrypted fatal alert {} {name}", alert.description))?;
+        }
+        decryption(tls, separate)?;
     }
     Ok(())
+}
+
+/// Where the keys that were given did not go.
+fn decryption(tls: &tls::Evidence, separate: &mut Separator<'_, '_>) -> fmt::Result {
+    match tls.decryption() {
+        None | Some(Decryption::Opened { .. }) => Ok(()),
+        Some(Decryption::NoKey) => separate.part(format_args!("no key for this session in the key log")),
+        Some(Decryption::Unsupported) => {
+            let suite = tls.cipher().and_then(tls::cipher_name).unwrap_or("this cipher suite");
+            separate
+                .part(format_args!("the key log has this session, but decrypting {suite} is not supported"))
+        }
+        Some(Decryption::WrongKey) => separate.part(format_args!("the key does not open it")),
+        Some(Decryption::Stopped { records }) => {
+            separate.part(format_args!("the key opened {records} records and not the next"))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -369,6 +443,11 @@ mod tests {
         begins(
             &told(LOG_API, NATS, 4222, nats("{\"verbose\":false}", "PONG\r\n")),
             "security: CONNECT carried no credentials; source: ",
+        );
+        // Source and destination are both wrong: the one that gives the reason comes first.
+        begins(
+            &told(STRANGER, UAA, 4222, http(None, "200 OK")),
+            "destination: 10.0.4.13 is uaa/0, not nats; ",
         );
         begins(
             &told(LOG_API, UAA, 8443, Handshake { offered: &[], chosen: None, ..MUTUAL }.observed()),
@@ -406,7 +485,10 @@ mod tests {
     #[test]
     fn without_a_row_near_it_says_what_the_flow_spoke() {
         let text = told("192.0.2.1", "192.0.2.2", 9999, http(None, "200 OK"));
-        assert_eq!(text, "no documented row names this port, source or destination; spoke HTTP/1.1, none");
+        assert_eq!(
+            text,
+            "no documented row names this port, source or destination; seen: application HTTP/1.1, security none"
+        );
     }
 
     #[test]

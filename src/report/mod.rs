@@ -8,6 +8,8 @@ mod csv_report;
 mod escape;
 mod explain;
 mod rows;
+mod spoken;
+mod strength;
 mod summary;
 #[cfg(test)]
 mod testing;

@@ -2,9 +2,12 @@
 //! could not be seen and what would show it, and where every packet went.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io::{self, Write};
+use std::net::IpAddr;
 
 use super::rows::{RowStatistics, RowTally, Tally};
+use super::strength::Strength;
 use super::{Account, Record, clean, csv_report, evidence, number};
 use crate::inventory::Learnt;
 use crate::policy::{Policy, Reason, Verdict};
@@ -25,6 +28,7 @@ pub struct Summary {
     /// Violations that an overlay not in force would explain.
     deviations: u64,
     unseen: HashMap<Reason, u64>,
+    strength: Strength,
     groups: HashMap<GroupKey, Group>,
     ungrouped: u64,
     learnt: usize,
@@ -32,15 +36,31 @@ pub struct Summary {
     disputed: u64,
 }
 
-#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct GroupKey {
     verdict: Verdict,
     reason: Option<Reason>,
     /// The overlay row that would explain it.
     deviation: Option<String>,
-    source: String,
-    destination: String,
+    source: End,
+    destination: End,
     port: u16,
+}
+
+/// A VM by the name the inventory has for it, or an address it does not know.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum End {
+    Vm(String),
+    Address(IpAddr),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Vm(name) => f.write_str(name),
+            End::Address(ip) => ip.fmt(f),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -61,6 +81,7 @@ impl Summary {
             inferred: 0,
             deviations: 0,
             unseen: HashMap::new(),
+            strength: Strength::default(),
             groups: HashMap::new(),
             ungrouped: 0,
             learnt: 0,
@@ -81,6 +102,7 @@ impl Summary {
         if let (Verdict::Unproven, Some(reason)) = (judgement.verdict, judgement.reason) {
             *self.unseen.entry(reason).or_default() += 1;
         }
+        self.strength.add(record);
         if record.is_reportable(self.strict) {
             self.group(record);
         }
@@ -88,9 +110,9 @@ impl Summary {
 
     fn group(&mut self, record: &Record<'_>) {
         let subject = &record.subject;
-        let end = |ip: std::net::IpAddr| match csv_report::vm(record, ip) {
-            name if name.is_empty() => ip.to_string(),
-            name => name,
+        let end = |ip: IpAddr| match csv_report::vm(record, ip) {
+            name if name.is_empty() => End::Address(ip),
+            name => End::Vm(name),
         };
         let key = GroupKey {
             verdict: record.judgement.verdict,
@@ -153,6 +175,7 @@ impl Summary {
         write_rows(policy, rows, output)?;
         self.write_groups(output)?;
         self.write_unseen(output)?;
+        self.strength.write(policy, output)?;
         self.write_learnt(output)?;
         write_account(account, output)
     }
@@ -346,12 +369,16 @@ fn what_would_show(reason: Reason) -> &'static str {
         Reason::UnseenPort => "nothing: the document names no port",
         Reason::UnseenNoPayload => "nothing: these connections carried no payload",
         Reason::UnseenApplicationNoAlpn => {
-            "the session keys: the client offered no ALPN, as Go's HTTPS clients do, so these rows normally end here"
+            "--keylog with the session keys: the client offered no ALPN, as Go's HTTPS clients do, so these rows normally end here"
         }
-        Reason::UnseenApplication => "the session keys: what is inside TLS is encrypted",
-        Reason::UnseenClientCertificate => "the session keys: in TLS 1.3 certificates are encrypted",
+        Reason::UnseenApplication => "--keylog with the session keys: what is inside TLS is encrypted",
+        Reason::UnseenClientCertificate => {
+            "--keylog with the session keys: in TLS 1.3 certificates are encrypted"
+        }
         Reason::UnseenResumed => "a capture that holds the connection which these sessions resume",
-        Reason::UnseenAuthentication => "a capture that holds every request of these connections",
+        Reason::UnseenAuthentication => {
+            "a capture that holds every request of these connections; inside TLS, --keylog with the session keys"
+        }
         _ => "",
     }
 }
@@ -406,7 +433,7 @@ mod tests {
         let groups = "Reported: 3 flows in 2 groups
   violation wrong_source: diego-cell/0 -> doppler/0 port 8082, 2 flows
       e.g. 10.0.4.15:40000 -> 10.0.4.10:8082, packet 17 of a.pcap
-      source: 10.0.4.15 is diego-cell/0 and runs no job of Any VM running Loggregator Agent; ";
+      source: 10.0.4.15 is diego-cell/0 and does not run Loggregator Agent; ";
         assert!(text.contains(groups), "{text}");
         assert!(text.contains("violation wrong_source: 10.0.4.200 -> uaa/0 port 8443, 1 flow"), "{text}");
     }
@@ -419,7 +446,10 @@ mod tests {
         assert_eq!(reportable, 0);
         assert!(text.contains("Nothing to report."), "{text}");
         assert!(text.contains("1 of these rest on an inference"), "{text}");
-        assert!(text.contains("1 flows unseen_application_no_alpn: the session keys"), "{text}");
+        assert!(
+            text.contains("1 flows unseen_application_no_alpn: --keylog with the session keys"),
+            "{text}"
+        );
         let (text, reportable) = summed(&cases, true);
         assert_eq!(reportable, 2);
         assert!(text.contains("  allowed inferred: log-api/0 -> doppler/0 port 8082, 1 flow"), "{text}");

@@ -48,6 +48,6 @@ pub(super) const COUNTED: Counted = Counted {
     bytes: [500, 400],
     state: ConnState::Sf,
     first_packet: 17,
-    encapsulation: Encapsulation { vlans: [0; Encapsulation::MAX_TAGS], tags: 0 },
+    encapsulation: Encapsulation::NONE,
     repeated: 0,
 };

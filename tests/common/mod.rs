@@ -2,6 +2,9 @@
 //! and network namespaces.
 #![allow(dead_code, reason = "every test binary compiles this file and uses a part of it")]
 
+pub mod pcap;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -40,10 +43,18 @@ where
 /// The program under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_flowaudit");
 
-/// Runs a program to its end, at most for [`PATIENCE`].
-pub fn run(mut command: Command) -> Run {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+/// Runs a program to its end, at most for [`PATIENCE`], with nothing on its standard input.
+pub fn run(command: Command) -> Run {
+    run_fed(command, Vec::new())
+}
+
+/// The same, with these bytes in a pipe on its standard input.
+pub fn run_fed(mut command: Command, input: Vec<u8>) -> Run {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut stdin = child.stdin.take().expect("it is piped");
+    // A program that does not read to the end is none of this helper's business.
+    thread::spawn(move || drop(stdin.write_all(&input)));
     let stdout = read_all(child.stdout.take().expect("it is piped"));
     let stderr = read_all(child.stderr.take().expect("it is piped"));
     let status = wait(&mut child, PATIENCE);
@@ -57,6 +68,29 @@ pub fn run(mut command: Command) -> Run {
     Run { status: status.code(), stdout, stderr }
 }
 
+/// Runs flowaudit in the repository's own folder, so that names in reports are the same everywhere.
+pub fn flowaudit_at_home(arguments: &[&str]) -> Run {
+    let mut command = Command::new(BINARY);
+    command.current_dir(root()).args(arguments);
+    run(command)
+}
+
+/// The inventory of the recorded foundation, relative to the repository.
+pub const INVENTORY: [&str; 6] = [
+    "--inventory",
+    "captures/bosh-instances-ps.json",
+    "--inventory",
+    "captures/bosh-cloud-config.yml",
+    "--inventory",
+    "captures/director.csv",
+];
+
+/// A CSV file, one map from column to cell a row.
+pub fn table(csv: &str) -> Vec<BTreeMap<String, String>> {
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    reader.deserialize().map(|row| row.expect("as many cells as columns")).collect()
+}
+
 /// A file of `captures/`.
 pub fn capture(name: &str) -> PathBuf {
     root().join("captures").join(name)
@@ -67,7 +101,8 @@ pub fn shared(path: &str) -> PathBuf {
     root().join("../shared").join(path)
 }
 
-fn root() -> &'static Path {
+/// The repository.
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 

@@ -148,6 +148,11 @@ impl Parser {
         &self.evidence
     }
 
+    /// What was seen, when nothing more is to come.
+    pub fn into_evidence(self) -> Http1 {
+        self.evidence
+    }
+
     /// Who sends the requests, once a message was read.
     pub fn client(&self) -> Option<Side> {
         self.client

@@ -160,6 +160,11 @@ impl Parser {
         &self.evidence
     }
 
+    /// What was seen, when nothing more is to come.
+    pub fn into_evidence(self) -> Http2 {
+        self.evidence
+    }
+
     /// Who sends the requests: by the preface, the server's SETTINGS, or the first header block.
     pub fn client(&self) -> Option<Side> {
         self.client

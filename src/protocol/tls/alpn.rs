@@ -35,6 +35,11 @@ pub(super) fn chosen(evidence: &Evidence) -> Alpn<'_> {
             .as_deref()
             .map_or(Alpn::None(Basis::Clear), |name| Alpn::Chosen(name, Basis::Clear));
     }
+    if let Some(extensions) = evidence.decrypted.as_ref().and_then(|decrypted| decrypted.extensions.as_ref())
+    {
+        let chosen = extensions.alpn.as_deref();
+        return chosen.map_or(Alpn::None(Basis::Decrypted), |name| Alpn::Chosen(name, Basis::Decrypted));
+    }
     let offered = match evidence.alpn_offered() {
         Offer::Unseen(why) => return Alpn::Unseen(why),
         // A server chooses among what is offered (RFC 7301 section 3.1).

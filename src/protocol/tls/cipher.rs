@@ -1,5 +1,7 @@
 //! Cipher suites by number (IANA TLS Cipher Suites registry): names, and what is weak about them.
 
+use std::sync::LazyLock;
+
 /// What an auditor asks of a cipher suite; read off its registered name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Class {
@@ -17,6 +19,8 @@ pub struct Class {
     pub des: bool,
     /// MAC-then-encrypt in CBC mode.
     pub cbc: bool,
+    /// The server chooses a finite field for Diffie-Hellman.
+    pub finite_field: bool,
 }
 
 impl Class {
@@ -34,8 +38,15 @@ pub fn cipher_name(suite: u16) -> Option<&'static str> {
 
 /// What is weak about a cipher suite, or `None` for one not in this table.
 pub fn classify(suite: u16) -> Option<Class> {
-    let name = cipher_name(suite)?;
-    Some(Class {
+    // Every suite of every hello is asked for.
+    static CLASSES: LazyLock<Vec<Class>> =
+        LazyLock::new(|| NAMES.iter().map(|(suite, name)| read_name(*suite, name)).collect());
+    let at = NAMES.binary_search_by_key(&suite, |entry| entry.0).ok()?;
+    CLASSES.get(at).copied()
+}
+
+fn read_name(suite: u16, name: &str) -> Class {
+    Class {
         rsa_key_exchange: name.starts_with("TLS_RSA_"),
         anonymous: name.contains("_anon_"),
         null: name.contains("_NULL_") || matches!(suite, 0xc0b4 | 0xc0b5),
@@ -43,7 +54,9 @@ pub fn classify(suite: u16) -> Option<Class> {
         rc4: name.contains("_RC4_"),
         des: name.contains("_DES") || name.contains("_3DES_"),
         cbc: name.contains("_CBC_"),
-    })
+        finite_field: (name.starts_with("TLS_DHE_") && !name.contains("PSK"))
+            || name.starts_with("TLS_DH_anon_"),
+    }
 }
 
 /// Ordered by number; suites nobody has offered in a decade (Kerberos, Fortezza, SRP) are left out.

@@ -168,7 +168,7 @@ mod tests {
                         "alert" => record(21, &[2, 42]),
                         "warning" => record(21, &[1, 41]),
                         "gap" => {
-                            parser.gap(side);
+                            parser.gap(side, u64::MAX, &mut super::super::testing::Unread);
                             continue;
                         }
                         "close" | "reset" => {

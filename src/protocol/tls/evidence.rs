@@ -3,7 +3,9 @@
 //! The parser only records facts; every answer is worked out when it is asked for, off the hot path.
 
 use super::alert::Alert;
+use super::decrypted::{Decrypted, Decryption};
 use super::hello::{ClientHello, ServerHello, Version};
+use super::resume::SessionName;
 use super::trace::Trace;
 use super::why::Why;
 use super::{alpn, classic, modern};
@@ -13,15 +15,24 @@ use crate::protocol::Side;
 pub const ALERT_CAP: usize = 8;
 
 /// What carries an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Basis {
     /// Bytes in clear.
     Clear,
+    /// Bytes that were encrypted, opened with the session's keys.
+    Decrypted,
     /// Lengths and order of encrypted records, which leave one reasonable reading.
     Inferred,
 }
 
-/// A certificate chain sent in clear, as raw DER, leaf first; empty if the message listed none.
+impl Basis {
+    /// Bytes show it, in clear or decrypted.
+    pub fn is_shown(self) -> bool {
+        self != Basis::Inferred
+    }
+}
+
+/// A certificate chain sent in clear or decrypted, as raw DER, leaf first; empty if the message listed none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
     /// The certificates, at most [`super::CERTIFICATE_CAP`] and [`super::CHAIN_CAP`] bytes.
@@ -59,7 +70,7 @@ pub enum ClientCertificate<'a> {
     Presented {
         /// What carries that.
         basis: Basis,
-        /// The chain, when it was sent in clear (TLS 1.2 and before).
+        /// The chain, when it was sent in clear (TLS 1.2 and before) or decrypted.
         chain: Option<&'a Chain>,
         /// It was asked for and presented after the handshake (RFC 8446 section 4.6.2).
         post_handshake: bool,
@@ -81,7 +92,7 @@ pub enum Outcome {
     Refused {
         /// Who.
         by: Side,
-        /// The alert's description, when it was in clear.
+        /// The alert's description, when it was in clear or decrypted.
         alert: Option<u8>,
         /// What carries that.
         basis: Basis,
@@ -122,11 +133,15 @@ pub struct Evidence {
     pub(super) client_key_exchange: bool,
     pub(super) server_hello_done: bool,
     pub(super) curve: Option<u16>,
+    pub(super) finite_field: Option<u32>,
     pub(super) ticket: Option<u32>,
+    pub(super) session_ticket: Option<SessionName>,
     pub(super) alerts: Vec<Alert>,
     pub(super) midstream: bool,
     pub(super) malformed: bool,
     pub(super) trace: Trace,
+    /// What keys opened; none were given otherwise.
+    pub(super) decrypted: Option<Box<Decrypted>>,
 }
 
 impl Evidence {
@@ -191,7 +206,7 @@ impl Evidence {
         }
     }
 
-    /// The server's chain, in clear up to TLS 1.2.
+    /// The server's chain, in clear up to TLS 1.2, or decrypted.
     pub fn server_chain(&self) -> Option<&Chain> {
         self.chain(self.client?.other())
     }
@@ -234,17 +249,28 @@ impl Evidence {
             }
             (_, ClientCertificate::Unseen(why)) => Authentication::Unseen(why),
             (Outcome::Unseen(why), _) => Authentication::Unseen(why),
-            (Outcome::Accepted(_), ClientCertificate::Presented { basis, .. }) => {
-                Authentication::Mutual(basis)
+            // The weaker of the two carries the answer.
+            (Outcome::Accepted(by), ClientCertificate::Presented { basis, .. }) => {
+                Authentication::Mutual(basis.max(by))
             }
-            (Outcome::Accepted(_), ClientCertificate::Empty(basis)) => Authentication::Empty(basis),
-            (Outcome::Accepted(_), ClientCertificate::None(basis)) => Authentication::OneWay(basis),
+            (Outcome::Accepted(by), ClientCertificate::Empty(basis)) => Authentication::Empty(basis.max(by)),
+            (Outcome::Accepted(by), ClientCertificate::None(basis)) => Authentication::OneWay(basis.max(by)),
         }
     }
 
     /// The first [`ALERT_CAP`] alerts sent in clear.
     pub fn alerts(&self) -> &[Alert] {
         &self.alerts
+    }
+
+    /// The first [`ALERT_CAP`] alerts that were decrypted.
+    pub fn decrypted_alerts(&self) -> &[Alert] {
+        self.decrypted.as_ref().map_or(&[], |decrypted| &decrypted.alerts)
+    }
+
+    /// How far the keys given went; `None` if none were, or nothing was encrypted.
+    pub fn decryption(&self) -> Option<Decryption> {
+        self.decrypted.as_ref()?.decryption()
     }
 
     /// Length of the NewSessionTicket message sent in clear (TLS 1.2, RFC 5077), bytes.
@@ -282,6 +308,13 @@ impl Evidence {
         match side {
             Side::A => a.as_deref(),
             Side::B => b.as_deref(),
+        }
+    }
+
+    /// Keeps the first chain that `side` sent.
+    pub(super) fn keep_chain(&mut self, side: Side, chain: Chain) {
+        if let Some(slot) = self.chains.get_mut(side.index()) {
+            slot.get_or_insert(Box::new(chain));
         }
     }
 

@@ -1,5 +1,6 @@
 //! Handshake messages out of record fragments (RFC 8446 section 4): split and coalesced in any way.
 
+use super::decrypted::Extensions;
 use super::evidence::Chain;
 use crate::protocol::cursor::Cursor;
 
@@ -15,12 +16,17 @@ pub(super) mod kind {
     pub const CLIENT_HELLO: u8 = 1;
     pub const SERVER_HELLO: u8 = 2;
     pub const NEW_SESSION_TICKET: u8 = 4;
+    pub const END_OF_EARLY_DATA: u8 = 5;
+    pub const ENCRYPTED_EXTENSIONS: u8 = 8;
     pub const CERTIFICATE: u8 = 11;
     pub const SERVER_KEY_EXCHANGE: u8 = 12;
     pub const CERTIFICATE_REQUEST: u8 = 13;
     pub const SERVER_HELLO_DONE: u8 = 14;
     pub const CERTIFICATE_VERIFY: u8 = 15;
     pub const CLIENT_KEY_EXCHANGE: u8 = 16;
+    pub const FINISHED: u8 = 20;
+    pub const KEY_UPDATE: u8 = 24;
+    pub const COMPRESSED_CERTIFICATE: u8 = 25;
 }
 
 /// One message that ended.
@@ -97,7 +103,12 @@ impl Assembler {
     fn kept(&self) -> bool {
         let read = matches!(
             self.kind(),
-            kind::CLIENT_HELLO | kind::SERVER_HELLO | kind::CERTIFICATE | kind::SERVER_KEY_EXCHANGE
+            kind::CLIENT_HELLO
+                | kind::SERVER_HELLO
+                | kind::NEW_SESSION_TICKET
+                | kind::ENCRYPTED_EXTENSIONS
+                | kind::CERTIFICATE
+                | kind::SERVER_KEY_EXCHANGE
         );
         read && self.length() as usize <= MESSAGE_CAP
     }
@@ -138,12 +149,42 @@ pub(super) fn looks_like_start(fragment: &[u8], record: u16) -> Option<bool> {
 
 /// Reads the body of a Certificate message of TLS 1.2 and before (RFC 5246 section 7.4.2).
 pub(super) fn certificates(body: &[u8]) -> Option<Chain> {
+    chain(Cursor::new(body).vector24()?, false)
+}
+
+/// Reads the body of a Certificate message of TLS 1.3 (RFC 8446 section 4.4.2).
+pub(super) fn certificates_modern(body: &[u8]) -> Option<Chain> {
     let mut outer = Cursor::new(body);
-    let mut list = Cursor::new(outer.vector24()?);
+    outer.vector8()?;
+    chain(outer.vector24()?, true)
+}
+
+/// Reads the body of EncryptedExtensions (RFC 8446 section 4.3.1).
+pub(super) fn encrypted_extensions(body: &[u8]) -> Option<Extensions> {
+    let mut list = Cursor::new(Cursor::new(body).vector16()?);
+    let mut extensions = Extensions::default();
+    while !list.is_empty() {
+        let kind = list.u16()?;
+        let mut extension = Cursor::new(list.vector16()?);
+        match kind {
+            16 => extensions.alpn = Some(Box::from(Cursor::new(extension.vector16()?).vector8()?)),
+            42 => extensions.early_data = true,
+            _ => {}
+        }
+    }
+    Some(extensions)
+}
+
+/// Certificates, each followed by extensions in TLS 1.3.
+fn chain(list: &[u8], extensions: bool) -> Option<Chain> {
+    let mut list = Cursor::new(list);
     let mut chain = Chain { certificates: Vec::new(), complete: true };
     let mut kept = 0;
     while !list.is_empty() {
         let certificate = list.vector24()?;
+        if extensions {
+            list.vector16()?;
+        }
         kept += certificate.len();
         if chain.certificates.len() == CERTIFICATE_CAP || kept > CHAIN_CAP {
             chain.complete = false;
@@ -152,6 +193,13 @@ pub(super) fn certificates(body: &[u8]) -> Option<Chain> {
         chain.certificates.push(Box::from(certificate));
     }
     Some(chain)
+}
+
+/// The ticket of a NewSessionTicket of TLS 1.2 and before (RFC 5077 section 3.3).
+pub(super) fn ticket(body: &[u8]) -> Option<&[u8]> {
+    let mut cursor = Cursor::new(body);
+    cursor.u32()?;
+    cursor.vector16()
 }
 
 /// The named curve of a ServerKeyExchange, when it is an elliptic-curve one (RFC 8422 section 5.4).
@@ -225,6 +273,24 @@ mod tests {
         assert_eq!(named_curve(&[0, 1, 0]), None);
     }
 
+    #[test]
+    fn a_chain_of_tls_1_3_has_a_context_and_extensions() {
+        let body = [0, 0, 0, 14, 0, 0, 2, 7, 8, 0, 0, 0, 0, 1, 9, 0, 1, 5];
+        let chain = certificates_modern(&body).unwrap();
+        assert_eq!(chain.certificates, [Box::from([7, 8]), Box::from([9])]);
+        assert!(certificates_modern(&[0, 0, 0, 0]).unwrap().certificates.is_empty());
+        assert!(certificates_modern(&body[..17]).is_none());
+    }
+
+    #[test]
+    fn encrypted_extensions_name_the_protocol_chosen() {
+        let body = [0, 13, 0, 16, 0, 5, 0, 3, 2, b'h', b'2', 0, 42, 0, 0];
+        let expected = Extensions { alpn: Some(Box::from(*b"h2")), early_data: true };
+        assert_eq!(encrypted_extensions(&body), Some(expected));
+        assert_eq!(encrypted_extensions(&[0, 0]), Some(Extensions::default()));
+        assert_eq!(encrypted_extensions(&body[..12]), None);
+    }
+
     proptest! {
         #[test]
         fn pieces_do_not_matter(
@@ -234,6 +300,14 @@ mod tests {
             prop_assert_eq!(assemble(&bytes, &pieces), assemble(&bytes, &[]));
             certificates(&bytes);
             named_curve(&bytes);
+        }
+
+        #[test]
+        fn any_bytes_are_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            encrypted_extensions(&bytes);
+            for chain in [certificates(&bytes), certificates_modern(&bytes)].into_iter().flatten() {
+                prop_assert!(chain.certificates.iter().map(|one| one.len()).sum::<usize>() <= bytes.len());
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! ClientHello and ServerHello (RFC 8446 section 4.1, RFC 5246 section 7.4.1, RFC 5246 appendix E.2).
 
 use super::cipher;
+use super::ja4::Ja4;
+use super::resume::SessionName;
 use crate::protocol::NAME_CAP;
 use crate::protocol::cursor::Cursor;
 
@@ -79,6 +81,11 @@ impl SessionId {
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.length)).unwrap_or_default()
     }
+
+    /// What stands for it, if it is not empty.
+    pub fn name(&self) -> Option<SessionName> {
+        SessionName::of(self.as_bytes())
+    }
 }
 
 /// The first identity of a `pre_shared_key` extension (RFC 8446 section 4.2.11).
@@ -113,6 +120,8 @@ pub struct ClientHello {
     pub alpn: Option<Vec<Box<[u8]>>>,
     /// Bytes of the `session_ticket` extension (RFC 5077); 0 asks for a ticket.
     pub session_ticket: Option<u16>,
+    /// What stands for that ticket, if there is one.
+    pub ticket_name: Option<SessionName>,
     /// The first pre-shared key offered.
     pub psk: Option<PskOffer>,
     /// `early_data` was offered: application data may follow before the ServerHello.
@@ -131,6 +140,8 @@ pub struct ClientHello {
     pub groups: Box<[u16]>,
     /// The groups of `key_share`, at most [`GROUP_CAP`].
     pub key_shares: Box<[u16]>,
+    /// What software sent it; of the first hello after a HelloRetryRequest, and not in SSL 2.0 format.
+    pub ja4: Option<Ja4>,
 }
 
 /// What a server chose.
@@ -150,6 +161,8 @@ pub struct ServerHello {
     pub alpn: Option<Box<[u8]>>,
     /// `pre_shared_key`: the key the client offered is in use (RFC 8446 section 4.2.11).
     pub psk_accepted: bool,
+    /// Which of the client's identities it is, from 0.
+    pub psk_index: Option<u16>,
     /// The group of `key_share`.
     pub key_share: Option<u16>,
     /// `extended_master_secret` (RFC 7627).
@@ -170,6 +183,7 @@ impl ClientHello {
             max_version: Version::from_wire(legacy_version).map(|version| version.min(Version::Tls12)),
             random,
             session_id,
+            ja4: Ja4::of(body),
             ..ClientHello::default()
         };
         hello.keep_ciphers(suites.as_chunks().0.iter().map(|suite| u16::from_be_bytes(*suite)));
@@ -227,7 +241,10 @@ impl ClientHello {
             19 | 20 => self.certificate_types = true,
             23 => self.extended_master_secret = true,
             28 => self.record_size_limit = Some(cursor.u16()?),
-            35 => self.session_ticket = u16::try_from(body.len()).ok(),
+            35 => {
+                self.session_ticket = u16::try_from(body.len()).ok();
+                self.ticket_name = SessionName::of(body);
+            }
             41 => {
                 let mut identities = Cursor::new(cursor.vector16()?);
                 let identity_length = u16::try_from(identities.vector16()?.len()).ok()?;
@@ -280,7 +297,10 @@ impl ServerHello {
         match kind {
             16 => self.alpn = Some(capped(Cursor::new(cursor.vector16()?).vector8()?)),
             23 => self.extended_master_secret = true,
-            41 => self.psk_accepted = true,
+            41 => {
+                self.psk_accepted = true;
+                self.psk_index = cursor.u16();
+            }
             43 => self.version = Version::from_wire(cursor.u16()?),
             51 => self.key_share = Some(cursor.u16()?),
             _ => {}

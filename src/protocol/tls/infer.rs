@@ -99,7 +99,7 @@ pub fn server_flight(seen: &Observed) -> ServerFlight {
     for padding in EXACT.into_iter().chain(coarse) {
         let wire = seen.wire(padding);
         let ends = |at: &usize| match lengths.get(at - 1..=*at) {
-            Some(&[verify, last]) => wire.is_verify(verify) && wire.is_finished(last),
+            Some(&[verify, last]) => wire.is_finished(last) && wire.is_verify(verify),
             _ => false,
         };
         let Some(count) = (3..lengths.len()).find(ends).map(|last| last + 1) else { continue };
@@ -207,8 +207,8 @@ pub fn post_handshake_certificate(seen: &Observed, flight: &Flight, server: &Ser
             let [certificate, verify, finished] = window else { return false };
             let between = |record: &&Record| record.at > certificate.at && record.at < finished.at;
             certificate.length >= LEAST_CERTIFICATE
-                && wire.is_verify(verify.length)
                 && wire.is_finished(finished.length)
+                && wire.is_verify(verify.length)
                 && finished.at.micros.saturating_sub(certificate.at.micros) <= POST_HANDSHAKE_WINDOW
                 && !seen.server.iter().any(|record| between(&record))
                 && seen.server.iter().any(|record| {
@@ -292,7 +292,7 @@ fn exact_flight(seen: &Observed, first: u16, padding: Padding) -> Option<Flight>
 fn certificate_flight(seen: &Observed, wire: &Wire) -> Option<usize> {
     let lengths: Vec<u16> = seen.client.iter().map(|record| record.length).collect();
     let finished = (2..lengths.len()).find(|&at| {
-        matches!(lengths.get(at - 1..=at), Some(&[verify, last]) if wire.is_verify(verify) && wire.is_finished(last))
+        matches!(lengths.get(at - 1..=at), Some(&[verify, last]) if wire.is_finished(last) && wire.is_verify(verify))
     })?;
     let (last, fragments) = lengths.get(..finished - 1)?.split_last()?;
     let first = *fragments.first().unwrap_or(last);

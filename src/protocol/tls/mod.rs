@@ -3,22 +3,28 @@
 //!
 //! [`probe`] recognises a connection, [`Parser`] follows it, and [`Evidence`] answers questions about
 //! it. `parser` reads records and clear messages; `classic` and `modern` draw the conclusions for
-//! TLS up to 1.2 and for 1.3; `infer` holds all that is not in clear, as
-//! arithmetic on `lengths`.
+//! TLS up to 1.2 and for 1.3; `infer` holds all that is not in clear, as arithmetic on `lengths`. With a
+//! [`KeyStore`], `decrypt` opens records, `secured` reads them, and `decrypted` concludes.
 
 mod alert;
 mod alpn;
 mod cipher;
 mod classic;
+mod decrypt;
+mod decrypted;
 mod evidence;
+mod group;
 mod handshake;
 mod hello;
 mod infer;
+mod ja4;
 mod lengths;
 mod modern;
 mod parser;
 mod probe;
 mod record;
+mod resume;
+mod secured;
 #[cfg(test)]
 mod testing;
 mod trace;
@@ -26,12 +32,18 @@ mod why;
 
 pub use alert::{Alert, name as alert_name};
 pub use cipher::{Class, cipher_name, classify};
+pub use decrypt::{Added as AddedKeys, KeyStore, LINE_CAP, SESSION_CAP};
+pub use decrypted::Decryption;
 pub use evidence::{
     ALERT_CAP, Alpn, Authentication, Basis, Chain, ClientCertificate, Evidence, Offer, Outcome,
 };
+pub use group::KeyExchange;
 pub use handshake::{CERTIFICATE_CAP, CHAIN_CAP, MESSAGE_CAP};
 pub use hello::{ALPN_CAP, CIPHER_CAP, ClientHello, GROUP_CAP, PskOffer, ServerHello, SessionId, Version};
+pub use ja4::Ja4;
 pub use parser::Parser;
 pub use probe::{probe, probe_midstream};
+pub use resume::{Given, Layout, Resumes, SessionName, Tickets};
+pub use secured::{AWAITING_KEYS_CAP, HELD_CAP, Plaintext};
 pub use trace::RECORD_CAP;
 pub use why::Why;

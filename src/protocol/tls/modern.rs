@@ -1,6 +1,8 @@
-//! TLS 1.3: what the clear part of the handshake says, and what [`infer`] reads off the rest.
+//! TLS 1.3: what the clear part of the handshake says, what [`decrypted`] records showed, and what
+//! [`infer`] reads off the rest.
 
 use super::alert::CLOSE_NOTIFY;
+use super::decrypted;
 use super::evidence::{Basis, ClientCertificate, Evidence, Outcome};
 use super::infer::{self, Acceptance, Observed, Presented};
 use super::lengths::{AlertSize, Sizes};
@@ -54,6 +56,9 @@ pub(super) fn client_certificate(evidence: &Evidence, client: Side) -> ClientCer
     if evidence.server_hello().is_some_and(|hello| hello.psk_accepted) {
         return ClientCertificate::Unseen(Why::Resumed);
     }
+    if let Some(shown) = decrypted::client_certificate(evidence, client) {
+        return shown;
+    }
     let Some(why) = unreadable(evidence, client) else { return read_certificate(evidence, client) };
     ClientCertificate::Unseen(why)
 }
@@ -62,6 +67,9 @@ pub(super) fn client_certificate(evidence: &Evidence, client: Side) -> ClientCer
 pub(super) fn certificate_requested(evidence: &Evidence, client: Side) -> Option<bool> {
     if evidence.server_hello()?.psk_accepted {
         return Some(false);
+    }
+    if let Some(requested) = decrypted::certificate_requested(evidence, client) {
+        return Some(requested);
     }
     let records = Records::new(evidence, client)?;
     let seen = records.observed(evidence, client);
@@ -83,6 +91,9 @@ pub(super) fn outcome(evidence: &Evidence, client: Side) -> Outcome {
     let refused = |by, alert, basis| Outcome::Refused { by, alert, basis };
     if let Some(alert) = evidence.fatal_alert(server_side) {
         return refused(server_side, Some(alert), Basis::Clear);
+    }
+    if let Some(shown) = decrypted::outcome(evidence, client) {
+        return shown;
     }
     let Some(records) = Records::new(evidence, client) else { return Outcome::Unseen(Why::Encrypted) };
     let seen = records.observed(evidence, client);

@@ -1,11 +1,19 @@
 //! Both sides' bytes to [`Evidence`]: record by record, keeping nothing but partial handshake messages.
+//! Records that keys may open are lent whole to [`Secured`].
+
+use std::sync::Arc;
 
 use super::alert::Alert;
-use super::evidence::{ALERT_CAP, Chain, Evidence};
+use super::cipher;
+use super::decrypt::KeyStore;
+use super::evidence::{ALERT_CAP, Evidence};
+use super::group;
 use super::handshake::{self, Assembler, Message, kind};
 use super::hello::{ClientHello, ServerHello};
 use super::probe::{probe, probe_midstream};
 use super::record::{HEADER, Header, Kind};
+use super::resume::SessionName;
+use super::secured::{Open, Plaintext, Secured};
 use crate::protocol::cursor::Cursor;
 use crate::protocol::{Probe, Side, Step};
 
@@ -14,6 +22,8 @@ use crate::protocol::{Probe, Side, Step};
 pub struct Parser {
     evidence: Evidence,
     streams: [Stream; 2],
+    /// Opens records, where there is a key log.
+    secured: Option<Box<Secured>>,
 }
 
 /// Where one side's bytes stand.
@@ -22,6 +32,8 @@ struct Stream {
     stage: Stage,
     /// Bytes left of a record of handshake messages in clear.
     left: u16,
+    /// The record to be opened whose body comes next.
+    sealed: Option<Header>,
     /// This side's handshake records are encrypted from here on, second hellos excepted.
     secured: bool,
     /// Hellos read of this side, and whether anything else was.
@@ -51,17 +63,24 @@ impl Parser {
         Parser::default()
     }
 
-    /// Takes the next bytes of `side`, captured at `at` nanoseconds of packet time.
+    /// The same, and opens records with these keys.
+    pub fn with_keys(keys: Arc<KeyStore>) -> Parser {
+        Parser { secured: Some(Box::new(Secured::new(keys))), ..Parser::default() }
+    }
+
+    /// Takes the next bytes of `side`, captured at `at` nanoseconds of packet time; what keys open goes to
+    /// `plaintext`.
     ///
     /// The answer is [`Step::Done`] once this side's records can add nothing, and [`Step::Broken`]
     /// when they are no records; either stays so for that side.
-    pub fn advance(&mut self, side: Side, bytes: &[u8], at: i64) -> Step {
-        let Parser { evidence, streams: [a, b] } = self;
+    pub fn advance(&mut self, side: Side, bytes: &[u8], at: i64, plaintext: &mut dyn Plaintext) -> Step {
+        let Parser { evidence, streams: [a, b], secured } = self;
         let stream = match side {
             Side::A => a,
             Side::B => b,
         };
-        let step = stream.advance(evidence, side, bytes, at);
+        let mut open = Open { evidence, secured: secured.as_deref_mut(), plaintext };
+        let step = stream.advance(&mut open, side, bytes, at);
         match step {
             Step::Broken if stream.stage != Stage::Broken => {
                 stream.stop(Stage::Broken);
@@ -73,23 +92,37 @@ impl Parser {
         step
     }
 
-    /// Bytes of `side` are missing here, and it is not known where its next record starts.
+    /// `covered` bytes of `side` are not lent, the first of them those that were lent and not used.
     ///
     /// Call it also when later packets show that bytes at the end escaped the capture: a FIN, RST or
     /// bare ACK beyond what was lent, or the peer acknowledging more than that.
     ///
-    /// Should the next bytes lent turn out to be the front of a record, reading goes on: handshake
-    /// messages in clear still count, the absence of any no longer does.
-    pub fn gap(&mut self, side: Side) {
-        self.evidence.trace.side_mut(side).mark_hole();
+    /// A hole within a record that was to be opened leaves the records after it in their places: then says
+    /// how many bytes of it are still to be passed over. After any other it is not known where the next
+    /// record starts. Should the next bytes lent turn out to be
+    /// the front of one, reading goes on: handshake messages in clear still count, the absence of any no
+    /// longer does.
+    pub fn gap(&mut self, side: Side, covered: u64, plaintext: &mut dyn Plaintext) -> Option<u64> {
         let [a, b] = &mut self.streams;
         let stream = match side {
             Side::A => a,
             Side::B => b,
         };
+        if let (Some(header), Some(secured)) = (stream.sealed, &mut self.secured)
+            && let Some(rest) = u64::from(header.length).checked_sub(covered)
+        {
+            stream.sealed = None;
+            secured.lost(&mut self.evidence, side, plaintext);
+            return Some(rest);
+        }
+        self.evidence.trace.side_mut(side).mark_hole();
+        if let Some(secured) = &mut self.secured {
+            secured.gap(&mut self.evidence, side, plaintext);
+        }
         if !matches!(stream.stage, Stage::Broken | Stage::Done) {
             stream.stop(Stage::Lost);
         }
+        None
     }
 
     /// `side` closed, by a FIN in order or a RST, at `at` nanoseconds of packet time.
@@ -99,8 +132,8 @@ impl Parser {
     pub fn closed(&mut self, side: Side, reset: bool, at: i64) {
         let [a, b] = &self.streams;
         let in_record = match side {
-            Side::A => a.left > 0,
-            Side::B => b.left > 0,
+            Side::A => a.left > 0 || a.sealed.is_some(),
+            Side::B => b.left > 0 || b.sealed.is_some(),
         };
         self.evidence.trace.close(side, at);
         // A reset may overtake bytes: the rest of a record that was cut short.
@@ -109,9 +142,21 @@ impl Parser {
         }
     }
 
+    /// Nothing more comes of either side.
+    pub fn finish(&mut self, plaintext: &mut dyn Plaintext) {
+        if let Some(secured) = &mut self.secured {
+            secured.finish(&mut self.evidence, plaintext);
+        }
+    }
+
     /// What was seen so far.
     pub fn evidence(&self) -> &Evidence {
         &self.evidence
+    }
+
+    /// What was seen, when nothing more is to come.
+    pub fn into_evidence(self) -> Evidence {
+        self.evidence
     }
 
     /// The client's side, once it is known.
@@ -124,10 +169,11 @@ impl Stream {
     fn stop(&mut self, stage: Stage) {
         self.stage = stage;
         self.left = 0;
+        self.sealed = None;
         self.messages = Assembler::default();
     }
 
-    fn advance(&mut self, evidence: &mut Evidence, side: Side, bytes: &[u8], at: i64) -> Step {
+    fn advance(&mut self, open: &mut Open<'_>, side: Side, bytes: &[u8], at: i64) -> Step {
         match self.stage {
             Stage::Done => return Step::Done,
             Stage::Broken => return Step::Broken,
@@ -135,15 +181,25 @@ impl Stream {
             Stage::Start | Stage::Lost | Stage::Records => {}
         }
         if !bytes.is_empty() {
-            evidence.trace.side_mut(side).seen = true;
+            open.evidence.trace.side_mut(side).seen = true;
         }
         let mut rest = bytes;
         loop {
             let used = bytes.len() - rest.len();
+            if let Some(header) = self.sealed {
+                let Some((body, next)) = rest.split_at_checked(header.length.into()) else {
+                    return Step::More { used };
+                };
+                self.sealed = None;
+                open.record(side, header, body, at);
+                rest = next;
+                continue;
+            }
             if self.left > 0 {
                 let count = rest.len().min(usize::from(self.left));
                 let Some((fragment, next)) = rest.split_at_checked(count) else { return Step::More { used } };
-                self.messages(evidence, side, fragment, at);
+                self.messages(open.evidence, side, fragment, at);
+                open.hellos();
                 self.left = self.left.saturating_sub(u16::try_from(count).unwrap_or(u16::MAX));
                 rest = next;
                 if self.left > 0 {
@@ -151,7 +207,7 @@ impl Stream {
                 }
                 continue;
             }
-            if evidence.trace.side(side).full() {
+            if open.evidence.trace.side(side).full() && !open.reads_on(side) {
                 return Step::Done;
             }
             if self.stage == Stage::Start && rest.first().is_some_and(|first| first & 0x80 != 0) {
@@ -159,7 +215,7 @@ impl Stream {
                     Some(Some((hello, next))) => {
                         self.stage = Stage::Records;
                         self.hellos = 1;
-                        client_hello(evidence, side, hello);
+                        client_hello(open.evidence, side, hello);
                         rest = next;
                         continue;
                     }
@@ -173,7 +229,8 @@ impl Stream {
                 Err(_) => return Step::Broken,
             };
             let body = rest.get(HEADER..).unwrap_or_default();
-            let opened = self.opens(evidence, side, header, body, at);
+            let changed = self.secured;
+            let opened = self.opens(open.evidence, side, header, body, at);
             if !matches!(opened, Body::Unknown) {
                 self.stage = Stage::Records;
             }
@@ -183,7 +240,11 @@ impl Stream {
                     self.left = header.length;
                     rest = body;
                 }
-                Body::Skipped => match body.get(usize::from(header.length)..) {
+                Body::Sealed if open.takes(side, header.kind, changed) => {
+                    self.sealed = Some(header);
+                    rest = body;
+                }
+                Body::Sealed | Body::Skipped => match body.get(usize::from(header.length)..) {
                     Some(next) => rest = next,
                     None => return Step::Skip { used: used + HEADER, skip: header.length.into() },
                 },
@@ -221,7 +282,7 @@ impl Stream {
             self.secured = true;
         }
         evidence.trace.push(side, header.kind, header.length, at);
-        Body::Skipped
+        Body::Sealed
     }
 
     /// Whether a handshake record is in clear; `None` asks for more bytes.
@@ -273,6 +334,8 @@ enum Body {
     Unknown,
     /// Handshake messages in clear.
     Messages,
+    /// Encrypted, or a ChangeCipherSpec.
+    Sealed,
     /// Nothing in it matters.
     Skipped,
 }
@@ -287,15 +350,21 @@ fn note(evidence: &mut Evidence, side: Side, message: &Message, at: i64) {
             ServerHello::parse(body).map(|hello| server_hello(evidence, side, hello, at))
         }
         (kind::CERTIFICATE, Some(body)) => {
-            handshake::certificates(body).map(|chain| keep(evidence, side, chain))
+            handshake::certificates(body).map(|chain| evidence.keep_chain(side, chain))
         }
         (kind::SERVER_KEY_EXCHANGE, Some(body)) => {
-            evidence.curve = handshake::named_curve(body);
+            let suite = evidence.cipher().and_then(cipher::classify);
+            if suite.is_some_and(|suite| suite.finite_field) {
+                evidence.finite_field = group::finite_field(body);
+            } else {
+                evidence.curve = handshake::named_curve(body);
+            }
             Some(())
         }
         (kind::CLIENT_HELLO | kind::SERVER_HELLO | kind::CERTIFICATE, None) => None,
-        (kind::NEW_SESSION_TICKET, _) => {
+        (kind::NEW_SESSION_TICKET, body) => {
             evidence.ticket = Some(message.length);
+            evidence.session_ticket = body.and_then(handshake::ticket).and_then(SessionName::of);
             Some(())
         }
         (kind::CERTIFICATE_REQUEST, _) => {
@@ -319,12 +388,13 @@ fn note(evidence: &mut Evidence, side: Side, message: &Message, at: i64) {
     evidence.malformed |= understood.is_none();
 }
 
-fn client_hello(evidence: &mut Evidence, side: Side, hello: ClientHello) {
+fn client_hello(evidence: &mut Evidence, side: Side, mut hello: ClientHello) {
     if *evidence.client.get_or_insert(side) != side {
         evidence.malformed = true;
         return;
     }
     evidence.early_data |= hello.early_data;
+    hello.ja4 = evidence.client_hello.as_ref().map_or(hello.ja4, |first| first.ja4);
     evidence.client_hello = Some(Box::new(hello));
 }
 
@@ -336,12 +406,6 @@ fn server_hello(evidence: &mut Evidence, side: Side, hello: ServerHello, at: i64
     } else {
         evidence.trace.mark_server_hello(side, at);
         evidence.server_hello = Some(Box::new(hello));
-    }
-}
-
-fn keep(evidence: &mut Evidence, side: Side, chain: Chain) {
-    if let Some(slot) = evidence.chains.get_mut(side.index()) {
-        slot.get_or_insert(Box::new(chain));
     }
 }
 
@@ -363,7 +427,7 @@ fn ssl2_hello(bytes: &[u8]) -> Option<Option<(ClientHello, &[u8])>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{self, MS, client_hello, extension, feed, hex, record, server_hello};
+    use super::super::testing::{self, MS, Unread, client_hello, extension, feed, hex, record, server_hello};
     use super::super::{Authentication, Offer, Version};
     use super::*;
     use proptest::prelude::*;
@@ -434,7 +498,7 @@ mod tests {
                     if self.skip > 0 {
                         break;
                     }
-                    match parser.advance(self.side, &self.kept, at) {
+                    match parser.advance(self.side, &self.kept, at, &mut Unread) {
                         Step::More { used } => {
                             self.kept.drain(..used);
                             break;
@@ -454,7 +518,7 @@ mod tests {
     fn real_hellos() {
         let mut parser = Parser::new();
         let client = hex(testing::CLIENT_HELLO);
-        assert_eq!(parser.advance(Side::B, &client, 0), Step::More { used: client.len() });
+        assert_eq!(parser.advance(Side::B, &client, 0, &mut Unread), Step::More { used: client.len() });
         assert_eq!(parser.client(), Some(Side::B));
         feed(&mut parser, Side::A, &hex(testing::SERVER_HELLO), MS);
         let evidence = parser.evidence();
@@ -484,26 +548,29 @@ mod tests {
         let hello = client_hello(&extension(0xfe0d, &[7; 2000]));
         let bytes: Vec<u8> = hello.chunks(500).flat_map(|part| record(22, part)).collect();
         let mut parser = Parser::new();
-        assert_eq!(parser.advance(Side::A, &bytes, 0), Step::More { used: bytes.len() });
+        assert_eq!(parser.advance(Side::A, &bytes, 0, &mut Unread), Step::More { used: bytes.len() });
         assert_eq!(parser.evidence().offered_max(), Some(Version::Tls12));
     }
 
     #[test]
     fn what_is_no_record_is_broken_and_stays_so() {
         let mut parser = Parser::new();
-        assert_eq!(parser.advance(Side::A, b"GET / HTTP/1.1", 0), Step::Broken);
-        assert_eq!(parser.advance(Side::A, &hex(testing::CLIENT_HELLO), 0), Step::Broken);
-        parser.gap(Side::A);
-        assert_eq!(parser.advance(Side::A, &hex(testing::CLIENT_HELLO), 0), Step::Broken);
+        assert_eq!(parser.advance(Side::A, b"GET / HTTP/1.1", 0, &mut Unread), Step::Broken);
+        assert_eq!(parser.advance(Side::A, &hex(testing::CLIENT_HELLO), 0, &mut Unread), Step::Broken);
+        parser.gap(Side::A, u64::MAX, &mut Unread);
+        assert_eq!(parser.advance(Side::A, &hex(testing::CLIENT_HELLO), 0, &mut Unread), Step::Broken);
     }
 
     #[test]
     fn bodies_are_skipped() {
         let mut parser = Parser::new();
         feed(&mut parser, Side::A, &hex(testing::CLIENT_HELLO), 0);
-        assert_eq!(parser.advance(Side::A, &[23, 3, 3, 0x40, 0, 9], 0), Step::Skip { used: 5, skip: 0x4000 });
-        parser.gap(Side::A);
-        assert_eq!(parser.advance(Side::A, b"the middle of a record", 0), Step::Done);
+        assert_eq!(
+            parser.advance(Side::A, &[23, 3, 3, 0x40, 0, 9], 0, &mut Unread),
+            Step::Skip { used: 5, skip: 0x4000 }
+        );
+        parser.gap(Side::A, u64::MAX, &mut Unread);
+        assert_eq!(parser.advance(Side::A, b"the middle of a record", 0, &mut Unread), Step::Done);
     }
 
     #[test]
@@ -556,7 +623,7 @@ mod tests {
             for (at, (first, event, bytes)) in (0i64..).zip(parts) {
                 let side = if first { Side::A } else { Side::B };
                 match event {
-                    0 => parser.gap(side),
+                    0 => drop(parser.gap(side, u64::MAX, &mut Unread)),
                     1 => parser.closed(side, bytes.len() % 2 == 0, at),
                     _ => {
                         feed(&mut parser, side, &bytes, at);

@@ -24,6 +24,31 @@ pub enum Kind {
     Heartbeat,
 }
 
+impl Kind {
+    /// The kind of a ContentType; `None` for one not assigned.
+    pub(super) fn from_wire(kind: u8) -> Option<Kind> {
+        Some(match kind {
+            20 => Kind::ChangeCipherSpec,
+            21 => Kind::Alert,
+            22 => Kind::Handshake,
+            23 => Kind::ApplicationData,
+            24 => Kind::Heartbeat,
+            _ => return None,
+        })
+    }
+
+    /// The ContentType.
+    pub(super) fn wire(self) -> u8 {
+        match self {
+            Kind::ChangeCipherSpec => 20,
+            Kind::Alert => 21,
+            Kind::Handshake => 22,
+            Kind::ApplicationData => 23,
+            Kind::Heartbeat => 24,
+        }
+    }
+}
+
 /// One record header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
@@ -43,14 +68,7 @@ impl Header {
     pub(super) fn read(bytes: &[u8]) -> Result<Option<Header>, NotARecord> {
         let mut cursor = Cursor::new(bytes);
         let Some(kind) = cursor.u8() else { return Ok(None) };
-        let kind = match kind {
-            20 => Kind::ChangeCipherSpec,
-            21 => Kind::Alert,
-            22 => Kind::Handshake,
-            23 => Kind::ApplicationData,
-            24 => Kind::Heartbeat,
-            _ => return Err(NotARecord),
-        };
+        let kind = Kind::from_wire(kind).ok_or(NotARecord)?;
         let Some(version) = cursor.u16() else { return Ok(None) };
         if !(0x0300..=0x0304).contains(&version) {
             return Err(NotARecord);

@@ -95,6 +95,11 @@ impl Trace {
         self.server_hello
     }
 
+    /// A moment in nanoseconds of packet time.
+    pub(super) fn time(&self, at: Moment) -> i64 {
+        self.origin.unwrap_or(0).saturating_add(i64::from(at.micros) * 1000)
+    }
+
     pub(super) fn mark_server_hello(&mut self, side: Side, at: i64) {
         if self.server_hello.is_none() {
             self.server_hello = Some(self.moment(side, at));

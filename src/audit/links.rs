@@ -1,0 +1,333 @@
+//! Which resumed session goes back to which connection, so that it can inherit what that one showed.
+//!
+//! Flows end in another order than they begin: a session is often resumed, and judged, while the
+//! connection that began it is still open. So a connection is learnt as soon as its handshake is settled
+//! ([`Watch`] says when), in the order of packets: a client cannot use a ticket that it has not got, and
+//! what is learnt from then on does not depend on when flows end. The judge then asks, flow by flow.
+//!
+//! A false link would be a false answer, so doubts leave the session unseen: every earlier connection of
+//! the same client to the same server under the same name whose tickets fit, or could, must give the same
+//! answer, and the length itself must tell (see [`Tickets::tells`]), since what was resumed may have begun
+//! before the capture.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+
+use crate::capture::Timestamp;
+use crate::packet::Endpoint;
+use crate::policy::{Inherited, TlsKind};
+use crate::protocol::tls::{self, Authentication, ClientCertificate, Resumes, SessionName, Tickets};
+
+/// Sessions remembered by identifier or ticket (TLS 1.2 and before); the oldest give way.
+const NAMED: usize = 1 << 18;
+/// Clients and servers whose TLS 1.3 tickets are remembered; further ones are not.
+const PEERS: usize = 1 << 16;
+/// Connections remembered of one client and server; beyond that, only repetitions of what is known.
+const PER_PEER: usize = 32;
+/// How long a ticket may be used (RFC 8446 section 4.6.1), nanoseconds.
+const TICKET_LIFE: i64 = 7 * 24 * 3600 * Timestamp::SECOND;
+/// How often one connection is looked at before it is given up.
+const LOOKS: u8 = 16;
+
+/// A TLS connection, as far as it was seen.
+#[derive(Clone, Copy)]
+pub(super) struct Connection<'a> {
+    pub(super) tls: &'a tls::Evidence,
+    pub(super) client: Endpoint,
+    pub(super) server: Endpoint,
+    /// Time of its first packet.
+    pub(super) start: Timestamp,
+    /// Number of its first packet over all captures.
+    pub(super) ordinal: u64,
+}
+
+/// What connections gave their clients to resume them by.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    named: HashMap<Name, Began>,
+    order: VecDeque<Name>,
+    peers: HashMap<Peer, Given>,
+    /// Connections that a cap kept from being remembered.
+    pub(super) dropped: u64,
+}
+
+type Name = (SessionName, IpAddr, Endpoint);
+/// Client, server, and the host name asked for.
+type Peer = (IpAddr, Endpoint, Option<Box<[u8]>>);
+
+/// The connection that began a session.
+#[derive(Clone, Copy, Debug)]
+struct Began {
+    /// `None` where two connections of one name differ.
+    kind: Option<TlsKind>,
+    client: Endpoint,
+    at: i64,
+}
+
+/// What one server gave one client.
+#[derive(Debug, Default)]
+struct Given {
+    connections: Vec<Ticketed>,
+    /// A connection was left out: nothing is said any more.
+    full: bool,
+}
+
+/// A connection whose tickets were seen.
+#[derive(Clone, Copy, Debug)]
+struct Ticketed {
+    ordinal: u64,
+    kind: Option<TlsKind>,
+    tickets: Tickets,
+    /// Which cipher suites the client offered: another set is another program.
+    program: Option<[u8; 12]>,
+    client: Endpoint,
+    at: i64,
+}
+
+impl Links {
+    /// Remembers what a connection gave its client; may be told more than once.
+    pub(super) fn learn(&mut self, connection: &Connection<'_>) {
+        let tls = connection.tls;
+        let Some(given) = tls.given().filter(|_| !tls.midstream()) else { return };
+        let kind = self.kind(connection);
+        let Connection { client, server, ordinal, .. } = *connection;
+        if let Some(kind) = kind {
+            for name in given.names.into_iter().flatten() {
+                self.learn_name((name, client.ip, server), Began { kind: Some(kind), client, at: given.at });
+            }
+        }
+        if given.tickets != Tickets::None {
+            let (tickets, at) = (given.tickets, given.at);
+            let ticketed = Ticketed { ordinal, kind, tickets, program: program(tls), client, at };
+            self.learn_ticket(peer(connection), ticketed);
+        }
+    }
+
+    /// What a resumed session takes over.
+    pub(super) fn inherited(&self, connection: &Connection<'_>) -> Option<Inherited> {
+        let Connection { client, server, .. } = *connection;
+        let (kind, from, named) = match connection.tls.resumes()? {
+            Resumes::Named(names) => {
+                let known = |name: SessionName| self.named.get(&(name, client.ip, server));
+                let mut began = names
+                    .into_iter()
+                    .flatten()
+                    .filter_map(known)
+                    .filter(|began| began.at <= connection.start.0);
+                let first = began.next()?;
+                if began.any(|other| other.kind != first.kind) {
+                    return None;
+                }
+                (first.kind?, first.client, true)
+            }
+            Resumes::Ticket { length, early_data } => {
+                let ticketed = self.ticket(connection, length, early_data)?;
+                (ticketed.kind?, ticketed.client, false)
+            }
+        };
+        Some(Inherited { kind, client: from, server, named })
+    }
+
+    /// The latest connection that a ticket may come from, if all of them say the same.
+    fn ticket(&self, connection: &Connection<'_>, length: u16, early_data: bool) -> Option<Ticketed> {
+        let given = self.peers.get(&peer(connection)).filter(|given| !given.full)?;
+        let start = connection.start.0;
+        let mut found: Option<Ticketed> = None;
+        for earlier in &given.connections {
+            let age = start.saturating_sub(earlier.at);
+            if earlier.ordinal == connection.ordinal || !(0..=TICKET_LIFE).contains(&age) {
+                continue;
+            }
+            let same_program = earlier.program == program(connection.tls);
+            match earlier.tickets.fit(length, early_data) {
+                Some(false) => continue,
+                None if !same_program => continue,
+                None => return None,
+                Some(true) => {}
+            }
+            let certificate = earlier.kind? == TlsKind::Mutual;
+            if !earlier.tickets.tells(length, certificate)
+                || !same_program
+                || found.is_some_and(|found| found.kind != earlier.kind)
+            {
+                return None;
+            }
+            found = found.filter(|found| found.at > earlier.at).or(Some(*earlier));
+        }
+        found
+    }
+
+    fn learn_name(&mut self, name: Name, began: Began) {
+        match self.named.entry(name) {
+            Entry::Occupied(mut known) => {
+                if known.get().kind != began.kind {
+                    known.get_mut().kind = None;
+                }
+            }
+            Entry::Vacant(place) => {
+                place.insert(began);
+                self.order.push_back(name);
+            }
+        }
+        if self.order.len() > NAMED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.named.remove(&oldest);
+            self.dropped += 1;
+        }
+    }
+
+    fn learn_ticket(&mut self, peer: Peer, new: Ticketed) {
+        if self.peers.len() >= PEERS && !self.peers.contains_key(&peer) {
+            self.dropped += 1;
+            return;
+        }
+        let given = self.peers.entry(peer).or_default();
+        if let Some(known) = given.connections.iter_mut().find(|known| known.ordinal == new.ordinal) {
+            // What was said once stands: others may have inherited it.
+            if known.kind.is_none() {
+                *known = new;
+            }
+            return;
+        }
+        if given.connections.len() >= PER_PEER {
+            let alike = |known: &Ticketed| {
+                (known.kind, known.tickets, known.program) == (new.kind, new.tickets, new.program)
+            };
+            let Some(at) = given.connections.iter().position(alike) else {
+                given.full = true;
+                self.dropped += 1;
+                return;
+            };
+            given.connections.remove(at);
+        }
+        given.connections.push(new);
+    }
+
+    /// What a connection showed of its client, or inherited; `None` if it cannot be told.
+    fn kind(&self, connection: &Connection<'_>) -> Option<TlsKind> {
+        let tls = connection.tls;
+        match tls.authentication() {
+            // Tickets given before that certificate was asked for do not hold it.
+            Authentication::Mutual(_) => {
+                let later = matches!(
+                    tls.client_certificate(),
+                    ClientCertificate::Presented { post_handshake: true, .. }
+                );
+                (!later).then_some(TlsKind::Mutual)
+            }
+            Authentication::OneWay(_) => Some(TlsKind::Server),
+            Authentication::Empty(_) => Some(TlsKind::EmptyClientCertificate),
+            Authentication::Resumed => self.inherited(connection).map(|inherited| inherited.kind),
+            Authentication::Refused(_) | Authentication::Unseen(_) => None,
+        }
+    }
+}
+
+fn peer(connection: &Connection<'_>) -> Peer {
+    (connection.client.ip, connection.server, connection.tls.server_name().map(Box::from))
+}
+
+fn program(tls: &tls::Evidence) -> Option<[u8; 12]> {
+    tls.client_hello()?.ja4?.ciphers().first_chunk().copied()
+}
+
+/// Tells when a connection is worth learning from while it is still open.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Watch {
+    progress: u8,
+    looks: u8,
+    told: bool,
+}
+
+impl Watch {
+    /// Whether a connection shows more than at the last look, and enough. Costs nothing once it was told.
+    pub(super) fn has_news(&mut self, tls: Option<&tls::Evidence>) -> bool {
+        if self.told || self.looks >= LOOKS {
+            return false;
+        }
+        let Some(tls) = tls else { return false };
+        let progress = u8::try_from(tls.progress()).unwrap_or(u8::MAX);
+        if progress == self.progress {
+            return false;
+        }
+        self.progress = progress;
+        let Some(given) = tls.given() else { return false };
+        self.looks += 1;
+        self.told = !matches!(tls.authentication(), Authentication::Refused(_) | Authentication::Unseen(_))
+            && !matches!(given.tickets, Tickets::Unread)
+            && (given.names != [None, None] || given.tickets != Tickets::None);
+        self.told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::tls::Layout;
+
+    fn end(port: u16) -> Endpoint {
+        Endpoint { ip: IpAddr::from([10, 0, 4, 20]), port }
+    }
+
+    fn peer() -> Peer {
+        (end(0).ip, end(8082), None)
+    }
+
+    fn ticketed(ordinal: u64, messages: u16, kind: Option<TlsKind>) -> Ticketed {
+        let tickets = Tickets::Record { layout: Layout::Apart, messages };
+        Ticketed { ordinal, kind, tickets, program: None, client: end(40_000), at: 0 }
+    }
+
+    #[test]
+    fn repetitions_take_the_place_of_older_ones_and_the_rest_silences_the_peer() {
+        let mut links = Links::default();
+        for ordinal in 0..1000 {
+            links.learn_ticket(peer(), ticketed(ordinal, 217, Some(TlsKind::Mutual)));
+        }
+        let given = &links.peers[&peer()];
+        assert_eq!((given.connections.len(), given.full, links.dropped), (PER_PEER, false, 0));
+        assert_eq!(given.connections.last().map(|last| last.ordinal), Some(999));
+        links.learn_ticket(peer(), ticketed(1000, 217, Some(TlsKind::Server)));
+        assert!(links.peers[&peer()].full);
+        assert_eq!(links.dropped, 1);
+    }
+
+    #[test]
+    fn what_was_said_of_a_connection_stands() {
+        let mut links = Links::default();
+        for kind in [None, Some(TlsKind::Server), Some(TlsKind::Mutual), None] {
+            links.learn_ticket(peer(), ticketed(1, 217, kind));
+        }
+        let known: Vec<_> = links.peers[&peer()].connections.iter().map(|known| known.kind).collect();
+        assert_eq!(known, [Some(TlsKind::Server)]);
+    }
+
+    #[test]
+    fn two_answers_under_one_name_are_none() {
+        let mut links = Links::default();
+        let name = (SessionName::of(b"ticket").expect("not empty"), end(0).ip, end(8082));
+        let began = |kind| Began { kind: Some(kind), client: end(40_000), at: 0 };
+        links.learn_name(name, began(TlsKind::Mutual));
+        assert_eq!(links.named[&name].kind, Some(TlsKind::Mutual));
+        links.learn_name(name, began(TlsKind::Server));
+        links.learn_name(name, began(TlsKind::Mutual));
+        assert_eq!(links.named[&name].kind, None);
+    }
+
+    #[test]
+    fn the_oldest_names_give_way() {
+        let mut links = Links::default();
+        let name = |number: usize| {
+            let name = SessionName::of(&number.to_be_bytes()).expect("not empty");
+            (name, end(0).ip, end(8082))
+        };
+        for number in 0..NAMED + 2 {
+            let began = Began { kind: Some(TlsKind::Mutual), client: end(40_000), at: 0 };
+            links.learn_name(name(number), began);
+        }
+        assert_eq!((links.named.len(), links.order.len(), links.dropped), (NAMED, NAMED, 2));
+        assert!(!links.named.contains_key(&name(1)) && links.named.contains_key(&name(2)));
+    }
+}

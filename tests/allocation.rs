@@ -1,0 +1,225 @@
+//! Once a flow is classified, its packets allocate nothing: counted, not believed.
+
+#![allow(unsafe_code, reason = "a global allocator cannot be written without it")]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::fs;
+
+use common::capture;
+use common::pcap::{Connection, Pcap, datagram};
+use flowaudit::audit::{Audit, Plan};
+use flowaudit::capture::{LinkType, Packet, Precision, Timestamp};
+use flowaudit::flow::Limits;
+use flowaudit::inventory::{Inventory, Names};
+use flowaudit::policy::{Options, Policy, Table};
+
+/// The system's allocator, counting what each thread asks of it.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    // While a thread ends its counter is gone, and nobody asks.
+    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: every call is handed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract of `alloc_zeroed`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract of `realloc`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const SERVER: [u8; 4] = [10, 0, 4, 10];
+/// Rounds that are counted, of two packets or more.
+const ROUNDS: usize = 3000;
+
+#[test]
+fn the_counter_counts() {
+    let before = ALLOCATIONS.get();
+    drop(std::hint::black_box(vec![1u8; 100]));
+    assert!(ALLOCATIONS.get() > before);
+}
+
+#[test]
+fn tls_data() {
+    for recorded in ["match_L9_tls12.pcap", "match_C2_tls13.pcap"] {
+        let mut connection = Connection::open(SERVER, 8080);
+        let recorded = Pcap::read(&fs::read(capture(recorded)).expect("it reads"));
+        for (side, payload) in payloads(&recorded) {
+            connection.say(side, &payload);
+        }
+        let mut record = vec![23, 3, 3, 4, 0];
+        record.extend([0x5a; 1024]);
+        nothing_is_allocated("HTTP/2", connection, |connection| {
+            connection.say(0, &record);
+            connection.say(1, &record);
+            // Records that lie across segments.
+            connection.say(0, &record[..700]);
+            connection.say(0, &record[700..]);
+        });
+    }
+}
+
+#[test]
+fn an_http_body_in_clear() {
+    let mut connection = Connection::open(SERVER, 8081);
+    connection.say(0, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900000000\r\n\r\n");
+    connection.say(1, b"HTTP/1.1 200 OK\r\nContent-Length: 900000000\r\n\r\n");
+    let body = [0x5a; 1400];
+    nothing_is_allocated("HTTP/1.1", connection, |connection| {
+        connection.say(0, &body);
+        connection.say(1, &body);
+    });
+}
+
+#[test]
+fn http_requests_on_one_connection() {
+    let connection = Connection::open(SERVER, 8081);
+    let request = b"GET /apps/x/recentlogs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer abc\r\n\r\n";
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    nothing_is_allocated("HTTP/1.1", connection, |connection| {
+        connection.say(0, request);
+        connection.say(1, answer);
+        // And one that lies across segments.
+        connection.say(0, &request[..40]);
+        connection.say(0, &request[40..]);
+        connection.say(1, answer);
+    });
+}
+
+#[test]
+fn a_websocket_and_an_event_stream() {
+    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
+    let answers = [
+        ("WebSocket", format!("HTTP/1.1 101 Switching Protocols\r\n{upgrade}\r\n")),
+        (
+            "Server-Sent Events",
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+                .to_owned(),
+        ),
+    ];
+    for (application, answer) in answers {
+        let mut connection = Connection::open(SERVER, 8081);
+        let request = format!("GET / HTTP/1.1\r\nHost: x\r\nAuthorization: bearer x\r\n{upgrade}\r\n");
+        connection.say(0, request.as_bytes());
+        connection.say(1, answer.as_bytes());
+        nothing_is_allocated(application, connection, |connection| {
+            connection.say(1, b"e\r\ndata: {\"a\":1}\n\r\n");
+            connection.say(0, b"");
+        });
+    }
+}
+
+#[test]
+fn nats_messages() {
+    let mut connection = Connection::open(SERVER, 4222);
+    connection.say(1, b"INFO {\"server_id\":\"x\",\"auth_required\":true}\r\n");
+    connection.say(0, b"CONNECT {\"user\":\"u\",\"pass\":\"p\"}\r\nPING\r\n");
+    connection.say(1, b"PONG\r\n");
+    nothing_is_allocated("NATS", connection, |connection| {
+        connection.say(0, b"PUB router.register 5\r\nhello\r\nPING\r\n");
+        connection.say(1, b"MSG router.greet 1 5\r\nhello\r\nPONG\r\n");
+    });
+}
+
+#[test]
+fn datagrams_and_streams_of_no_protocol_known() {
+    nothing_is_allocated("unknown", Connection::open(SERVER, 9999), |connection| {
+        connection.say(0, &[0xf7; 700]);
+        connection.say(1, &[0xf8; 700]);
+        connection.packets.push(datagram(SERVER, 3457, &[0xf7; 200]));
+    });
+}
+
+/// Sends some rounds, then counts what many more of them allocate; the flow is told to be `application`.
+fn nothing_is_allocated(application: &str, mut connection: Connection, round: impl Fn(&mut Connection)) {
+    (0..200).for_each(|_| round(&mut connection));
+    let warm = connection.packets.len();
+    (0..ROUNDS).for_each(|_| round(&mut connection));
+    let policy = Policy::new(
+        Table::built_in().expect("the built-in tables parse"),
+        Inventory::default(),
+        Names::shipped(),
+        Options::default(),
+    );
+    let plan = Plan {
+        deviations: policy.with_tables(Table::shipped_overlays().expect("the overlays parse")),
+        policy,
+        authorities: None,
+        only: Vec::new(),
+        in_scope: false,
+        learn: true,
+        strict: false,
+        keys: Default::default(),
+        limits: Limits::default(),
+    };
+    let mut report = Vec::new();
+    let mut audit =
+        Audit::new(&plan, vec!["test".to_owned()], None, Some(&mut report)).expect("memory writes");
+    let mut before = 0;
+    for (at, bytes) in connection.packets.iter().enumerate() {
+        if at == warm {
+            before = ALLOCATIONS.get();
+        }
+        let packet = Packet {
+            capture: 0,
+            number: at as u64 + 1,
+            time: Timestamp(at as i64 * Timestamp::SECOND / 1000),
+            precision: Precision::Micro,
+            link: LinkType::Ethernet,
+            wire_length: bytes.len() as u32,
+            bytes,
+        };
+        audit.packet(&packet).expect("there is no filter");
+    }
+    let allocations = ALLOCATIONS.get() - before;
+    let outcome = audit.finish();
+    assert_eq!(outcome.account.in_flows, connection.packets.len() as u64);
+    assert_eq!(outcome.account.repeated_segments, 0, "every segment is new");
+    let report = common::table(&String::from_utf8(report).expect("UTF-8"));
+    assert_eq!(report[0]["application"], application);
+    assert_eq!(allocations, 0, "of {} packets", connection.packets.len() - warm);
+}
+
+/// What a recorded connection carried, with 0 for the client, up to its first FIN or RST.
+fn payloads(pcap: &Pcap) -> Vec<(usize, Vec<u8>)> {
+    let mut payloads = Vec::new();
+    let mut client = None;
+    for record in &pcap.records {
+        let frame = etherparse::SlicedPacket::from_ethernet(&record[16..]).expect("it was recorded whole");
+        let Some(etherparse::TransportSlice::Tcp(tcp)) = frame.transport else { continue };
+        let port = *client.get_or_insert(tcp.source_port());
+        if tcp.fin() || tcp.rst() {
+            break;
+        }
+        if !tcp.payload().is_empty() {
+            payloads.push((usize::from(tcp.source_port() != port), tcp.payload().to_vec()));
+        }
+    }
+    payloads
+}
