@@ -47,6 +47,12 @@ pub struct Plan {
     pub keys: Arc<KeyStore>,
 }
 
+/// Is handed every judged flow, in the report's order, for what is not the report.
+pub trait Sink {
+    /// Takes one; it may be looked at and not kept.
+    fn flow(&mut self, record: &Record<'_>);
+}
+
 /// A running audit, writing its report to `W` as flows end.
 pub struct Audit<'p, W: io::Write> {
     captures: Vec<String>,
@@ -94,6 +100,11 @@ impl<'p, W: io::Write> Audit<'p, W> {
             account: Account::default(),
             undecoded: BTreeMap::new(),
         })
+    }
+
+    /// Hands every judged flow to `sink` as well.
+    pub fn listen(&mut self, sink: &'p mut dyn Sink) {
+        self.judge.sink = Some(sink);
     }
 
     /// Takes the next packet.
@@ -228,6 +239,7 @@ fn undecoded(captures: &[String], (capture, code): (u16, u16), packets: u64) -> 
 struct Judge<'p, W: io::Write> {
     plan: &'p Plan,
     report: Option<CsvReport<W>>,
+    sink: Option<&'p mut dyn Sink>,
     summary: Summary,
     rows: RowStatistics,
     links: Links,
@@ -241,6 +253,7 @@ impl<'p, W: io::Write> Judge<'p, W> {
         Judge {
             plan,
             report,
+            sink: None,
             summary: Summary::new(plan.strict),
             rows: RowStatistics::new(&plan.policy),
             links: Links::default(),
@@ -370,6 +383,9 @@ impl<'p, W: io::Write> Judge<'p, W> {
 
     fn record(&mut self, record: &Record<'_>) {
         self.summary.add(record);
+        if let Some(sink) = &mut self.sink {
+            sink.flow(record);
+        }
         let only = &self.plan.only;
         if !only.is_empty() && !only.contains(&record.judgement.verdict) {
             return;

@@ -77,6 +77,32 @@ fn what_was_planted_stays_reported() {
     assert!(seen > 150, "{seen} flows");
 }
 
+/// With the session keys nothing inside TLS is left to stand for a violation, and none of what is planted hides.
+#[test]
+fn with_session_keys_too() {
+    if !have(&[Need::Shared(CAPTURES)]) {
+        return;
+    }
+    let with_keys = |file: &str, keys: &str| {
+        let keys = shared(CAPTURES).join("keylogs").join(keys).display().to_string();
+        audit(file, &["--overlay", "cf-deployment", "--keylog", &keys])
+    };
+    for prefix in CURRENT {
+        for file in captures(|name| name.starts_with(prefix)) {
+            for row in with_keys(&file, &format!("{}keys", prefix.replace('_', "."))).values() {
+                assert_ne!(row["verdict"], "violation", "{file}: {row:?}");
+            }
+        }
+    }
+    let planted = "v12a_no_authorization_8081_tls";
+    let rows = with_keys(&format!("{planted}.pcap"), &format!("{planted}.keys"));
+    let without_token = rows.values().filter(|row| row["destination_port"] == "8081");
+    assert!(without_token.clone().count() > 0);
+    for row in without_token {
+        assert_eq!(row["verdict"], "violation", "{row:?}");
+    }
+}
+
 #[test]
 fn a_table_is_in_force_only_once() {
     let capture = common::capture("MANIFEST.csv");

@@ -21,6 +21,8 @@ pub(super) enum Command {
     /// Runs until the duration is over or it is interrupted, then writes the report. Exit status as for
     /// `check`.
     Live(LiveArguments),
+    /// Look at documented tables, check, import, compare and draft them.
+    Policy(super::policy::PolicyArguments),
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod keylog;
 mod live;
 mod output;
 mod plan;
+mod policy;
 mod progress;
 
 use std::fmt;
@@ -45,6 +46,7 @@ pub fn main() -> ExitCode {
     let status = match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Live(arguments) => live::run(&arguments),
+        Command::Policy(arguments) => policy::run(&arguments),
     };
     ExitCode::from(status.unwrap_or_else(|error| {
         complain(&error);

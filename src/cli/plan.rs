@@ -62,7 +62,8 @@ pub(super) fn plan(arguments: &AuditArguments) -> Result<Plan, Box<dyn Error>> {
     })
 }
 
-fn named_tables(arguments: &[String]) -> Result<Vec<Table>, Box<dyn Error>> {
+/// The tables that `--policy` arguments name, together.
+pub(super) fn named_tables(arguments: &[String]) -> Result<Vec<Table>, Box<dyn Error>> {
     let mut tables: Vec<Table> = Vec::new();
     for argument in arguments {
         for table in Table::load(argument)? {

@@ -133,6 +133,16 @@ impl Names {
         keys.into_iter().flatten().filter_map(|key| Some(self.components.get(key)?.documented.as_str()))
     }
 
+    /// Some file lists this documented VM name.
+    pub fn knows_vm(&self, documented: &str) -> bool {
+        self.groups.contains_key(&*canonical(documented))
+    }
+
+    /// Some file lists this documented component.
+    pub fn knows_component(&self, component: &str) -> bool {
+        self.components.contains_key(&*canonical(component))
+    }
+
     /// The canonical instance groups behind a DNS name; none for a name that is not the platform's.
     pub fn dns_groups(&self, name: &str) -> Vec<String> {
         self.dns.groups(name)

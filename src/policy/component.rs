@@ -61,9 +61,11 @@ impl Component {
         self.jobs.iter().map(String::as_str)
     }
 
-    /// Whether the inventory lists the component's job on this VM; `None` when it lists no jobs.
+    /// Whether the inventory lists the component's job on this VM; `None` when its jobs cannot tell.
     pub(super) fn runs_on(&self, vm: &Vm) -> Option<bool> {
-        vm.jobs.as_ref().map(|jobs| self.jobs.iter().any(|job| jobs.contains(job)))
+        // One without jobs has no process of its own (`Silk CNI`), so that no list of jobs could show it.
+        let jobs = vm.jobs.as_ref().filter(|_| !self.jobs.is_empty())?;
+        Some(self.jobs.iter().any(|job| jobs.contains(job)))
     }
 
     /// A certificate in clear names components, and this is none of them.
@@ -96,6 +98,7 @@ impl Component {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::{Builder, Lookup};
     use crate::policy::finding::Grade;
 
     fn find(component: &str, certificate: Option<&str>, on_vm: Option<bool>) -> (Grade, Option<Because>) {
@@ -129,5 +132,15 @@ mod tests {
         for component in ["Log Cache", "Nozzle", "Auth Proxy"] {
             assert_eq!(find(component, Some("log-cache"), None).0, Grade::Confirmed, "{component}");
         }
+    }
+
+    #[test]
+    fn a_component_without_jobs_is_not_missed_in_a_list_of_jobs() {
+        let mut files = Builder::default();
+        files.add("i.csv", b"ip,vm,jobs\n10.0.0.1,diego_cell/0,rep\n").unwrap();
+        let (inventory, names) = files.finish().unwrap();
+        let Lookup::One(vm) = inventory.vm("10.0.0.1".parse().unwrap()) else { panic!("it is there") };
+        let runs = |component: &str| Component::bind(component, &names).runs_on(vm);
+        assert_eq!([runs("Rep"), runs("BBS"), runs("Silk CNI")], [Some(true), Some(false), None]);
     }
 }

@@ -306,6 +306,14 @@ pub enum Because {
     NatsRefused,
     /// The server's answer to the credentials was not seen.
     AnswerUnseen,
+    /// A login with credentials was accepted.
+    LoginAccepted,
+    /// A login was refused.
+    LoginRefused,
+    /// The client logged in without credentials.
+    LoginAnonymous,
+    /// SSH authenticates and encrypts by itself.
+    SshItself,
     /// The row asks for nothing.
     NothingAsked,
     /// The document leaves it open, or asks for what traffic cannot show.

@@ -4,12 +4,19 @@
 //! bound to the inventory and indexed by transport and port ([`Policy`]); and each candidate row is held
 //! against a flow's evidence, column by column ([`finding`]), to a [`Judgement`].
 
+mod authentication;
 pub mod cell;
 mod component;
+pub mod coverage;
+pub mod diff;
+pub mod draft;
 mod ends;
 pub mod finding;
+pub mod import;
 mod judge;
+pub mod lint;
 pub mod observed;
+pub mod reach;
 mod security;
 mod shipped;
 pub mod table;

@@ -1,12 +1,12 @@
 //! The application and security columns: what the bytes showed against what the row documents.
 
-use super::cell::{self, App, Asked, Authentication};
+use super::authentication;
+use super::cell::{self, App, Asked};
 use super::finding::{Because, Finding, Missing, Reason};
 use super::observed::{self, Application, Observed, TlsKind};
 use super::{Options, Row, WeakCipher};
 use crate::pki::ChainProblem;
 use crate::protocol::tls::{self, Alpn, Basis, ClientCertificate, Offer, Outcome};
-use crate::protocol::{NatsAuthentication, Requests};
 
 /// Holds what the flow speaks against the row's application cell: the best of its alternatives.
 pub(super) fn application(row: &Row, observed: &Observed) -> Finding {
@@ -19,8 +19,11 @@ pub(super) fn application(row: &Row, observed: &Observed) -> Finding {
 
 fn one_application(app: App, row: &Row, observed: &Observed) -> Finding {
     if let Some(tls) = observed.tls() {
-        if observed.application == Application::Nats && app == App::Nats {
-            return Finding::confirmed(Because::Speaks(Application::Nats));
+        // What was spoken in clear before TLS began is as good as ever.
+        let prologue =
+            matches!(observed.application, Application::Nats | Application::Mysql | Application::Ldap);
+        if prologue && is_documented(observed.application, app, false) {
+            return Finding::confirmed(Because::Speaks(observed.application));
         }
         return inside_tls(app, row, tls, observed);
     }
@@ -33,12 +36,7 @@ fn one_application(app: App, row: &Row, observed: &Observed) -> Finding {
     let contradicted = Finding::contradicted(Reason::WrongApplication, speaks);
     match (observed.application, app) {
         (Application::Unknown, _) => unrecognised(observed),
-        (Application::Grpc, App::Grpc)
-        | (Application::Http1 | Application::Http2, App::Http)
-        | (Application::WebSocket, App::WebSocket)
-        | (Application::ServerSentEvents, App::ServerSentEvents | App::Http)
-        | (Application::Nats, App::Nats)
-        | (Application::Dns, App::Dns) => Finding::confirmed(speaks),
+        (application, app) if is_documented(application, app, false) => Finding::confirmed(speaks),
         (Application::Http2, App::Grpc) => {
             let all_read = observed.requests().is_some_and(|requests| requests.read > 0 && !requests.unread);
             if all_read && observed.missing.is_none() {
@@ -51,8 +49,28 @@ fn one_application(app: App, row: &Row, observed: &Observed) -> Finding {
     }
 }
 
+/// This application is what the cell names.
+fn is_documented(application: Application, app: App, inside_tls: bool) -> bool {
+    use Application::{Dns, Grpc, Http1, Http2, Ldap, Mysql, Nats, ServerSentEvents, Ssh, Syslog, WebSocket};
+    match (application, app) {
+        (Grpc, App::Grpc)
+        | (Http1 | Http2 | ServerSentEvents, App::Http)
+        | (WebSocket, App::WebSocket)
+        | (ServerSentEvents, App::ServerSentEvents)
+        | (Nats, App::Nats)
+        | (Dns, App::Dns)
+        | (Mysql, App::Mysql)
+        | (Ssh, App::Ssh)
+        | (Ldap, App::Ldap)
+        | (Syslog, App::Syslog) => true,
+        // HTTPS is HTTP of any version and use inside TLS.
+        (Grpc | Http1 | Http2 | WebSocket | ServerSentEvents, App::Https) | (Ldap, App::Ldaps) => inside_tls,
+        _ => false,
+    }
+}
+
 /// Bytes that no recogniser knew, or none at all.
-fn unrecognised(observed: &Observed) -> Finding {
+pub(super) fn unrecognised(observed: &Observed) -> Finding {
     if observed.no_payload {
         return Finding::unseen(Reason::UnseenNoPayload, Because::NoPayload);
     }
@@ -86,19 +104,14 @@ fn decrypted(app: App, observed: &Observed) -> Option<Finding> {
     if observed.application_basis != observed::Basis::Decrypted {
         return None;
     }
-    use Application::{Dns, Grpc, Http1, Http2, Nats, ServerSentEvents, Unknown, WebSocket};
+    use Application::{Http2, Unknown};
     let speaks = Because::SpeaksInside(observed.application);
     let contradicted = |because| Some(Finding::contradicted(Reason::WrongApplication, because));
     match (observed.application, app) {
+        (_, App::Open) => Some(Finding::unseen(Reason::UnseenApplication, Because::DocumentOpen)),
+        (_, App::Bytes) => Some(Finding::confirmed(Because::NothingAsked)),
         (Unknown, _) => contradicted(Because::SpeaksUnknownInside),
-        // HTTPS is HTTP of any version and use inside TLS.
-        (Grpc | Http1 | Http2 | WebSocket | ServerSentEvents, App::Https)
-        | (Grpc, App::Grpc)
-        | (Http1 | Http2 | ServerSentEvents, App::Http)
-        | (WebSocket, App::WebSocket)
-        | (ServerSentEvents, App::ServerSentEvents)
-        | (Nats, App::Nats)
-        | (Dns, App::Dns) => Some(Finding::confirmed(speaks)),
+        (application, app) if is_documented(application, app, true) => Some(Finding::confirmed(speaks)),
         (Http2, App::Grpc) => match observed.requests() {
             Some(requests) if requests.read > 0 && !requests.unread => contradicted(speaks),
             Some(requests) if requests.read > 0 => {
@@ -208,7 +221,7 @@ fn one_security(asked: Asked, row: &Row, observed: &Observed, options: &Options)
         }
         (cell::Tls::Mutual, Some(tls)) => Some(tls_finding(tls, true, observed, options)),
     };
-    let of_application = asked.authentication.map(|asked| authentication(asked, observed));
+    let of_application = asked.authentication.map(|asked| authentication::find(asked, observed));
     match (of_transport, of_application) {
         (Some(one), Some(other)) => one.and(other),
         (Some(one), None) | (None, Some(one)) => one,
@@ -217,7 +230,7 @@ fn one_security(asked: Asked, row: &Row, observed: &Observed, options: &Options)
 }
 
 /// `HTTPS` and `LDAPS` say that there is TLS, whatever the security cell adds.
-fn tls_asked(stated: cell::Tls, applications: &[App]) -> cell::Tls {
+pub(super) fn tls_asked(stated: cell::Tls, applications: &[App]) -> cell::Tls {
     let implying = applications.iter().filter(|app| app.implies_tls()).count();
     match stated {
         cell::Tls::No | cell::Tls::Unstated if implying == applications.len() => cell::Tls::Server,
@@ -318,83 +331,6 @@ fn chain(client: bool, problem: &ChainProblem) -> Finding {
         ChainProblem::Malformed(_) => Finding::contradicted(Reason::WrongSecurity, because),
         // A chain this program cannot judge is not held against the flow.
         ChainProblem::Other(_) => Finding::confirmed(because),
-    }
-}
-
-fn authentication(asked: Authentication, observed: &Observed) -> Finding {
-    match asked {
-        Authentication::Untold => {
-            return Finding::unseen(Reason::UnseenAuthentication, Because::DocumentOpen);
-        }
-        Authentication::Mysql
-        | Authentication::LdapBind
-        | Authentication::Ssh
-        | Authentication::OAuth
-        | Authentication::UaaToken
-        | Authentication::Basic => {}
-    }
-    if let Some(requests) = observed.requests() {
-        return requests_finding(asked, requests, observed);
-    }
-    if let Some(nats) = observed.nats() {
-        return nats_finding(asked, nats, observed);
-    }
-    let finding = unrecognised(observed);
-    match finding.reason {
-        Some(Reason::WrongApplication) => Finding::unseen(Reason::UnseenAuthentication, Because::NoRequest),
-        _ if observed.application != Application::Unknown => {
-            Finding::unseen(Reason::UnseenAuthentication, Because::NoRequest)
-        }
-        _ => finding,
-    }
-}
-
-fn requests_finding(asked: Authentication, requests: &Requests, observed: &Observed) -> Finding {
-    let carrying = match asked {
-        Authentication::OAuth | Authentication::UaaToken => requests.bearer,
-        Authentication::Basic => requests.basic,
-        // Asked of protocols that have no requests: none of these carried it.
-        _ => 0,
-    };
-    let answered = requests.status_403 + requests.status_404 + requests.status_other;
-    if requests.status_401 > 0 && answered == 0 {
-        return Finding::contradicted(Reason::AuthenticationRefused, Because::Only401);
-    }
-    if asked == Authentication::UaaToken && requests.other > 0 && carrying + requests.other == requests.read {
-        return Finding::unseen(Reason::UnseenAuthentication, Because::OtherCredentials);
-    }
-    if carrying < requests.read {
-        let without = requests.read - carrying;
-        return Finding::contradicted(Reason::WrongSecurity, Because::RequestsWithout(without));
-    }
-    if requests.read == 0 {
-        let reason = observed.missing.map_or(Reason::UnseenAuthentication, Missing::reason);
-        return Finding::unseen(reason, Because::NoRequest);
-    }
-    if requests.unread {
-        return Finding::unseen(Reason::UnseenAuthentication, Because::RequestsUnread);
-    }
-    if observed.missing == Some(Missing::Midstream) {
-        return Finding::unseen(Reason::UnseenMidstream, Because::RequestsUnread);
-    }
-    Finding::confirmed(Because::EveryRequest)
-}
-
-fn nats_finding(asked: Authentication, nats: &crate::protocol::Nats, observed: &Observed) -> Finding {
-    if nats.refused {
-        return Finding::contradicted(Reason::AuthenticationRefused, Because::NatsRefused);
-    }
-    let presented = Because::NatsPresented(nats.authentication);
-    let unseen = observed.missing.map_or(Reason::UnseenAuthentication, Missing::reason);
-    match (asked, nats.authentication) {
-        (_, NatsAuthentication::Unseen) => Finding::unseen(unseen, presented),
-        (Authentication::Basic, NatsAuthentication::UserPassword) if nats.accepted => {
-            Finding::confirmed(presented)
-        }
-        (Authentication::Basic, NatsAuthentication::UserPassword) => {
-            Finding::unseen(unseen, Because::AnswerUnseen)
-        }
-        _ => Finding::contradicted(Reason::WrongSecurity, presented),
     }
 }
 

@@ -11,6 +11,8 @@ use crate::packet::Transport;
 pub struct Table {
     /// Its name in reports: `loggregator`, or `SET/TABLE`.
     pub name: String,
+    /// The file it was read from, for messages; its place in this repository when it came with the program.
+    pub file: String,
     /// Its rows, in order; row 1 is the first.
     pub rows: Vec<Row>,
     /// It says what deployments do otherwise: a documented row that allows as much decides before its rows.
@@ -36,6 +38,8 @@ pub struct Row {
     pub cells: [String; 6],
     /// The footnote conditions, as written.
     pub note: String,
+    /// Its line in the file, from 1.
+    pub line: u64,
 }
 
 /// A table that cannot be read.
@@ -98,7 +102,7 @@ pub enum TableError {
 }
 
 /// The page's own headers, in its order.
-const HEADERS: [&str; 6] = [
+pub const HEADERS: [&str; 6] = [
     "Source VM",
     "Destination VM",
     "Port",
@@ -114,6 +118,11 @@ impl Table {
     /// The tables in force without `--policy`: the 16 rows of Loggregator and Log Cache communications.
     pub fn built_in() -> Result<Vec<Table>, TableError> {
         shipped::DEFAULT.iter().map(Table::shipped).collect()
+    }
+
+    /// The names of every table that comes with the program: the default ones, then those of sets.
+    pub fn shipped_names() -> impl Iterator<Item = &'static str> {
+        shipped::DEFAULT.iter().chain(shipped::SETS).map(|table| table.name)
     }
 
     /// The tables that a `--policy` argument names: a shipped table, a shipped set or one table of it, a
@@ -152,7 +161,10 @@ impl Table {
     /// The table that an `--overlay` argument names: a shipped overlay, or a file.
     pub fn load_overlay(argument: &str) -> Result<Table, TableError> {
         let table = match shipped::OVERLAYS.iter().find(|overlay| overlay.name == argument) {
-            Some(overlay) => Table::shipped(overlay)?,
+            Some(overlay) => {
+                let file = format!("policies/overlays/{}.csv", overlay.name);
+                Table::parse(&file, overlay.name, overlay.text.as_bytes())?
+            }
             None => Table::read(Path::new(argument), "")?,
         };
         Ok(Table { overlay: true, ..table })
@@ -164,7 +176,7 @@ impl Table {
     }
 
     fn shipped(shipped: &Shipped) -> Result<Table, TableError> {
-        Table::parse(shipped.name, shipped.name, shipped.text.as_bytes())
+        Table::parse(&format!("policies/{}.csv", shipped.name), shipped.name, shipped.text.as_bytes())
     }
 
     /// Reads a file, whose table is called by the file's name, behind the set's if there is one.
@@ -201,7 +213,7 @@ impl Table {
             let line = record.position().map_or(0, csv::Position::line);
             let cells = columns.map(|column| record.get(column).unwrap_or("").trim().to_owned());
             let note = note.and_then(|column| record.get(column)).unwrap_or("").trim().to_owned();
-            rows.push(Row::parse(&cells, note).map_err(|(column, expected)| TableError::Cell {
+            rows.push(Row::parse(&cells, note, line).map_err(|(column, expected)| TableError::Cell {
                 file: file.to_owned(),
                 line,
                 column: HEADERS[column],
@@ -212,13 +224,17 @@ impl Table {
         if rows.is_empty() {
             return Err(TableError::Empty { file: file.to_owned(), what: "a table without rows" });
         }
-        Ok(Table { name: name.to_owned(), rows, overlay: false })
+        Ok(Table { name: name.to_owned(), file: file.to_owned(), rows, overlay: false })
     }
 }
 
 impl Row {
     /// Reads six cells; an error names the column and what was expected in it.
-    fn parse(cells: &[String; 6], note: String) -> Result<Row, (usize, cell::Expected)> {
+    pub(super) fn parse(
+        cells: &[String; 6],
+        note: String,
+        line: u64,
+    ) -> Result<Row, (usize, cell::Expected)> {
         let at = |column| move |expected| (column, expected);
         Ok(Row {
             source: End::parse(&cells[0]).map_err(at(0))?,
@@ -229,6 +245,7 @@ impl Row {
             security: Security::parse(&cells[5]).map_err(at(5))?,
             cells: cells.clone(),
             note,
+            line,
         })
     }
 }

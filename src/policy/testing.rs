@@ -143,6 +143,12 @@ pub fn spoken(texts: &[&str]) -> Observed {
     observed(&sent, WHOLE)
 }
 
+/// A whole flow of these bytes, in this order.
+pub fn spoken_bytes(sent: &[(Side, Vec<u8>)]) -> Observed {
+    let sent: Vec<(Side, &[u8])> = sent.iter().map(|(side, bytes)| (*side, &bytes[..])).collect();
+    observed(&sent, WHOLE)
+}
+
 /// A connection on which nothing was said.
 pub fn silent() -> Observed {
     observed(&[], WHOLE)

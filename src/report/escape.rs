@@ -22,6 +22,15 @@ pub fn clean_line(text: &str) -> String {
         .collect()
 }
 
+/// A field of a CSV file made from what others wrote, of any length: harmless, and no formula.
+pub fn clean_field(text: &str) -> String {
+    let mut field = clean_line(text);
+    if is_formula(&field) {
+        field.insert(0, '\'');
+    }
+    field
+}
+
 /// A field that begins like this is a formula to a spreadsheet; `-` alone, standard input, is none.
 pub(super) fn is_formula(field: &str) -> bool {
     field != "-" && field.starts_with(['=', '+', '-', '@', '\t', '\r', '\n'])

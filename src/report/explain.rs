@@ -274,6 +274,10 @@ impl Words<'_> {
             Because::AnswerUnseen => {
                 f.write_str("user and password were sent, the server's answer was not seen")
             }
+            Because::LoginAccepted => f.write_str("the login was accepted"),
+            Because::LoginRefused => f.write_str("the login was refused"),
+            Because::LoginAnonymous => f.write_str("the login carried no credentials"),
+            Because::SshItself => f.write_str("SSH authenticates and encrypts by itself"),
             Because::NothingAsked => f.write_str("nothing is asked for"),
             Because::DocumentOpen => {
                 write!(f, "the document says {}, which traffic cannot show", self.documented())

@@ -16,7 +16,7 @@ mod testing;
 
 pub use account::Account;
 pub use csv_report::{COLUMNS, CsvReport};
-pub use escape::{clean, clean_bytes, clean_line};
+pub use escape::{clean, clean_bytes, clean_field, clean_line};
 pub use explain::evidence;
 pub use rows::RowStatistics;
 pub use summary::Summary;

@@ -366,7 +366,7 @@ fn what_would_show(reason: Reason) -> &'static str {
         Reason::UnseenLoss => "a capture without loss (a larger buffer: `tcpdump -B 65536`)",
         Reason::UnseenSnaplen => "a longer snaplen (`tcpdump -s 0`, `bosh pcap --snaplen 65535`)",
         Reason::UnseenOneDirection => "a capture that sees both directions",
-        Reason::UnseenPort => "nothing: the document names no port",
+        Reason::UnseenPort => "a table that names the port: this document leaves it open",
         Reason::UnseenNoPayload => "nothing: these connections carried no payload",
         Reason::UnseenApplicationNoAlpn => {
             "--keylog with the session keys: the client offered no ALPN, as Go's HTTPS clients do, so these rows normally end here"

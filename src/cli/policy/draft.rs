@@ -1,0 +1,106 @@
+//! `policy draft`: captures in, a table for review out.
+
+use std::error::Error;
+
+use super::{DraftArguments, Status, complain, text};
+use crate::audit::{Audit, Plan, Sink};
+use crate::capture::{self, Event, FileSource, Filter, Merged};
+use crate::cli::interrupt::Interrupt;
+use crate::flow::Limits;
+use crate::inventory::Inventory;
+use crate::policy::draft::{Counts, Draft, Drafted};
+use crate::policy::{Options, Policy};
+use crate::report::Record;
+
+pub(super) fn run(arguments: &DraftArguments) -> Result<Status, Box<dyn Error>> {
+    let (inventory, names) = Inventory::read(&arguments.inventory)?;
+    for conflict in inventory.conflicts() {
+        complain(&format!("warning: {conflict}"));
+    }
+    // Without tables nothing is documented, so that no port hints at a direction.
+    let policy = Policy::new(Vec::new(), inventory, names, Options::default());
+    let plan = Plan {
+        deviations: policy.with_tables(Vec::new()),
+        policy,
+        authorities: None,
+        only: Vec::new(),
+        in_scope: false,
+        learn: false,
+        strict: false,
+        limits: Limits::default(),
+        keys: Default::default(),
+    };
+    let mut drafting = Drafting::default();
+    let status = read(arguments, &plan, &mut drafting)?;
+    for (why, flows) in drafting.0.left_out() {
+        super::super::note(&format!("{flows} flows are not in the draft: {}", why.words()));
+    }
+    let rows = drafting.0.finish(&plan.policy);
+    if rows.is_empty() && status == Status::Error {
+        return Ok(status);
+    }
+    if rows.is_empty() {
+        return Err("nothing to draft: no communication whose direction is known came about".into());
+    }
+    text::write(arguments.output.as_deref(), &csv(&rows)?)?;
+    Ok(status)
+}
+
+/// Collects judged flows.
+#[derive(Default)]
+struct Drafting(Draft);
+
+impl Sink for Drafting {
+    fn flow(&mut self, record: &Record<'_>) {
+        let counted = &record.counted;
+        let counts = Counts {
+            state: counted.state,
+            packets: counted.packets.iter().sum(),
+            bytes: counted.bytes.iter().sum(),
+        };
+        self.0.add(&record.subject, record.policy, counts);
+    }
+}
+
+fn read(arguments: &DraftArguments, plan: &Plan, drafting: &mut Drafting) -> Result<Status, Box<dyn Error>> {
+    let filter = arguments.filter.as_deref().map(Filter::new).transpose()?;
+    let mut status = Status::Clean;
+    let mut captures: Vec<FileSource> = Vec::new();
+    for path in &arguments.captures {
+        match capture::open(path) {
+            Ok(capture) => captures.push(capture),
+            Err(error) => {
+                complain(&error);
+                status = Status::Error;
+            }
+        }
+    }
+    let names = captures.iter().map(|capture| capture.name().to_owned()).collect();
+    let mut source = Merged::new(captures)?;
+    let mut audit = Audit::<std::io::Sink>::new(plan, names, filter, None)?;
+    audit.listen(drafting);
+    let interrupt = Interrupt::new()?;
+    while !interrupt.is_set() {
+        match source.next_event() {
+            Ok(Some(Event::Packet(packet))) => audit.packet(&packet)?,
+            Ok(Some(Event::Secrets(_))) => {}
+            Ok(None) => break,
+            Err(error) => {
+                complain(&error);
+                status = Status::Error;
+            }
+        }
+    }
+    for error in audit.finish().errors {
+        complain(&error);
+        status = Status::Error;
+    }
+    Ok(status)
+}
+
+fn csv(rows: &[Drafted]) -> Result<Vec<u8>, csv::Error> {
+    let header: Vec<&str> = text::headers(&[]).collect();
+    let rows =
+        rows.iter().map(|row| row.cells.iter().chain([&row.note]).map(String::as_str).collect::<Vec<_>>());
+    text::csv([header].into_iter().chain(rows))
+}
