@@ -139,11 +139,14 @@ fn check(path: &str) -> Result<Seen, Failure> {
         format!("{CAPTURES}/bosh-cloud-config.yml"),
         format!("{CAPTURES}/director.csv"),
     ])?;
+    let policy = Policy::new(Table::built_in()?, inventory, names, Options::default());
     let plan = Plan {
-        policy: Policy::new(Table::built_in()?, inventory, names, Options::default()),
+        deviations: policy.with_tables(Table::shipped_overlays()?),
+        policy,
         authorities: None,
         only: Vec::new(),
         in_scope: false,
+        learn: true,
         strict: false,
         keys: Default::default(),
         limits: Limits::default(),

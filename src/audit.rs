@@ -6,6 +6,7 @@
 //!                 a flow that ended -> observed -> judged -> report
 //! ```
 
+mod learning;
 mod links;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::policy::{Circumstances, Judgement, Observed, OpenedBy, Policy, Shown,
 use crate::protocol::tls::{self, ClientCertificate, KeyStore};
 use crate::protocol::{Conversation, Step};
 use crate::report::{Account, Certificate, Counted, CsvReport, Record, RowStatistics, Summary};
+use learning::Learning;
 use links::{Connection, Links, Watch};
 
 /// What an audit holds flows against, and what it reports of them.
@@ -27,12 +29,16 @@ use links::{Connection, Links, Watch};
 pub struct Plan {
     /// The tables, bound to the inventory.
     pub policy: Policy,
+    /// Overlays that are not in force, which may still explain a violation.
+    pub deviations: Policy,
     /// The operator's certificate authorities, if given.
     pub authorities: Option<Authorities>,
     /// Verdicts to write to the report; empty for all.
     pub only: Vec<Verdict>,
     /// Leave flows that touch nothing of the policy out of the verdicts.
     pub in_scope: bool,
+    /// Learn names of addresses from the capture itself.
+    pub learn: bool,
     /// Report unproven and inferred flows as well.
     pub strict: bool,
     /// What the flow table may grow to.
@@ -115,7 +121,12 @@ impl<'p, W: io::Write> Audit<'p, W> {
             Decoded::Segment(segment) => {
                 let packets = u64::from(segment.packets);
                 match self.flows.packet(&segment, packet, self.ordinal, &mut self.ended) {
-                    Place::Flow => self.account.in_flows += packets,
+                    Place::Flow => {
+                        self.account.in_flows += packets;
+                        if self.judge.plan.learn && segment.transport == Transport::UDP {
+                            self.judge.learn_answers(self.flows.last_reader());
+                        }
+                    }
                     Place::Refused => self.account.flow_cap += packets,
                 }
                 if let Some(flow) = self.flows.take_news() {
@@ -191,6 +202,8 @@ impl<'p, W: io::Write> Audit<'p, W> {
         account.stream_cap = flows.stream_refused;
         account.differing_fragments = self.decoder.fragment_conflicts();
         account.out_of_scope = self.judge.out_of_scope;
+        account.learnt_names = self.judge.learning.dropped();
+        self.judge.summary.learn(self.judge.learning.learnt());
         account.session_cap = self.judge.links.dropped;
         account.key_cap = self.judge.plan.keys.refused();
         let errors =
@@ -230,6 +243,7 @@ struct Judge<'p, W: io::Write> {
     summary: Summary,
     rows: RowStatistics,
     links: Links,
+    learning: Learning,
     out_of_scope: u64,
     write_error: Option<csv::Error>,
 }
@@ -243,6 +257,7 @@ impl<'p, W: io::Write> Judge<'p, W> {
             summary: Summary::new(plan.strict),
             rows: RowStatistics::new(&plan.policy),
             links: Links::default(),
+            learning: Learning::default(),
             out_of_scope: 0,
             write_error: None,
         }
@@ -277,6 +292,9 @@ impl<'p, W: io::Write> Judge<'p, W> {
         if let Some(authorities) = &self.plan.authorities {
             observed.chains = judge_chains(observed.tls(), authorities, flow.start);
         }
+        if self.plan.learn {
+            self.learn_names(&flow, source, &observed, names.as_ref());
+        }
         let shown = |side: usize| match names.as_ref().and_then(|names| names[side].1.as_ref()) {
             Some(names) => Shown::by_certificate(names.iter(), policy.names()),
             None => Shown::default(),
@@ -286,6 +304,13 @@ impl<'p, W: io::Write> Judge<'p, W> {
         let turned = observed.tls().and_then(tls::Evidence::client).is_some_and(|client| client != source);
         let (source_shown, destination_shown) =
             if turned { (&server_shown, &client_shown) } else { (&client_shown, &server_shown) };
+        // Inside a tunnel an address is not the VM's that has it outside.
+        let learnt = |side: Side| match flow.encapsulation.network() {
+            None => self.learning.groups(flow.key.end(side).ip),
+            Some(_) => &[],
+        };
+        let source_shown = &source_shown.clone().learnt(learnt(source));
+        let destination_shown = &destination_shown.clone().learnt(learnt(source.other()));
         let subject = Subject {
             source: flow.key.end(source),
             destination: flow.key.end(source.other()),
@@ -300,17 +325,56 @@ impl<'p, W: io::Write> Judge<'p, W> {
             return;
         }
         let judgement = policy.judge(&subject);
+        let known_deviation = match judgement.verdict {
+            Verdict::Violation => self.plan.deviations.explains(&subject),
+            Verdict::Allowed | Verdict::Unproven => None,
+        };
         let counted = counted(&flow, source);
         let certificates = names.map(|[(server, _), (client, _)]| [server, client]);
         self.record(&Record {
             policy,
             subject,
             judgement: &judgement,
+            known_deviation: known_deviation.as_deref(),
             counted,
             capture,
             certificates: certificates.as_ref(),
         });
         self.count(&judgement, &counted);
+    }
+
+    /// Names in DNS answers are learnt in the order of packets, so that they serve every flow that ends
+    /// after the answer was read; of DNS over TCP, when that flow ends.
+    fn learn_answers(&mut self, reader: Option<&mut FlowReader>) {
+        if let Some(reader) = reader {
+            let addresses = reader.conversation.take_addresses();
+            self.learning.answers(&addresses, &self.plan.policy);
+        }
+    }
+
+    /// What a flow that ended teaches: what is left of DNS answers, and the names on the certificate of a
+    /// server whose handshake was accepted, unless the operator's authorities do not vouch for it.
+    fn learn_names(
+        &mut self,
+        flow: &Flow<FlowReader>,
+        source: Side,
+        observed: &Observed,
+        certificates: Option<&[(Certificate, Option<CertificateNames>); 2]>,
+    ) {
+        // Application containers talk through tunnels, and name no VM of the platform.
+        if flow.encapsulation.network().is_some() {
+            return;
+        }
+        let policy = &self.plan.policy;
+        if let Some(dns) = &observed.evidence.dns {
+            self.learning.rest(dns, policy);
+        }
+        let accepted = observed.tls().is_some_and(|tls| matches!(tls.outcome(), tls::Outcome::Accepted(_)));
+        let doubtful = matches!(observed.chains[0], Some(Err(_)));
+        if let (true, Some([(_, Some(names)), _])) = (accepted && !doubtful, certificates) {
+            let client = observed.tls().and_then(tls::Evidence::client).unwrap_or(source);
+            self.learning.certificate(flow.key.end(client.other()).ip, names, policy);
+        }
     }
 
     fn count(&mut self, judgement: &Judgement, counted: &Counted) {

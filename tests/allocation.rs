@@ -161,16 +161,19 @@ fn nothing_is_allocated(application: &str, mut connection: Connection, round: im
     (0..200).for_each(|_| round(&mut connection));
     let warm = connection.packets.len();
     (0..ROUNDS).for_each(|_| round(&mut connection));
+    let policy = Policy::new(
+        Table::built_in().expect("the built-in tables parse"),
+        Inventory::default(),
+        Names::shipped(),
+        Options::default(),
+    );
     let plan = Plan {
-        policy: Policy::new(
-            Table::built_in().expect("the built-in tables parse"),
-            Inventory::default(),
-            Names::shipped(),
-            Options::default(),
-        ),
+        deviations: policy.with_tables(Table::shipped_overlays().expect("the overlays parse")),
+        policy,
         authorities: None,
         only: Vec::new(),
         in_scope: false,
+        learn: true,
         strict: false,
         keys: Default::default(),
         limits: Limits::default(),

@@ -55,8 +55,13 @@ pub(super) struct AuditArguments {
     #[arg(long, value_name = "NAME|FILE|DIR")]
     pub(super) policy: Vec<String>,
 
-    /// Who is who: `bosh instances --ps --json`, `bosh vms --json`, `bosh cloud-config`, or CSV with
-    /// `ip, vm, jobs, subnet`; also a CSV that maps documented names to deployed ones.
+    /// Put rows for what real deployments do otherwise in force too: `cf-deployment`, or a CSV file. Without it
+    /// such a flow is a violation whose `known_deviation` column names the row.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(super) overlay: Vec<String>,
+
+    /// Who is who: `bosh instances --ps --json`, `bosh vms --json`, `bosh cloud-config`,
+    /// BOSH DNS's `records.json`, or CSV with `ip, vm, jobs, subnet`; also a CSV that maps documented names to deployed ones.
     #[arg(long, value_name = "FILE")]
     pub(super) inventory: Vec<String>,
 
@@ -88,6 +93,10 @@ pub(super) struct AuditArguments {
     /// The inventory is partial: an address it does not know is unseen, not contradicted.
     #[arg(long)]
     pub(super) inventory_partial: bool,
+
+    /// Learn no names of addresses from DNS answers and certificates in the capture.
+    #[arg(long)]
+    pub(super) no_learn: bool,
 
     /// How far `Any*` reaches: the destination's own subnet, or any subnet of its network.
     #[arg(long, value_name = "SCOPE", default_value = "subnet")]

@@ -37,6 +37,9 @@ pub(super) fn finish(
         complain(error);
         status = Status::Error;
     }
+    for dispute in outcome.summary.disputes() {
+        complain(&format!("warning: {dispute}"));
+    }
     if let Some(error) = &outcome.write_error {
         status = status.max(failed(output.unwrap_or("-"), error));
     }

@@ -14,8 +14,13 @@ use crate::protocol::tls::Version;
 
 /// Reads what the arguments name and makes an audit's plan of it.
 pub(super) fn plan(arguments: &AuditArguments) -> Result<Plan, Box<dyn Error>> {
-    let tables =
+    let mut tables =
         if arguments.policy.is_empty() { Table::built_in()? } else { named_tables(&arguments.policy)? };
+    for argument in &arguments.overlay {
+        add(&mut tables, argument, Table::load_overlay(argument)?)?;
+    }
+    let mut deviations = Table::shipped_overlays()?;
+    deviations.retain(|overlay| tables.iter().all(|table| table.name != overlay.name));
     let (inventory, names) = Inventory::read(&arguments.inventory)?;
     for conflict in inventory.conflicts() {
         super::complain(&format!("warning: {conflict}"));
@@ -43,11 +48,14 @@ pub(super) fn plan(arguments: &AuditArguments) -> Result<Plan, Box<dyn Error>> {
         VerdictArgument::Unproven => Verdict::Unproven,
         VerdictArgument::Violation => Verdict::Violation,
     });
+    let policy = Policy::new(tables, inventory, names, options);
     Ok(Plan {
-        policy: Policy::new(tables, inventory, names, options),
+        deviations: policy.with_tables(deviations),
+        policy,
         authorities,
         only: only.collect(),
         in_scope: arguments.in_scope,
+        learn: !arguments.no_learn,
         strict: arguments.strict,
         limits: Limits::default(),
         keys: Arc::new(keylog::read(&arguments.keylog)?),
@@ -59,15 +67,21 @@ pub(super) fn named_tables(arguments: &[String]) -> Result<Vec<Table>, Box<dyn E
     let mut tables: Vec<Table> = Vec::new();
     for argument in arguments {
         for table in Table::load(argument)? {
-            if tables.iter().any(|other| other.name == table.name) {
-                return Err(format!(
-                    "{argument}: a table named `{}` is in force already; rename one of the files",
-                    table.name
-                )
-                .into());
-            }
-            tables.push(table);
+            add(&mut tables, argument, table)?;
         }
     }
     Ok(tables)
+}
+
+/// Rows are named by their table in reports, so no two tables bear one name.
+fn add(tables: &mut Vec<Table>, argument: &str, table: Table) -> Result<(), Box<dyn Error>> {
+    if tables.iter().any(|other| other.name == table.name) {
+        return Err(format!(
+            "{argument}: a table named `{}` is in force already; rename one of the files",
+            table.name
+        )
+        .into());
+    }
+    tables.push(table);
+    Ok(())
 }

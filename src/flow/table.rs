@@ -74,6 +74,8 @@ pub struct FlowTable<R: Reader> {
     wheel: Wheel,
     clock: Option<Timestamp>,
     passed: Vec<Entry>,
+    /// The flow the last packet went to.
+    last: Option<u32>,
     budget: Budget,
     limits: Limits,
     live: usize,
@@ -115,6 +117,7 @@ impl<R: Reader> FlowTable<R> {
             wheel: Wheel::new(),
             clock: None,
             passed: Vec::new(),
+            last: None,
             budget: Budget { held: 0, cap: limits.stream_bytes, refused: 0 },
             limits,
             live: 0,
@@ -169,6 +172,7 @@ impl<R: Reader> FlowTable<R> {
             }
             None => (self.begin(half, key, side, segment, packet, ordinal, None), true),
         };
+        self.last = id;
         let Some(id) = id else {
             self.account.refused_packets += u64::from(segment.packets);
             return Place::Refused;
@@ -188,6 +192,12 @@ impl<R: Reader> FlowTable<R> {
             self.wheel.insert(entry, deadline);
         }
         Place::Flow
+    }
+
+    /// What reads the flow that the last packet went to.
+    pub fn last_reader(&mut self) -> Option<&mut R> {
+        let slot = self.slab.get_mut(self.last? as usize)?;
+        slot.flow.as_mut().map(|flow| &mut flow.reader)
     }
 
     /// The flow that the last packet belonged to, if its reader has news ([`Reader::has_news`]).

@@ -5,7 +5,7 @@
 //! and is followed by one row for each process.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,6 +16,8 @@ use super::canonical::canonical;
 use super::cloud_config::{self, Network};
 use super::error::{InventoryError, Place, quoted};
 use super::instances::Claim;
+use super::names::Names;
+use super::records::{self, Alias, Records};
 use super::subnets::Subnets;
 
 const ADVICE: &str =
@@ -31,6 +33,10 @@ struct Document<'a> {
     lines: Option<Vec<Text<'a>>>,
     /// A cloud config written as JSON.
     networks: Option<Vec<Network<String>>>,
+    /// BOSH DNS's `records.json`.
+    record_keys: Option<Vec<String>>,
+    record_infos: Option<Vec<Vec<serde_json::Value>>>,
+    aliases: Option<BTreeMap<String, Vec<Alias>>>,
 }
 
 #[derive(Deserialize)]
@@ -65,6 +71,7 @@ pub(super) fn read(
     text: &str,
     claims: &mut Vec<Claim>,
     subnets: &mut Subnets,
+    names: &mut Names,
 ) -> Result<(), InventoryError> {
     let fail =
         |place, what| InventoryError { file: file.to_string(), place, what, advice: ADVICE.to_owned() };
@@ -76,6 +83,12 @@ pub(super) fn read(
     let mut used = false;
     if let Some(networks) = &document.networks {
         cloud_config::add(file, networks, subnets)?;
+        used = true;
+    }
+    if let (Some(keys), Some(infos)) = (&document.record_keys, &document.record_infos) {
+        let none = BTreeMap::new();
+        let aliases = document.aliases.as_ref().unwrap_or(&none);
+        records::read(file, &Records { keys, infos, aliases }, claims, names)?;
         used = true;
     }
     for (n, table) in document.tables.iter().flatten().enumerate() {
@@ -185,7 +198,8 @@ mod tests {
 
     fn run(text: &str) -> Result<(Vec<Claim>, Subnets), InventoryError> {
         let (mut claims, mut subnets) = (Vec::new(), Subnets::default());
-        read(&"f.json".into(), text, &mut claims, &mut subnets).map(|()| (claims, subnets))
+        read(&"f.json".into(), text, &mut claims, &mut subnets, &mut Names::default())
+            .map(|()| (claims, subnets))
     }
 
     fn refused(text: &str) -> String {

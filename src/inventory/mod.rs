@@ -10,11 +10,14 @@ mod bosh;
 mod canonical;
 mod cells;
 mod cloud_config;
+mod dns_names;
 mod error;
 mod hosts;
 mod instances;
+mod learnt;
 mod names;
 mod read;
+mod records;
 mod subnets;
 
 use std::collections::HashSet;
@@ -29,6 +32,7 @@ use subnets::Subnets;
 pub use canonical::canonical;
 pub use error::{InventoryError, Place};
 pub use instances::{Conflict, MAX_CLAIMANTS, Vm};
+pub use learnt::{Dispute, Learnt, LearntFrom, LearntGroup};
 pub use names::Names;
 pub use read::MAX_FILE_BYTES;
 pub use subnets::{Subnet, SubnetLookup};
@@ -135,6 +139,11 @@ impl Inventory {
     /// Whether some VM with an address is of this instance group.
     pub fn has_group(&self, group: &str) -> bool {
         self.groups.contains(&*canonical(group))
+    }
+
+    /// Whether some VM with an address is of this group, by any of its names.
+    fn names_vm(&self, group: &str, names: &Names) -> bool {
+        self.groups.iter().any(|known| names.same_vm(known, group))
     }
 
     /// Whether some VM with an address lists this job.

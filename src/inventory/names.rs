@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use super::addresses::words;
 use super::canonical::canonical;
 use super::cells;
+use super::dns_names::DnsNames;
 use super::error::{InventoryError, Place, quoted};
 
 /// The columns of a names file.
@@ -28,6 +29,7 @@ pub struct Names {
     groups: HashMap<String, Vec<String>>,
     components: HashMap<String, Component>,
     certificates: HashMap<String, Vec<String>>,
+    dns: DnsNames,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,9 +73,9 @@ impl Names {
                 return Err(fail("no documented name".to_owned(), "write the name as the tables have it"));
             }
             match row.cell(KIND).to_ascii_lowercase().as_str() {
-                "vm" if !row.cell(CERTIFICATES).is_empty() => {
+                "vm" | "dns" if !row.cell(CERTIFICATES).is_empty() => {
                     let advice = "certificates belong to components: write them on a line of that kind";
-                    Err(fail("certificates of a vm".to_owned(), advice))
+                    Err(fail("certificates of a vm or a DNS name".to_owned(), advice))
                 }
                 "vm" => {
                     merged.add_groups(documented, row.cell(DEPLOYED));
@@ -83,7 +85,12 @@ impl Names {
                     merged.add_component(documented, row.cell(DEPLOYED), row.cell(CERTIFICATES));
                     Ok(())
                 }
-                other => Err(fail(format!("kind {}", quoted(other)), "write vm or component")),
+                "dns" => {
+                    let groups = words(row.cell(DEPLOYED)).map(|group| canonical(group).into_owned());
+                    merged.dns.add(documented, groups);
+                    Ok(())
+                }
+                other => Err(fail(format!("kind {}", quoted(other)), "write vm, component or dns")),
             }
         })?;
         *self = merged;
@@ -134,6 +141,25 @@ impl Names {
     /// Some file lists this documented component.
     pub fn knows_component(&self, component: &str) -> bool {
         self.components.contains_key(&*canonical(component))
+    }
+
+    /// The canonical instance groups behind a DNS name; none for a name that is not the platform's.
+    pub fn dns_groups(&self, name: &str) -> Vec<String> {
+        self.dns.groups(name)
+    }
+
+    /// Puts the groups of a DNS alias in place of those it had.
+    pub(super) fn put_dns<'a>(&mut self, alias: &str, groups: impl IntoIterator<Item = &'a str>) {
+        self.dns.replace(alias, groups.into_iter().map(|group| canonical(group).into_owned()).collect());
+    }
+
+    /// Two canonical groups are names of one documented VM.
+    pub(super) fn same_vm(&self, one: &str, other: &str) -> bool {
+        one == other
+            || self.groups.iter().any(|(itself, groups)| {
+                let is = |group: &str| itself == group || groups.iter().any(|known| known == group);
+                is(one) && is(other)
+            })
     }
 
     fn add_groups(&mut self, documented: &str, deployed: &str) {
@@ -239,7 +265,10 @@ mod tests {
         let mut names = Names::shipped();
         for (csv, what) in [
             ("kind,documented\n", "line 1: column deployed is missing"),
-            ("kind,documented,deployed\nvm,a,b\nhost,a,b\n", "line 3: kind \"host\"; write vm or component"),
+            (
+                "kind,documented,deployed\nvm,a,b\nhost,a,b\n",
+                "line 3: kind \"host\"; write vm, component or dns",
+            ),
             ("kind,documented,deployed\nvm,,b\n", "line 2: no documented name"),
             ("kind,documented,deployed,certificates\nvm,a,b,c\n", "line 2: certificates of a vm"),
         ] {

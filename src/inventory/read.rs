@@ -17,7 +17,7 @@ use super::{bosh, cells, cloud_config, hosts};
 pub const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 
 const ADVICE: &str = "give `bosh instances --ps --json`, `bosh vms --json`, a cloud config as YAML or JSON, \
-    or CSV with the columns ip,vm,jobs,subnet or kind,documented,deployed,certificates,note";
+    BOSH DNS's records.json, or CSV with the columns ip,vm,jobs,subnet or kind,documented,deployed,certificates,note";
 
 /// What the files read so far say.
 #[derive(Default)]
@@ -58,7 +58,7 @@ pub(super) fn read(
     let text = text(file, bytes)?;
     let file: Arc<str> = file.into();
     match shape(text) {
-        Shape::Json => bosh::read(&file, text, &mut said.claims, &mut said.subnets),
+        Shape::Json => bosh::read(&file, text, &mut said.claims, &mut said.subnets, names),
         Shape::Names => names.merge(&file, text),
         Shape::Hosts => hosts::read(&file, text, &mut said.claims, &mut said.unnamed),
         Shape::Yaml if cloud_config::read_yaml(&file, text, &mut said.subnets)? => Ok(()),

@@ -40,7 +40,7 @@ pub(super) fn find(asked: Authentication, observed: &Observed) -> Finding {
 
 fn requests_finding(asked: Authentication, requests: &Requests, observed: &Observed) -> Finding {
     let carrying = match asked {
-        Authentication::OAuth => requests.bearer,
+        Authentication::OAuth | Authentication::UaaToken => requests.bearer,
         Authentication::Basic => requests.basic,
         // Asked of protocols that have no requests: none of these carried it.
         _ => 0,
@@ -48,6 +48,9 @@ fn requests_finding(asked: Authentication, requests: &Requests, observed: &Obser
     let answered = requests.status_403 + requests.status_404 + requests.status_other;
     if requests.status_401 > 0 && answered == 0 {
         return Finding::contradicted(Reason::AuthenticationRefused, Because::Only401);
+    }
+    if asked == Authentication::UaaToken && requests.other > 0 && carrying + requests.other == requests.read {
+        return Finding::unseen(Reason::UnseenAuthentication, Because::OtherCredentials);
     }
     if carrying < requests.read {
         let without = requests.read - carrying;

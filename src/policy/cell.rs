@@ -101,8 +101,10 @@ pub enum Tls {
 /// What a security cell asks of the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authentication {
-    /// `OAuth`, `OAuth 2.0`, `UAA Token`.
+    /// `OAuth`, `OAuth 2.0`.
     OAuth,
+    /// `UAA Token`: a bearer token, or one sent as it is, which looks like any other credential.
+    UaaToken,
     /// `Basic authentication`.
     Basic,
     /// `LDAP bind`.
@@ -305,7 +307,8 @@ impl Asked {
             match without_remark(word.trim()) {
                 "mutual tls" | "mutual tls from the same ca" => asked.tls = Tls::Mutual,
                 "tls" => asked.tls = Tls::Server,
-                "oauth" | "oauth 2.0" | "uaa token" => asked.authentication = Some(Authentication::OAuth),
+                "oauth" | "oauth 2.0" => asked.authentication = Some(Authentication::OAuth),
+                "uaa token" => asked.authentication = Some(Authentication::UaaToken),
                 "basic authentication" => asked.authentication = Some(Authentication::Basic),
                 "ldap bind" => asked.authentication = Some(Authentication::LdapBind),
                 "signed urls" | "shared secret" => asked.authentication = Some(Authentication::Untold),
@@ -411,7 +414,7 @@ mod tests {
 
     #[test]
     fn security_is_of_the_transport_and_of_the_application() {
-        use Authentication::{Basic, LdapBind, Mysql, OAuth, Untold};
+        use Authentication::{Basic, LdapBind, Mysql, OAuth, UaaToken, Untold};
         let read = |cell: &str| {
             let security = Security::parse(cell).unwrap();
             security.alternatives.iter().map(|asked| (asked.tls, asked.authentication)).collect::<Vec<_>>()
@@ -420,6 +423,7 @@ mod tests {
         assert_eq!(read("OAuth"), [(Tls::No, Some(OAuth))]);
         assert_eq!(read("TLS and OAuth 2.0"), [(Tls::Server, Some(OAuth))]);
         assert_eq!(read("TLS and basic authentication"), [(Tls::Server, Some(Basic))]);
+        assert_eq!(read("TLS and UAA Token"), [(Tls::Server, Some(UaaToken))]);
         assert_eq!(read("OAuth 2.0 or none"), [(Tls::No, Some(OAuth)), (Tls::No, None)]);
         assert_eq!(read("None/TLS"), [(Tls::No, None), (Tls::Server, None)]);
         assert_eq!(read("Optional TLS"), [(Tls::No, None), (Tls::Server, None)]);

@@ -1,7 +1,9 @@
 //! `vm (Component)`: which process on a VM, as far as jobs and certificates in clear tell.
 
+use std::collections::HashSet;
+
 use super::finding::{Because, Finding, Reason};
-use crate::inventory::{Names, Vm};
+use crate::inventory::{LearntFrom, LearntGroup, Names, Vm};
 
 /// A documented component, with the jobs and certificate names it is known by.
 #[derive(Debug)]
@@ -11,9 +13,14 @@ pub(super) struct Component {
     jobs: Vec<String>,
 }
 
-/// The components that a certificate in clear names: empty when none was seen or none is known by it.
+/// What the capture itself shows of who an end is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shown(Vec<String>);
+pub struct Shown {
+    /// The components that a certificate in clear names: empty when none was seen or none is known by it.
+    components: Vec<String>,
+    /// The groups its address is learnt to be of.
+    learnt: Vec<LearntGroup>,
+}
 
 impl Shown {
     /// Looks up the names of a leaf certificate.
@@ -25,7 +32,22 @@ impl Shown {
             .collect();
         components.sort();
         components.dedup();
-        Shown(components)
+        Shown { components, learnt: Vec::new() }
+    }
+
+    /// The same, of an end whose address is learnt to be of these groups.
+    pub fn learnt(self, groups: &[LearntGroup]) -> Shown {
+        Shown { learnt: groups.to_vec(), ..self }
+    }
+
+    /// The groups its address is learnt to be of.
+    pub fn learnt_groups(&self) -> impl Iterator<Item = &str> {
+        self.learnt.iter().map(|learnt| learnt.group.as_str())
+    }
+
+    /// Its address is learnt to be of one of these groups.
+    pub(super) fn learnt_as(&self, groups: &HashSet<String>) -> Option<LearntFrom> {
+        self.learnt.iter().find(|learnt| groups.contains(&learnt.group)).map(|learnt| learnt.from)
     }
 }
 
@@ -48,7 +70,7 @@ impl Component {
 
     /// A certificate in clear names components, and this is none of them.
     pub(super) fn contradicting(&self, shown: &Shown) -> bool {
-        !shown.0.is_empty() && !shown.0.contains(&self.name)
+        !shown.components.is_empty() && !shown.components.contains(&self.name)
     }
 
     pub(super) fn find(
@@ -60,7 +82,7 @@ impl Component {
     ) -> Finding {
         if self.contradicting(shown) {
             Finding::contradicted(wrong, Because::CertificateNamesAnother)
-        } else if shown.0.contains(&self.name) {
+        } else if shown.components.contains(&self.name) {
             Finding::confirmed(Because::CertificateNamesIt)
         } else {
             match on_vm {

@@ -98,7 +98,15 @@ impl BoundEnd {
                     .unwrap_or(Finding::confirmed(Because::NothingAsked));
             }
         };
-        let address = address(role, named, ip, inventory, options, |vm| groups.contains(&vm.group));
+        // A name learnt from the capture loses to an inventory that knows the VM or the address.
+        let learnt = match inventory.vm(ip) {
+            Lookup::Unknown if !named => shown.learnt_as(groups),
+            _ => None,
+        };
+        let address = match learnt {
+            Some(from) => Finding::inferred(Because::Learnt(from)),
+            None => address(role, named, ip, inventory, options, |vm| groups.contains(&vm.group)),
+        };
         match component {
             // On the wrong VM it does not matter which process it is.
             None => address,

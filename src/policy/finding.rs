@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::observed::Application;
+use crate::inventory::LearntFrom;
 use crate::protocol::NatsAuthentication;
 use crate::protocol::tls::{Version, Why};
 
@@ -186,6 +187,8 @@ pub enum Because {
     PartialInventory,
     /// Two instances claim this address.
     AmbiguousAddress,
+    /// The capture itself gives this address the documented VM's name, and no inventory knows better.
+    Learnt(LearntFrom),
     /// The inventory lists the job on this VM.
     RunsJob,
     /// The inventory lists this VM's jobs, and not this one.
@@ -289,6 +292,8 @@ pub enum Because {
     EveryRequest,
     /// Some requests carried none, or others.
     RequestsWithout(u32),
+    /// Requests carried credentials that may be the token asked for, sent as it is.
+    OtherCredentials,
     /// Some requests could not be read.
     RequestsUnread,
     /// No request was read.

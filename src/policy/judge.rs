@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use super::cell::Ports;
 use super::component::Shown;
@@ -22,8 +23,8 @@ pub struct Policy {
     by_range: Vec<(Transport, RangeInclusive<u16>, usize)>,
     /// Rows whose document leaves the port open.
     by_ends: Vec<(Transport, usize)>,
-    inventory: Inventory,
-    names: Names,
+    inventory: Arc<Inventory>,
+    names: Arc<Names>,
     options: Options,
 }
 
@@ -120,8 +121,14 @@ impl Judgement {
 const WIDE: usize = 64;
 
 impl Policy {
-    /// Binds tables to an inventory.
-    pub fn new(tables: Vec<Table>, inventory: Inventory, names: Names, options: Options) -> Policy {
+    /// Binds tables to an inventory, which several policies may share.
+    pub fn new(
+        tables: Vec<Table>,
+        inventory: impl Into<Arc<Inventory>>,
+        names: impl Into<Arc<Names>>,
+        options: Options,
+    ) -> Policy {
+        let (inventory, names) = (inventory.into(), names.into());
         let mut policy = Policy {
             rows: Vec::new(),
             by_port: HashMap::new(),
@@ -183,6 +190,11 @@ impl Policy {
         &self.options
     }
 
+    /// Binds other tables to what this policy is bound to.
+    pub fn with_tables(&self, tables: Vec<Table>) -> Policy {
+        Policy::new(tables, Arc::clone(&self.inventory), Arc::clone(&self.names), self.options)
+    }
+
     /// The row at a reference.
     pub fn row(&self, at: RowRef) -> &Row {
         &self.tables[at.table].rows[at.row]
@@ -220,7 +232,7 @@ impl Policy {
         let mut open = Vec::new();
         for index in candidates {
             let findings = self.findings(index, subject);
-            let rank = Rank::of(&findings);
+            let rank = Rank::of(&findings, self.tables[self.rows[index].at.table].overlay);
             if rank.contradicted == 0 {
                 open.push(index);
             }
@@ -243,6 +255,15 @@ impl Policy {
         let also =
             open.into_iter().filter(|&other| other != index).map(|other| self.rows[other].at).collect();
         Judgement { verdict, reason, row: Some(self.rows[index].at), also, findings: Some(findings) }
+    }
+
+    /// The row that would allow the flow or leave it unproven, as reports write it.
+    pub fn explains(&self, subject: &Subject<'_>) -> Option<String> {
+        if self.candidates(subject).is_empty() {
+            return None;
+        }
+        let judgement = self.judge(subject);
+        judgement.row.filter(|_| judgement.verdict != Verdict::Violation).map(|row| self.name(row))
     }
 
     /// Rows of this transport and port, in table order; of those that leave the port open, the ones whose
@@ -336,18 +357,21 @@ impl Policy {
 struct Rank {
     contradicted: usize,
     unseen: bool,
+    /// A row of an overlay explains what no documented row does.
+    overlay: bool,
     confirmed: Reverse<usize>,
     /// A certificate that names the row's component tells it from the rows beside it.
     component: Reverse<usize>,
 }
 
 impl Rank {
-    fn of(findings: &[Finding; 6]) -> Rank {
+    fn of(findings: &[Finding; 6], overlay: bool) -> Rank {
         let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count();
         let contradicted = count(Grade::Contradicted);
         Rank {
             contradicted,
             unseen: contradicted == 0 && count(Grade::Unseen) > 0,
+            overlay,
             confirmed: Reverse(count(Grade::Confirmed)),
             component: Reverse(
                 findings

@@ -190,7 +190,7 @@ fn agrees(app: App, authentication: Authentication) -> bool {
         App::Grpc | App::Https | App::Http | App::WebSocket | App::ServerSentEvents | App::Open | App::Bytes
     );
     match authentication {
-        Authentication::OAuth => http,
+        Authentication::OAuth | Authentication::UaaToken => http,
         Authentication::Basic => http || matches!(app, App::Nats | App::Ldap | App::Ldaps),
         Authentication::LdapBind => matches!(app, App::Ldap | App::Ldaps | App::Open | App::Bytes),
         Authentication::Mysql => matches!(app, App::Mysql | App::Open | App::Bytes),

@@ -522,6 +522,15 @@ mod tests {
     }
 
     #[test]
+    fn a_uaa_token_without_the_word_bearer_is_not_told_from_other_credentials() {
+        let token = |authorization| find("HTTP,UAA Token", &http(authorization, "200 OK"))[1];
+        assert_eq!(token(Some("Bearer x")), YES);
+        assert_eq!(token(Some("eyJhbGciOi")), unseen(Reason::UnseenAuthentication));
+        assert_eq!(token(None), wrong(Reason::WrongSecurity));
+        assert_eq!(find("HTTP,OAuth", &http(Some("eyJhbGciOi"), "200 OK"))[1], wrong(Reason::WrongSecurity));
+    }
+
+    #[test]
     fn only_401_is_a_refusal_and_one_other_answer_is_none() {
         let answers = |all: &[&str]| {
             let request = "GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n\r\n".to_owned();

@@ -42,3 +42,7 @@ pub(super) const SETS: &[Shipped] = shipped![
     "tpcf-10.0/routing",
     "tpcf-10.0/uaa",
 ];
+
+/// What real deployments do otherwise than the pages say, for `--overlay`: not in force unless asked for.
+pub(super) const OVERLAYS: &[Shipped] =
+    &[Shipped { name: "cf-deployment", text: include_str!("../../policies/overlays/cf-deployment.csv") }];

@@ -15,6 +15,8 @@ pub struct Table {
     pub file: String,
     /// Its rows, in order; row 1 is the first.
     pub rows: Vec<Row>,
+    /// It says what deployments do otherwise: a documented row that allows as much decides before its rows.
+    pub overlay: bool,
 }
 
 /// One allowed communication.
@@ -45,7 +47,7 @@ pub struct Row {
 pub enum TableError {
     /// The file cannot be read at all.
     #[error(
-        "{file}: {error}; name a table file, a folder of them, or leave --policy out for the built-in rows"
+        "{file}: {error}; name a table or overlay that comes with the program, a table file, or a folder of tables"
     )]
     Io {
         /// The file.
@@ -156,6 +158,23 @@ impl Table {
         files.iter().map(|file| Table::read(file, &set)).collect()
     }
 
+    /// The table that an `--overlay` argument names: a shipped overlay, or a file.
+    pub fn load_overlay(argument: &str) -> Result<Table, TableError> {
+        let table = match shipped::OVERLAYS.iter().find(|overlay| overlay.name == argument) {
+            Some(overlay) => {
+                let file = format!("policies/overlays/{}.csv", overlay.name);
+                Table::parse(&file, overlay.name, overlay.text.as_bytes())?
+            }
+            None => Table::read(Path::new(argument), "")?,
+        };
+        Ok(Table { overlay: true, ..table })
+    }
+
+    /// Every overlay that comes with the program.
+    pub fn shipped_overlays() -> Result<Vec<Table>, TableError> {
+        shipped::OVERLAYS.iter().map(|overlay| Table::load_overlay(overlay.name)).collect()
+    }
+
     fn shipped(shipped: &Shipped) -> Result<Table, TableError> {
         Table::parse(&format!("policies/{}.csv", shipped.name), shipped.name, shipped.text.as_bytes())
     }
@@ -205,7 +224,7 @@ impl Table {
         if rows.is_empty() {
             return Err(TableError::Empty { file: file.to_owned(), what: "a table without rows" });
         }
-        Ok(Table { name: name.to_owned(), file: file.to_owned(), rows })
+        Ok(Table { name: name.to_owned(), file: file.to_owned(), rows, overlay: false })
     }
 }
 
@@ -281,6 +300,20 @@ mod tests {
         assert_eq!(count("tpcf-10.0"), (11, 184));
         assert_eq!(count("pas-2.7/loggregator"), (1, 11));
         assert_eq!(Table::load("pas-2.7/log-cache").unwrap()[0].name, "pas-2.7/log-cache");
+    }
+
+    #[test]
+    fn every_overlay_parses_and_gives_its_source_in_every_row() {
+        let overlays = Table::shipped_overlays().unwrap();
+        assert_eq!(
+            overlays.iter().map(|overlay| overlay.name.as_str()).collect::<Vec<_>>(),
+            ["cf-deployment"]
+        );
+        for row in overlays.iter().flat_map(|overlay| &overlay.rows) {
+            assert!(row.note.len() > 40, "{:?}", row.cells);
+        }
+        assert_eq!(Table::load_overlay("cf-deployment").unwrap().rows.len(), overlays[0].rows.len());
+        assert!(Table::load_overlay("no-such-overlay").is_err());
     }
 
     /// The public tables, where they lie beside the project.

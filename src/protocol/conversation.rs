@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::inside::Inside;
 use super::tls::KeyStore;
-use super::{Dns, Http1, Http2, Ldap, Mysql, Nats, Probe, Side, Ssh, Step, Syslog};
+use super::{Address, Dns, Http1, Http2, Ldap, Mysql, Nats, Probe, Side, Ssh, Step, Syslog};
 use super::{dns, http1, http2, ldap, mysql, nats, ssh, syslog, tls};
 use crate::packet::Gap;
 
@@ -232,6 +232,14 @@ impl Conversation {
             _ => Step::Done,
         };
         step != Step::Done
+    }
+
+    /// Addresses that DNS answers gave names to since this was last asked.
+    pub fn take_addresses(&mut self) -> Vec<Address> {
+        match &mut self.active {
+            Active::Dns(parser) => parser.take_addresses(),
+            _ => Vec::new(),
+        }
     }
 
     /// The flow is over: everything that was seen.

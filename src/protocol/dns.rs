@@ -1,7 +1,12 @@
 //! DNS (RFC 1035) over UDP, and over TCP behind its two-byte length (section 4.2.2), on any port.
 //!
-//! Only the header and the first question (or, without questions, the first record) are read. mDNS
-//! (RFC 6762) and LLMNR (RFC 4795) have the same form and count as DNS.
+//! Only the header and the first question (or, without questions, the first record) are read, and of an
+//! answer to a question seen before it, the addresses. mDNS (RFC 6762) and LLMNR (RFC 4795) have the same
+//! form and count as DNS.
+
+mod records;
+
+use std::net::IpAddr;
 
 use super::{NAME_CAP, Probe, Side, Step};
 
@@ -15,7 +20,27 @@ pub struct Dns {
     /// First name asked for, in presentation form without the last dot (`.` for the root), at most
     /// [`NAME_CAP`] bytes.
     pub name: Option<Box<[u8]>>,
+    /// Addresses in answers, those not taken yet, at most [`ADDRESSES_CAP`] of one flow.
+    pub addresses: Vec<Address>,
+    /// Addresses dropped because of that cap.
+    pub addresses_dropped: u32,
 }
+
+/// An A or AAAA record (RFC 1035 section 3.4.1, RFC 3596) of an answer that a question in the same flow
+/// asked for, by its identifier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The record's name, as [`Dns::name`] writes names.
+    pub name: Box<[u8]>,
+    /// The address.
+    pub address: IpAddr,
+}
+
+/// The most addresses that are read of one flow, so that a flow of DNS without end costs no more than any
+/// other. Resolvers ask from a new port nearly every time.
+pub const ADDRESSES_CAP: usize = 128;
+/// Identifiers of questions not answered yet, the latest; a resolver's flow seldom has more than two.
+const PENDING: usize = 8;
 
 /// Whether one UDP payload is a DNS message.
 ///
@@ -41,6 +66,11 @@ pub fn probe(bytes: &[u8]) -> Probe {
 pub struct Parser {
     evidence: Dns,
     client: Option<Side>,
+    /// Who asked, and the message's identifier.
+    pending: [Option<(Side, u16)>; PENDING],
+    next: usize,
+    /// Addresses read, taken ones too.
+    read: usize,
 }
 
 impl Parser {
@@ -93,6 +123,11 @@ impl Parser {
         &self.evidence
     }
 
+    /// The addresses read since they were last taken.
+    pub fn take_addresses(&mut self) -> Vec<Address> {
+        std::mem::take(&mut self.evidence.addresses)
+    }
+
     /// What was seen, when nothing more is to come.
     pub fn into_evidence(self) -> Dns {
         self.evidence
@@ -114,6 +149,32 @@ impl Parser {
         if let (None, Some(name)) = (&self.evidence.name, message.name) {
             self.evidence.name = Some(presentation(name));
         }
+        if !message.answer {
+            self.pending[self.next % PENDING] = Some((side, message.id));
+            self.next = (self.next + 1) % PENDING;
+        } else if let Some(asked) =
+            self.pending.iter_mut().find(|asked| **asked == Some((side.other(), message.id)))
+        {
+            *asked = None;
+            self.addresses(message);
+        }
+    }
+
+    fn addresses(&mut self, message: &Message<'_>) {
+        let mut at = message.records;
+        for _ in 0..message.count {
+            let Some((address, next)) = records::address(message.bytes, at) else { return };
+            if let Some(address) = address {
+                if self.read >= ADDRESSES_CAP {
+                    let dropped = &mut self.evidence.addresses_dropped;
+                    *dropped = dropped.saturating_add(1);
+                } else if let Some(name) = records::expand(message.bytes, at) {
+                    self.read += 1;
+                    self.evidence.addresses.push(Address { name: presentation(&name), address });
+                }
+            }
+            at = next;
+        }
     }
 }
 
@@ -131,6 +192,12 @@ struct Message<'a> {
     answer: bool,
     /// The first question's name in wire form, up to its root label.
     name: Option<&'a [u8]>,
+    id: u16,
+    /// The message, as far as it was lent.
+    bytes: &'a [u8],
+    /// Where the answer's records begin, and how many there are.
+    records: usize,
+    count: u16,
 }
 
 /// The part of a message that is read: header, longest name, and the fixed part of a record.
@@ -159,6 +226,7 @@ fn message(bytes: &[u8]) -> Result<Message<'_>, Fault> {
     let answer = header[2] & 0x80 != 0;
     let opcode = (header[2] >> 3) & 0x0f;
     let code = header[3] & 0x0f;
+    let id = u16::from_be_bytes([header[0], header[1]]);
     let [questions, answers, authorities, additional] =
         [4, 6, 8, 10].map(|at| u16::from_be_bytes([header[at], header[at + 1]]));
 
@@ -174,22 +242,26 @@ fn message(bytes: &[u8]) -> Result<Message<'_>, Fault> {
     }
     if questions > 0 {
         let (name, rest) = name(body)?;
-        let (fixed, _) = rest.split_first_chunk::<4>().ok_or(Fault::Short)?;
+        let (fixed, after) = rest.split_first_chunk::<4>().ok_or(Fault::Short)?;
         type_and_class(*fixed)?;
-        return Ok(Message { answer, name: Some(name) });
+        // With several questions it is not told which of them the records answer.
+        let count = if answer && opcode == 0 && code == 0 && questions == 1 { answers } else { 0 };
+        let records = bytes.len() - after.len();
+        return Ok(Message { answer, name: Some(name), id, bytes, records, count });
     }
     if !answer {
         return Err(Fault::Malformed);
     }
+    let bare = Message { answer, name: None, id, bytes, records: bytes.len(), count: 0 };
     if answers > 0 {
         let (_, rest) = name(body)?;
         let (fixed, _) = rest.split_first_chunk::<10>().ok_or(Fault::Short)?;
         type_and_class([fixed[0], fixed[1], fixed[2], fixed[3]])?;
-        return Ok(Message { answer, name: None });
+        return Ok(bare);
     }
     // A server that could not read the question answers with the header alone.
     match body.is_empty() && code != 0 && authorities == 0 && additional == 0 {
-        true => Ok(Message { answer, name: None }),
+        true => Ok(bare),
         false => Err(Fault::Malformed),
     }
 }
@@ -296,9 +368,85 @@ mod tests {
         let mut parser = Parser::new();
         parser.datagram(Side::B, QUERY);
         parser.datagram(Side::A, &answer());
-        let expected = Dns { queries: 1, answers: 1, name: Some(b"doppler.service"[..].into()) };
+        let name: Box<[u8]> = b"doppler.service"[..].into();
+        let addresses = vec![Address { name: name.clone(), address: "10.0.4.10".parse().unwrap() }];
+        let expected = Dns {
+            queries: 1,
+            answers: 1,
+            name: Some(name),
+            addresses: addresses.clone(),
+            addresses_dropped: 0,
+        };
         assert_eq!(parser.evidence(), &expected);
         assert_eq!(parser.client(), Some(Side::B));
+        assert_eq!(parser.take_addresses(), addresses);
+        assert!(parser.take_addresses().is_empty(), "taken once");
+    }
+
+    /// The addresses read from one answer, after the question that asked for it.
+    fn addresses(answer: &[u8]) -> Vec<String> {
+        let mut parser = Parser::new();
+        parser.datagram(Side::A, QUERY);
+        parser.datagram(Side::B, answer);
+        parser
+            .take_addresses()
+            .iter()
+            .map(|a| format!("{} {}", String::from_utf8_lossy(&a.name), a.address))
+            .collect()
+    }
+
+    #[test]
+    fn addresses_are_read_behind_aliases_and_pointers() {
+        let mut chain = answer();
+        chain.truncate(QUERY.len());
+        chain[7] = 3;
+        // doppler.service CNAME x.service; x.service A; x.service AAAA.
+        chain.extend(b"\xc0\x0c\0\x05\0\x01\0\0\0\0\0\x04\x01x\xc0\x14");
+        let x = (0xc000 | (chain.len() as u16 - 4)).to_be_bytes();
+        chain.extend(x);
+        chain.extend(b"\0\x01\0\x01\0\0\0\0\0\x04\x0a\0\x04\x0b");
+        chain.extend(x);
+        chain.extend(b"\0\x1c\0\x01\0\0\0\0\0\x10\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01");
+        assert_eq!(addresses(&chain), ["x.service 10.0.4.11", "x.service fd00::1"]);
+    }
+
+    #[test]
+    fn an_answer_nobody_asked_for_gives_no_address() {
+        let changed = |at: usize, value: u8| {
+            let mut answer = answer();
+            answer[at] = value;
+            addresses(&answer)
+        };
+        assert_eq!(addresses(&answer()), ["doppler.service 10.0.4.10"]);
+        assert!(changed(1, 0x35).is_empty(), "another identifier");
+        assert!(changed(3, 0x83).is_empty(), "no such name");
+        assert!(changed(QUERY.len(), 0xff).is_empty(), "a pointer forward");
+        let mut parser = Parser::new();
+        parser.datagram(Side::B, &answer());
+        parser.datagram(Side::A, QUERY);
+        parser.datagram(Side::A, &answer());
+        assert!(parser.take_addresses().is_empty(), "before the question, and from who asked");
+        parser.datagram(Side::B, &answer());
+        parser.datagram(Side::B, &answer());
+        assert_eq!(parser.take_addresses().len(), 1, "one answer a question");
+    }
+
+    #[test]
+    fn addresses_are_capped() {
+        let mut many = answer();
+        many[6..8].copy_from_slice(&200_u16.to_be_bytes());
+        many.truncate(QUERY.len());
+        for n in 0..200 {
+            many.extend(b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x04\x0a\0\x05");
+            many.push(n);
+        }
+        let mut parser = Parser::new();
+        parser.datagram(Side::A, QUERY);
+        parser.datagram(Side::B, &many);
+        parser.datagram(Side::A, QUERY);
+        parser.datagram(Side::B, &answer());
+        assert_eq!(parser.evidence().addresses_dropped, 201 - ADDRESSES_CAP as u32);
+        assert_eq!(parser.take_addresses().len(), ADDRESSES_CAP);
     }
 
     #[test]
@@ -394,6 +542,7 @@ mod tests {
         ) {
             probe(&a);
             Parser::new().datagram(Side::A, &a);
+            addresses(&[QUERY, &a].concat());
             let conversation = [(Side::A, a)];
             prop_assert_eq!(read(&conversation, &[]), read(&conversation, &sizes));
         }
@@ -416,6 +565,20 @@ mod tests {
             prop_assert_eq!(whole.queries as usize, kinds.iter().filter(|query| **query).count());
             prop_assert_eq!(whole.answers as usize, kinds.iter().filter(|query| !**query).count());
             prop_assert_eq!(whole, read(&conversation, &sizes));
+        }
+
+        #[test]
+        fn any_records_behind_an_answer_are_read_or_refused(
+            records: Vec<u8>, pointer in 0_u8..80, kind in prop_oneof![Just(1_u8), Just(28), Just(5)], count: u8,
+        ) {
+            let mut message = answer();
+            message[7] = count;
+            message.truncate(QUERY.len());
+            message.extend([0xc0, pointer, 0, kind, 0, 1]);
+            message.extend(&records);
+            for address in addresses(&message) {
+                prop_assert!(address.len() <= NAME_CAP + 40);
+            }
         }
 
         #[test]

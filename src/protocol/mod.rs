@@ -23,7 +23,7 @@ pub(crate) mod testing;
 pub use crate::packet::Side;
 pub use authorization::{Credentials, Requests};
 pub use conversation::{Conversation, Evidence};
-pub use dns::Dns;
+pub use dns::{Address, Dns};
 pub use http1::Http1;
 pub use http2::Http2;
 pub use inside::KEPT_CAP;

@@ -38,6 +38,8 @@ pub struct Account {
     pub session_cap: u64,
     /// Key log lines left out because there were too many sessions.
     pub key_cap: u64,
+    /// Names that the capture gave to addresses, given up because of a cap.
+    pub learnt_names: u64,
     /// Packets that the kernel or the interface dropped, when live.
     pub dropped: [u64; 2],
 }
@@ -84,6 +86,7 @@ impl Account {
             ("caps", "stream_bytes", self.stream_cap),
             ("caps", "tls_sessions", self.session_cap),
             ("caps", "key_log_sessions", self.key_cap),
+            ("caps", "learnt_names", self.learnt_names),
             ("drops", "kernel", self.dropped[0]),
             ("drops", "interface", self.dropped[1]),
         ]);

@@ -120,7 +120,7 @@ impl<W: io::Write> CsvReport<W> {
         self.text(clean(record.capture))?;
         self.text(counted.first_packet)?;
         self.text(encapsulation(counted.encapsulation))?;
-        self.text("")?;
+        self.text(Maybe(record.known_deviation.map(clean)))?;
         self.text("final")?;
         self.text(Maybe(tls.and_then(tls::Evidence::client_hello).and_then(|hello| hello.ja4)))?;
         self.writer.write_record(None::<&[u8]>)

@@ -145,6 +145,17 @@ impl Words<'_> {
         csv_report::vm(self.record, self.end().ip)
     }
 
+    /// The groups that the capture itself names at this end.
+    fn learnt(&self) -> String {
+        let subject = &self.record.subject;
+        let shown = match self.column {
+            Column::Destination => subject.destination_shown,
+            _ => subject.source_shown,
+        };
+        let groups: Vec<String> = shown.learnt_groups().map(|group| clean(group).to_string()).collect();
+        groups.join(" or ")
+    }
+
     fn one(&self, because: Because, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ip = self.end().ip;
         match because {
@@ -159,6 +170,9 @@ impl Words<'_> {
                 write!(f, "the inventory is partial and does not say that {ip} is {}", self.documented())
             }
             Because::AmbiguousAddress => write!(f, "{ip} is claimed by {}", self.vm()),
+            Because::Learnt(from) => {
+                write!(f, "{ip} is {} by a name learnt from {from} in this capture", self.learnt())
+            }
             Because::RunsJob => write!(f, "{ip} is {} and runs the documented job", self.vm()),
             Because::DoesNotRunJob => {
                 write!(f, "{ip} is {} and does not run {}", self.vm(), self.component())
@@ -248,6 +262,9 @@ impl Words<'_> {
             Because::EveryRequest => write!(f, "every request carried it ({})", self.requests()),
             Because::RequestsWithout(count) => {
                 write!(f, "{} did not carry it ({})", number(count.into(), "request"), self.requests())
+            }
+            Because::OtherCredentials => {
+                write!(f, "credentials were sent that may be such a token ({})", self.requests())
             }
             Because::RequestsUnread => write!(f, "some requests could not be read ({})", self.requests()),
             Because::NoRequest => f.write_str("no request was read"),

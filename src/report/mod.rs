@@ -35,6 +35,8 @@ pub struct Record<'a> {
     pub subject: Subject<'a>,
     /// What the tables say of it.
     pub judgement: &'a Judgement,
+    /// The row of an overlay not in force that would explain a violation, as `overlay:row`.
+    pub known_deviation: Option<&'a str>,
     /// What the flow table counted.
     pub counted: Counted,
     /// The capture its first packet came from.

@@ -9,12 +9,15 @@ use std::net::IpAddr;
 use super::rows::{RowStatistics, RowTally, Tally};
 use super::strength::Strength;
 use super::{Account, Record, clean, csv_report, evidence, number};
+use crate::inventory::Learnt;
 use crate::policy::{Policy, Reason, Verdict};
 
 /// Groups of reported flows that are told apart; further flows are only counted.
 const GROUPS: usize = 10_000;
 /// Groups that are shown.
 const SHOWN_GROUPS: usize = 50;
+/// Disagreements between capture and inventory that are shown.
+const SHOWN_DISPUTES: usize = 20;
 
 /// Sums up judged flows as they come.
 #[derive(Debug)]
@@ -22,16 +25,23 @@ pub struct Summary {
     strict: bool,
     verdicts: [Tally; 3],
     inferred: u64,
+    /// Violations that an overlay not in force would explain.
+    deviations: u64,
     unseen: HashMap<Reason, u64>,
     strength: Strength,
     groups: HashMap<GroupKey, Group>,
     ungrouped: u64,
+    learnt: usize,
+    disputes: Vec<String>,
+    disputed: u64,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct GroupKey {
     verdict: Verdict,
     reason: Option<Reason>,
+    /// The overlay row that would explain it.
+    deviation: Option<String>,
     source: End,
     destination: End,
     port: u16,
@@ -69,10 +79,14 @@ impl Summary {
             strict,
             verdicts: [Tally::default(); 3],
             inferred: 0,
+            deviations: 0,
             unseen: HashMap::new(),
             strength: Strength::default(),
             groups: HashMap::new(),
             ungrouped: 0,
+            learnt: 0,
+            disputes: Vec::new(),
+            disputed: 0,
         }
     }
 
@@ -84,6 +98,7 @@ impl Summary {
         if judgement.verdict == Verdict::Allowed && judgement.is_inferred() {
             self.inferred += 1;
         }
+        self.deviations += u64::from(record.known_deviation.is_some());
         if let (Verdict::Unproven, Some(reason)) = (judgement.verdict, judgement.reason) {
             *self.unseen.entry(reason).or_default() += 1;
         }
@@ -102,6 +117,7 @@ impl Summary {
         let key = GroupKey {
             verdict: record.judgement.verdict,
             reason: record.judgement.reason,
+            deviation: record.known_deviation.map(str::to_owned),
             source: end(subject.source.ip),
             destination: end(subject.destination.ip),
             port: subject.destination.port,
@@ -130,6 +146,18 @@ impl Summary {
         }
     }
 
+    /// Takes over what names the capture gave to addresses.
+    pub fn learn(&mut self, learnt: &Learnt) {
+        self.learnt = learnt.addresses();
+        self.disputed = learnt.disputed();
+        self.disputes = learnt.disputes().iter().take(SHOWN_DISPUTES).map(ToString::to_string).collect();
+    }
+
+    /// Where the capture and the inventory disagree about an address, the first of them; unescaped.
+    pub fn disputes(&self) -> &[String] {
+        &self.disputes
+    }
+
     /// Flows that the exit status reports.
     pub fn reportable(&self) -> u64 {
         self.groups.values().map(|group| group.flows).sum::<u64>() + self.ungrouped
@@ -148,6 +176,7 @@ impl Summary {
         self.write_groups(output)?;
         self.write_unseen(output)?;
         self.strength.write(policy, output)?;
+        self.write_learnt(output)?;
         write_account(account, output)
     }
 
@@ -168,6 +197,9 @@ impl Summary {
                 Verdict::Allowed if self.inferred > 0 => {
                     writeln!(output, "   {} of these rest on an inference", self.inferred)?;
                 }
+                Verdict::Violation if self.deviations > 0 => {
+                    writeln!(output, "   {} of these are known deviations", self.deviations)?;
+                }
                 _ => writeln!(output)?,
             }
         }
@@ -181,35 +213,55 @@ impl Summary {
         if self.groups.is_empty() {
             return writeln!(output, "\nNothing to report.");
         }
-        let (flows, groups) = (number(self.reportable(), "flow"), number(self.groups.len() as u64, "group"));
-        writeln!(output, "\nReported: {flows} in {groups}")?;
         let mut groups: Vec<(&GroupKey, &Group)> = self.groups.iter().collect();
         groups.sort_by_key(|(key, group)| {
             (std::cmp::Reverse(key.verdict), std::cmp::Reverse(group.flows), group.first)
         });
-        for (key, group) in groups.iter().take(SHOWN_GROUPS) {
-            let reason = key.reason.map_or("inferred", Reason::word);
-            writeln!(
-                output,
-                "  {} {reason}: {} -> {} port {}, {}",
-                key.verdict,
-                key.source,
-                key.destination,
-                key.port,
-                number(group.flows, "flow")
-            )?;
-            writeln!(output, "      e.g. {}", group.example)?;
-            writeln!(output, "      {}", group.evidence)?;
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            groups.into_iter().partition(|(key, _)| key.deviation.is_some());
+        let count = |groups: &[(&GroupKey, &Group)]| {
+            let flows = groups.iter().map(|(_, group)| group.flows).sum();
+            format!("{} in {}", number(flows, "flow"), number(groups.len() as u64, "group"))
+        };
+        if unknown.is_empty() {
+            writeln!(output, "\nNothing to report but known deviations.")?;
+        } else {
+            writeln!(output, "\nReported: {}", count(&unknown))?;
+            write_list(&unknown, output)?;
         }
-        if groups.len() > SHOWN_GROUPS || self.ungrouped > 0 {
-            let hidden: u64 = groups.iter().skip(SHOWN_GROUPS).map(|(_, group)| group.flows).sum();
-            let more = groups.len().saturating_sub(SHOWN_GROUPS);
+        if !known.is_empty() {
             writeln!(
                 output,
-                "  and {} in {}; the report written with -o has every flow",
-                number(hidden + self.ungrouped, "flow"),
-                number(more as u64, "further group")
+                "\nKnown deviations: {} that an overlay would explain (--overlay)",
+                count(&known)
             )?;
+            write_list(&known, output)?;
+        }
+        if self.ungrouped > 0 {
+            writeln!(
+                output,
+                "  and {} of further groups; the report written with -o has every flow",
+                number(self.ungrouped, "flow")
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_learnt(&self, output: &mut impl Write) -> io::Result<()> {
+        if self.learnt == 0 {
+            return Ok(());
+        }
+        writeln!(
+            output,
+            "\nNames learnt from the capture for {}, used only where no inventory knows better",
+            number(self.learnt as u64, "host")
+        )?;
+        for dispute in &self.disputes {
+            writeln!(output, "  {}", clean(dispute))?;
+        }
+        let further = self.disputed - self.disputes.len() as u64;
+        if further > 0 {
+            writeln!(output, "  and {} with the inventory", number(further, "further disagreement"))?;
         }
         Ok(())
     }
@@ -226,6 +278,38 @@ impl Summary {
         }
         Ok(())
     }
+}
+
+/// Groups in their order, at most [`SHOWN_GROUPS`] of them.
+fn write_list(groups: &[(&GroupKey, &Group)], output: &mut impl Write) -> io::Result<()> {
+    for (key, group) in groups.iter().take(SHOWN_GROUPS) {
+        let reason = key.reason.map_or("inferred", Reason::word);
+        write!(
+            output,
+            "  {} {reason}: {} -> {} port {}, {}",
+            key.verdict,
+            key.source,
+            key.destination,
+            key.port,
+            number(group.flows, "flow")
+        )?;
+        match &key.deviation {
+            Some(row) => writeln!(output, ", known as {}", clean(row))?,
+            None => writeln!(output)?,
+        }
+        writeln!(output, "      e.g. {}", group.example)?;
+        writeln!(output, "      {}", group.evidence)?;
+    }
+    if let Some(hidden) = groups.get(SHOWN_GROUPS..).filter(|hidden| !hidden.is_empty()) {
+        let flows: u64 = hidden.iter().map(|(_, group)| group.flows).sum();
+        writeln!(
+            output,
+            "  and {} in {}; the report written with -o has every flow",
+            number(flows, "flow"),
+            number(hidden.len() as u64, "further group")
+        )?;
+    }
+    Ok(())
 }
 
 fn write_rows(policy: &Policy, rows: &RowStatistics, output: &mut impl Write) -> io::Result<()> {

@@ -31,6 +31,7 @@ impl Judged<'_> {
             policy: self.policy,
             subject: self.case.subject(),
             judgement: &self.judgement,
+            known_deviation: None,
             counted: COUNTED,
             capture: "a.pcap",
             certificates: self.certificates.as_ref(),

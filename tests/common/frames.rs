@@ -49,11 +49,14 @@ pub fn read(path: &std::path::Path) -> Vec<Frame> {
 /// The built-in tables without an inventory.
 pub fn plan() -> Plan {
     let (inventory, names) = Inventory::read([""; 0]).expect("nothing to read");
+    let policy = Policy::new(Table::built_in().expect("they parse"), inventory, names, Options::default());
     Plan {
-        policy: Policy::new(Table::built_in().expect("they parse"), inventory, names, Options::default()),
+        deviations: policy.with_tables(Table::shipped_overlays().expect("they parse")),
+        policy,
         authorities: None,
         only: Vec::new(),
         in_scope: false,
+        learn: true,
         strict: false,
         keys: Default::default(),
         limits: Limits::default(),

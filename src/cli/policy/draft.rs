@@ -20,11 +20,14 @@ pub(super) fn run(arguments: &DraftArguments) -> Result<Status, Box<dyn Error>> 
         complain(&format!("warning: {conflict}"));
     }
     // Without tables nothing is documented, so that no port hints at a direction.
+    let policy = Policy::new(Vec::new(), inventory, names, Options::default());
     let plan = Plan {
-        policy: Policy::new(Vec::new(), inventory, names, Options::default()),
+        deviations: policy.with_tables(Vec::new()),
+        policy,
         authorities: None,
         only: Vec::new(),
         in_scope: false,
+        learn: false,
         strict: false,
         limits: Limits::default(),
         keys: Arc::new(keylog::read(&arguments.keylog)?),
