@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -9,9 +10,10 @@ use super::cell::Ports;
 use super::component::Shown;
 use super::ends::{self, BoundEnd, Role};
 use super::finding::{Because, Column, Finding, Grade, Reason, Verdict};
+use super::nearby::Nearby;
 use super::observed::Observed;
 use super::{Options, Row, Table, security};
-use crate::inventory::{Inventory, Lookup, Names};
+use crate::inventory::{Inventory, Lookup, Names, Vm};
 use crate::packet::{Endpoint, Transport};
 
 /// All rows in force, bound to an inventory and indexed by transport and port.
@@ -23,6 +25,7 @@ pub struct Policy {
     by_range: Vec<(Transport, RangeInclusive<u16>, usize)>,
     /// Rows whose document leaves the port open.
     by_ends: Vec<(Transport, usize)>,
+    nearby: Nearby,
     inventory: Arc<Inventory>,
     names: Arc<Names>,
     options: Options,
@@ -134,6 +137,7 @@ impl Policy {
             by_port: HashMap::new(),
             by_range: Vec::new(),
             by_ends: Vec::new(),
+            nearby: Nearby::default(),
             tables,
             inventory,
             names,
@@ -142,11 +146,14 @@ impl Policy {
         for (table, rows) in policy.tables.iter().enumerate() {
             for (row, documented) in rows.rows.iter().enumerate() {
                 let index = policy.rows.len();
-                policy.rows.push(Bound {
-                    at: RowRef { table, row },
-                    source: BoundEnd::bind(&documented.source, &policy.names, &policy.inventory),
-                    destination: BoundEnd::bind(&documented.destination, &policy.names, &policy.inventory),
-                });
+                let source = BoundEnd::bind(&documented.source, &policy.names, &policy.inventory);
+                let destination = BoundEnd::bind(&documented.destination, &policy.names, &policy.inventory);
+                policy.nearby.add(index, &source);
+                policy.nearby.add(index, &destination);
+                if documented.security.inside_vm {
+                    policy.nearby.add_anywhere(index);
+                }
+                policy.rows.push(Bound { at: RowRef { table, row }, source, destination });
                 for &transport in &documented.transports {
                     let Ports::Named(ranges) = &documented.ports else {
                         policy.by_ends.push((transport, index));
@@ -213,13 +220,14 @@ impl Policy {
 
     /// The flow touches a destination group or a port of the policy.
     pub fn in_scope(&self, subject: &Subject<'_>) -> bool {
-        let is_destination = |vm: &_| self.rows.iter().any(|bound| bound.destination.holds(vm));
+        let is_destination = |vm: &Vm| {
+            let near = self.nearby.rows([vm].into_iter(), [].into_iter());
+            near.into_iter().any(|index| self.rows[index].destination.holds(vm))
+        };
         self.documents(subject.transport, subject.destination.port)
-            || [subject.source.ip, subject.destination.ip].iter().any(|ip| match self.inventory.vm(*ip) {
-                Lookup::One(vm) => is_destination(vm),
-                Lookup::Ambiguous(vms) => vms.iter().any(|vm| is_destination(vm)),
-                Lookup::Unknown => false,
-            })
+            || [subject.source.ip, subject.destination.ip]
+                .into_iter()
+                .any(|ip| self.vms(ip).any(is_destination))
     }
 
     /// Holds every candidate row against the flow.
@@ -264,6 +272,16 @@ impl Policy {
         }
         let judgement = self.judge(subject);
         judgement.row.filter(|_| judgement.verdict != Verdict::Violation).map(|row| self.name(row))
+    }
+
+    /// The VMs that have this address: one, or several that claim it.
+    fn vms(&self, ip: IpAddr) -> impl Iterator<Item = &Vm> {
+        let (one, several): (Option<&Vm>, &[Arc<Vm>]) = match self.inventory.vm(ip) {
+            Lookup::Unknown => (None, &[]),
+            Lookup::One(vm) => (Some(vm), &[]),
+            Lookup::Ambiguous(vms) => (None, vms),
+        };
+        one.into_iter().chain(several.iter().map(|vm| &**vm))
     }
 
     /// Rows of this transport and port, in table order; of those that leave the port open, the ones whose
@@ -332,7 +350,13 @@ impl Policy {
     fn closest_elsewhere(&self, subject: &Subject<'_>) -> Judgement {
         let agrees = |finding: &Finding| finding.grade <= Grade::Inferred;
         let mut best: Option<((usize, bool), usize)> = None;
-        for index in 0..self.rows.len() {
+        let ends = [subject.source.ip, subject.destination.ip];
+        let shown = [subject.source_shown, subject.destination_shown];
+        let near = self.nearby.rows(
+            ends.into_iter().flat_map(|ip| self.vms(ip)),
+            shown.into_iter().flat_map(Shown::learnt_groups),
+        );
+        for index in near {
             let [source, destination] = self.ends(index, subject);
             let transport = self.row(self.rows[index].at).transports.contains(&subject.transport);
             let ends = usize::from(agrees(&source)) + usize::from(agrees(&destination));

@@ -15,6 +15,7 @@ pub mod finding;
 pub mod import;
 mod judge;
 pub mod lint;
+mod nearby;
 pub mod observed;
 pub mod reach;
 mod security;
