@@ -245,6 +245,16 @@ impl Policy {
         Judgement { verdict, reason, row: Some(self.rows[index].at), also, findings: Some(findings) }
     }
 
+    /// Every candidate row with its findings, in table order; where no row has the port, the closest one, if any is close.
+    pub fn explain(&self, subject: &Subject<'_>) -> Vec<(RowRef, [Finding; 6])> {
+        let candidates = self.candidates(subject);
+        if candidates.is_empty() {
+            let closest = self.closest_elsewhere(subject);
+            return closest.row.zip(closest.findings).into_iter().collect();
+        }
+        candidates.into_iter().map(|index| (self.rows[index].at, self.findings(index, subject))).collect()
+    }
+
     /// Rows of this transport and port, in table order; of those that leave the port open, the ones whose
     /// ends are not contradicted.
     fn candidates(&self, subject: &Subject<'_>) -> Vec<usize> {
@@ -397,6 +407,21 @@ mod tests {
         let flow = flow.showing("reverselogproxy", &policy);
         assert_eq!(deciding(&policy, &flow.judge(&policy)), "loggregator:6");
         assert_eq!(names(&policy, &flow.judge(&policy).also), ["loggregator:3"]);
+    }
+
+    #[test]
+    fn every_candidate_is_explained_and_the_closest_one_where_there_is_none() {
+        let policy = policy();
+        let explained = |case: &Case| policy.explain(&case.subject());
+        let flow = Case::new(LOG_API, DOPPLER, 8082, MUTUAL.observed());
+        let rows: Vec<RowRef> = explained(&flow).iter().map(|(at, _)| *at).collect();
+        assert_eq!(names(&policy, &rows), ["loggregator:2", "loggregator:3", "loggregator:6"]);
+        for flow in [flow, Case::new(LOG_API, NATS, 9999, silent())] {
+            let judgement = flow.judge(&policy);
+            let deciding = (judgement.row.unwrap(), judgement.findings.unwrap());
+            assert!(explained(&flow).contains(&deciding));
+        }
+        assert!(explained(&Case::new("192.0.2.1", "192.0.2.2", 9999, silent())).is_empty());
     }
 
     #[test]
