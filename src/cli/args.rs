@@ -193,8 +193,10 @@ impl FromStr for FlowArgument {
         }
         match text.parse::<SocketAddr>() {
             Ok(end) => Ok(FlowArgument::End(Endpoint { ip: end.ip(), port: end.port() })),
-            Err(_) => Err("neither a Community ID (`1:` and 28 characters, the report's community_id) nor IP:PORT \
-                           (`10.0.4.10:8082`, `[fd00::1]:443`)"),
+            Err(_) => {
+                Err("neither a Community ID (`1:` and 28 characters, the report's community_id) nor IP:PORT \
+                           (`10.0.4.10:8082`, `[fd00::1]:443`)")
+            }
         }
     }
 }

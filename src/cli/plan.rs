@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use super::args::{AuditArguments, JudgingArguments, ScopeArgument, TlsArgument, VerdictArgument, WeakArgument};
+use super::args::{
+    AuditArguments, JudgingArguments, ScopeArgument, TlsArgument, VerdictArgument, WeakArgument,
+};
 use super::keylog;
 use crate::audit::Plan;
 use crate::flow::Limits;

@@ -9,7 +9,7 @@ use super::{Record, clean, csv_report, number, timeline};
 use crate::capture::Timestamp;
 use crate::flow::ConnState;
 use crate::flow::community_id::{DEFAULT_SEED, community_id};
-use crate::packet::Endpoint;
+use crate::packet::{Endpoint, Transport};
 use crate::policy::{Because, Column, Finding, Grade, Missing, OpenedBy, Reason, RowRef, Verdict, columns};
 use crate::protocol::tls::Why;
 
@@ -51,6 +51,7 @@ fn flow(record: &Record<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
     match (judgement.verdict, judgement.row) {
         (Verdict::Violation, Some(at)) => write!(f, "; closest is {}", clean(&record.policy.name(at)))?,
+        (Verdict::Unproven, Some(at)) => write!(f, "; held against {}", clean(&record.policy.name(at)))?,
         (_, Some(at)) => write!(f, " by {}", clean(&record.policy.name(at)))?,
         (_, None) => {}
     }
@@ -74,11 +75,10 @@ fn flow(record: &Record<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         took / Timestamp::SECOND,
         took % Timestamp::SECOND / 1000
     )?;
-    for (side, to) in ["destination", "source"].into_iter().enumerate() {
-        let (packets, bytes) = (counted.packets[side], counted.bytes[side]);
-        writeln!(f, "  to {to:<9} {}, {}", number(packets, "packet"), number(bytes, "byte"))?;
-    }
-    writeln!(f, "  state        {}: {}", counted.state, state_words(counted.state))?;
+    let ([to, back], [bytes_to, bytes_back]) = (counted.packets, counted.bytes);
+    writeln!(f, "  packets      {to} to the destination, {back} to the source")?;
+    writeln!(f, "  bytes        {bytes_to} to the destination, {bytes_back} to the source")?;
+    writeln!(f, "  state        {}: {}", counted.state, state_words(counted.state, subject.transport))?;
     write!(f, "  capture      {}, first packet {}", clean(record.capture), counted.first_packet)?;
     match csv_report::encapsulation(counted.encapsulation) {
         layers if layers.is_empty() => writeln!(f),
@@ -88,7 +88,7 @@ fn flow(record: &Record<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 fn end(record: &Record<'_>, end: Endpoint) -> String {
     match csv_report::vm(record, end.ip) {
-        name if name.is_empty() => format!("{} port {}, not in the inventory", end.ip, end.port),
+        name if name.is_empty() => format!("{} port {}, VM unknown", end.ip, end.port),
         name => format!("{} port {}, {name}", end.ip, end.port),
     }
 }
@@ -103,11 +103,12 @@ fn direction_words(opened_by: OpenedBy) -> &'static str {
     }
 }
 
-fn state_words(state: ConnState) -> &'static str {
+fn state_words(state: ConnState, transport: Transport) -> &'static str {
     match state {
+        ConnState::Sf if transport != Transport::TCP => "both sides sent",
         ConnState::S0 => "the source sent, the destination did not answer",
         ConnState::S1 => "established, its end was not seen",
-        ConnState::Sf => "both sides took part, and it ended normally or had no end to see",
+        ConnState::Sf => "established and ended normally",
         ConnState::Rej => "the destination rejected it",
         ConnState::S2 => "established, the source closed, the destination did not",
         ConnState::S3 => "established, the destination closed, the source did not",
@@ -237,4 +238,86 @@ fn settles(record: &Record<'_>, column: Column, finding: &Finding, reason: Reaso
         }
     }
     general
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::{
+        CELL, Case, DOPPLER, Handshake, LOG_API, MUTUAL, NATS, STRANGER, UAA, http, nats, policy, silent,
+    };
+    use crate::report::testing::judged;
+
+    fn told(case: &Case) -> String {
+        let policy = policy();
+        story(&judged(&policy, case, None).record()).to_string()
+    }
+
+    fn holds(text: &str, parts: &[&str]) {
+        for part in parts {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
+    fn the_row_that_decides_is_read_first_and_alone_is_marked() {
+        let text = told(&Case::new(LOG_API, DOPPLER, 8082, MUTUAL.observed()));
+        holds(&text, &["verdict      allowed by loggregator:2", "3 candidate rows for TCP port 8082"]);
+        let rows: Vec<&str> =
+            text.lines().filter(|line| line.contains("  loggregator:") || line.starts_with('>')).collect();
+        assert_eq!(rows.len(), 3, "{text}");
+        assert!(rows[0].starts_with("> loggregator:2  decides: it allows the flow"), "{rows:?}");
+        assert!(rows[1..].iter().all(|row| row.starts_with("  ")), "{rows:?}");
+        assert!(!text.contains("Not seen"), "{text}");
+    }
+
+    #[test]
+    fn each_row_is_told_with_what_it_documents_itself() {
+        let text = told(&Case::new(CELL, DOPPLER, 8082, MUTUAL.observed()));
+        holds(
+            &text,
+            &[
+                "and does not run Loggregator Agent",
+                "wrong_source: 10.0.4.15 is diego-cell/0, not loggregator_trafficcontroller (Reverse Log Proxy)",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_row_of_another_port_is_held_against_the_ends_only() {
+        let text = told(&Case::new(LOG_API, NATS, 9999, http(None, "200 OK")));
+        holds(
+            &text,
+            &[
+                "No row documents TCP port 9999; the closest by its ends",
+                "asks nothing of what this flow carries",
+            ],
+        );
+        assert!(!text.contains("HTTP/1.1 in clear"), "{text}");
+        let text = told(&Case::new("192.0.2.1", "192.0.2.2", 9999, silent()));
+        holds(&text, &["and none names either end as it is", "no payload was exchanged"]);
+    }
+
+    #[test]
+    fn what_is_unseen_comes_with_what_would_show_it() {
+        let no_alpn = Handshake { offered: &[], chosen: None, ..MUTUAL };
+        let text = told(&Case::new(LOG_API, UAA, 8443, no_alpn.observed()));
+        holds(
+            &text,
+            &["verdict      unproven, unseen_application_no_alpn", "unseen_application_no_alpn: --keylog"],
+        );
+        let text = told(&Case::new(STRANGER, UAA, 8443, no_alpn.observed()));
+        holds(&text, &["(contradicted elsewhere)", "None of it would change the verdict"]);
+    }
+
+    #[test]
+    fn credentials_are_told_by_kind_and_never_shown() {
+        let password = "{\"user\":\"someone\",\"pass\":\"hunter2\"}";
+        let text = told(&Case::new(LOG_API, NATS, 4222, nats(password, "PONG\r\n")));
+        holds(&text, &["NATS: CONNECT carried user and password"]);
+        assert!(!text.contains("someone") && !text.contains("hunter2"), "{text}");
+        let text = told(&Case::new(LOG_API, LOG_API, 8081, http(Some("Bearer s3cret"), "200 OK")));
+        holds(&text, &["HTTP/1: 1 request, 1 bearer"]);
+        assert!(!text.contains("s3cret"), "{text}");
+    }
 }

@@ -6,7 +6,9 @@ use std::fmt;
 use super::explain::{InheritedFrom, decryption_words, missing_words, nats_words, requests_words};
 use super::{Record, clean, clean_bytes, csv_report, number, spoken};
 use crate::packet::{Gap, Side};
-use crate::protocol::tls::{self, Alert, Alpn, Basis, ClientCertificate, Decryption, Offer, Outcome, Version};
+use crate::protocol::tls::{
+    self, Alert, Alpn, Basis, ClientCertificate, Decryption, Offer, Outcome, Version,
+};
 use crate::protocol::{Dns, Evidence, Http1, Http2, Nats};
 
 /// Takes one line at a time.
@@ -77,13 +79,15 @@ fn words_of_nats(nats: &Nats, line: Line<'_>) -> fmt::Result {
 
 fn words_of_http1(http1: &Http1, line: Line<'_>) -> fmt::Result {
     let requests = &http1.requests;
-    line(format_args!("HTTP/1: {}, {} answered otherwise", requests_words(requests), requests.status_other))?;
+    line(format_args!("HTTP/1: {}{}", requests_words(requests), Otherwise(requests.status_other)))?;
     if let Some(host) = &http1.host {
         line(format_args!("HTTP/1: first Host {}", clean_bytes(host)))?;
     }
     match (http1.websocket_asked, http1.websocket_accepted) {
         (_, true) => line(format_args!("HTTP/1: upgrade to WebSocket accepted"))?,
-        (true, false) => line(format_args!("HTTP/1: upgrade to WebSocket asked for, not seen to be accepted"))?,
+        (true, false) => {
+            line(format_args!("HTTP/1: upgrade to WebSocket asked for, not seen to be accepted"))?
+        }
         (false, false) => {}
     }
     if http1.event_stream {
@@ -95,17 +99,22 @@ fn words_of_http1(http1: &Http1, line: Line<'_>) -> fmt::Result {
     unread(requests.unread, line)
 }
 
+/// Answers of other statuses, if there were any.
+struct Otherwise(u32);
+
+impl fmt::Display for Otherwise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 > 0 { write!(f, ", {} answered with another status", self.0) } else { Ok(()) }
+    }
+}
+
 fn words_of_http2(http2: &Http2, line: Line<'_>) -> fmt::Result {
     if http2.midstream {
         line(format_args!("HTTP/2 by the shape of its frames: it began before the capture"))?;
     }
     let requests = &http2.requests;
     let before = if http2.upgraded { ", those before the upgrade included" } else { "" };
-    line(format_args!(
-        "HTTP/2: {}, {} answered otherwise{before}",
-        requests_words(requests),
-        requests.status_other
-    ))?;
+    line(format_args!("HTTP/2: {}{}{before}", requests_words(requests), Otherwise(requests.status_other)))?;
     if let Some(authority) = &http2.authority {
         line(format_args!("HTTP/2: first :authority {}", clean_bytes(authority)))?;
     }
@@ -167,6 +176,7 @@ fn handshake(record: &Record<'_>, tls: &tls::Evidence, line: Line<'_>) -> fmt::R
     if tls.server_hello().is_some() {
         certificates(record, tls, line)?;
     }
+    outcome(tls, line)?;
     for (alerts, how) in [(tls.alerts(), "in clear"), (tls.decrypted_alerts(), "decrypted")] {
         for alert in alerts {
             line(format_args!("{} alert by {}, {how}", alert_words(alert), role(tls, alert.side)))?;
@@ -175,7 +185,6 @@ fn handshake(record: &Record<'_>, tls: &tls::Evidence, line: Line<'_>) -> fmt::R
     if tls.malformed() {
         line(format_args!("a handshake message is malformed or too long"))?;
     }
-    outcome(tls, line)?;
     if tls.renegotiated() {
         line(format_args!("the connection was renegotiated"))?;
     }
@@ -339,5 +348,62 @@ fn basis_word(basis: Basis) -> &'static str {
         Basis::Clear => "clear",
         Basis::Decrypted => "decrypted",
         Basis::Inferred => "inferred from record lengths",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Observed;
+    use crate::policy::testing::{Case, DOPPLER, Handshake, LOG_API, MUTUAL, policy, spoken};
+    use crate::report::testing::judged;
+
+    fn lines(observed: Observed, certificates: Option<[&str; 2]>) -> Vec<String> {
+        let (policy, mut lines) = (policy(), Vec::new());
+        let case = Case::new(LOG_API, DOPPLER, 8082, observed);
+        let told = tell(&judged(&policy, &case, certificates).record(), &mut |line| {
+            lines.push(line.to_string());
+            Ok(())
+        });
+        assert_eq!(told, Ok(()));
+        lines
+    }
+
+    fn has(lines: &[String], wanted: &str) {
+        assert!(lines.iter().any(|line| line.contains(wanted)), "{wanted}: {lines:#?}");
+    }
+
+    #[test]
+    fn a_handshake_is_told_in_its_order() {
+        let lines = lines(MUTUAL.observed(), Some(["CN=doppler", "CN=reverselogproxy"]));
+        let at = |wanted: &str| {
+            lines
+                .iter()
+                .position(|line| line.starts_with(wanted))
+                .unwrap_or_else(|| panic!("{wanted}: {lines:#?}"))
+        };
+        let order = [
+            "ClientHello: offers at most TLS 1.2",
+            "ServerHello: TLS 1.2",
+            "server certificate: CN=doppler",
+            "certificate request: the server asked for one (clear)",
+            "client certificate: presented (clear), CN=reverselogproxy",
+            "handshake accepted (clear)",
+        ];
+        assert!(order.map(at).is_sorted(), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_refusal_names_who_and_with_which_alert() {
+        let lines = lines(Handshake { refused: Some(48), ..MUTUAL }.observed(), None);
+        has(&lines, "fatal 48 unknown_ca alert by the server, in clear");
+        has(&lines, "handshake refused by the server with alert 48 unknown_ca (clear)");
+    }
+
+    #[test]
+    fn names_off_the_wire_are_harmless() {
+        let lines = lines(spoken(&["GET / HTTP/1.1\r\nHost: a\u{202e}b\r\n\r\n"]), None);
+        has(&lines, "HTTP/1: first Host a");
+        assert!(!lines.iter().any(|line| line.contains('\u{202e}')), "{lines:?}");
     }
 }
