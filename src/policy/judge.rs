@@ -415,7 +415,7 @@ mod tests {
         let explained = |case: &Case| policy.explain(&case.subject());
         let flow = Case::new(LOG_API, DOPPLER, 8082, MUTUAL.observed());
         let rows: Vec<RowRef> = explained(&flow).iter().map(|(at, _)| *at).collect();
-        assert_eq!(names(&policy, &rows), ["loggregator:2", "loggregator:3", "loggregator:6"]);
+        assert_eq!(names(&policy, &rows), ["loggregator:2", "loggregator:3", "loggregator:6", "log-cache:1"]);
         for flow in [flow, Case::new(LOG_API, NATS, 9999, silent())] {
             let judgement = flow.judge(&policy);
             let deciding = (judgement.row.unwrap(), judgement.findings.unwrap());

@@ -262,10 +262,16 @@ mod tests {
     #[test]
     fn the_row_that_decides_is_read_first_and_alone_is_marked() {
         let text = told(&Case::new(LOG_API, DOPPLER, 8082, MUTUAL.observed()));
-        holds(&text, &["verdict      allowed by loggregator:2", "3 candidate rows for TCP port 8082"]);
-        let rows: Vec<&str> =
-            text.lines().filter(|line| line.contains("  loggregator:") || line.starts_with('>')).collect();
-        assert_eq!(rows.len(), 3, "{text}");
+        holds(&text, &["verdict      allowed by loggregator:2", "4 candidate rows for TCP port 8082"]);
+        let rows: Vec<&str> = text
+            .lines()
+            .filter(|line| {
+                line.starts_with("  loggregator:")
+                    || line.starts_with("  log-cache:")
+                    || line.starts_with('>')
+            })
+            .collect();
+        assert_eq!(rows.len(), 4, "{text}");
         assert!(rows[0].starts_with("> loggregator:2  decides: it allows the flow"), "{rows:?}");
         assert!(rows[1..].iter().all(|row| row.starts_with("  ")), "{rows:?}");
         assert!(!text.contains("Not seen"), "{text}");

@@ -57,7 +57,7 @@ fn clear(evidence: &Evidence, line: Line<'_>) -> fmt::Result {
     if let Some(dns) = &evidence.dns {
         words_of_dns(dns, line)?;
     }
-    spoken::words(evidence, |part| line(part))
+    spoken::words(evidence, line)
 }
 
 fn words_of_nats(nats: &Nats, line: Line<'_>) -> fmt::Result {
