@@ -1,6 +1,11 @@
 //! What the user typed.
 
+use std::net::SocketAddr;
+use std::str::FromStr;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::packet::Endpoint;
 
 /// Audits a packet capture against a documented table of allowed network communications.
 #[derive(Debug, Parser)]
@@ -16,6 +21,10 @@ pub(super) enum Command {
     ///
     /// Exit status: 0 nothing to report, 1 at least one flow to report, 2 an error.
     Check(CheckArguments),
+    /// Tell all that was seen of one flow, and how every candidate row was held against it.
+    ///
+    /// Exit status: 0 nothing to report of it, 1 it is to be reported, 2 an error, or no such flow.
+    Explain(ExplainArguments),
     /// Audit a live interface.
     ///
     /// Runs until the duration is over or it is interrupted, then writes the report. Exit status as for
@@ -36,6 +45,21 @@ pub(super) struct CheckArguments {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct ExplainArguments {
+    /// pcap or pcapng files, also in gzip or zstd; `-` is standard input. Several are one audit.
+    #[arg(required = true, value_name = "CAPTURE")]
+    pub(super) captures: Vec<String>,
+
+    /// The flow: its Community ID as in the report, or an address and port of either end (`10.0.4.10:8082`,
+    /// `[fd00::1]:443`).
+    #[arg(long, value_name = "COMMUNITY_ID|IP:PORT")]
+    pub(super) flow: FlowArgument,
+
+    #[command(flatten)]
+    pub(super) judging: JudgingArguments,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct LiveArguments {
     /// The interface to capture on, or `any`.
     #[arg(short = 'i', long, value_name = "IFACE")]
@@ -51,7 +75,31 @@ pub(super) struct LiveArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct AuditArguments {
-    /// Tables in force: `loggregator`, `log-cache`, a CSV file or a folder of them. [default: both built-in tables]
+    #[command(flatten)]
+    pub(super) judging: JudgingArguments,
+
+    /// Write the CSV report here, with FILE.account.csv and FILE.rows.csv beside it; `-` is standard output.
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub(super) output: Option<String>,
+
+    /// Write only flows with this verdict to the report; may be given several times.
+    #[arg(long, value_name = "VERDICT")]
+    pub(super) only: Vec<VerdictArgument>,
+
+    /// Leave flows that touch no destination and no port of the tables out of the verdicts.
+    #[arg(long)]
+    pub(super) in_scope: bool,
+
+    /// Write no summary.
+    #[arg(short = 'q', long)]
+    pub(super) quiet: bool,
+}
+
+/// What flows are held against, and how.
+#[derive(Debug, Args)]
+pub(super) struct JudgingArguments {
+    /// Tables in force: `loggregator`, `log-cache`, a set (`pas-2.7`) or a table of it (`pas-2.7/nats`), a CSV file or a folder
+    /// of them. [default: `loggregator` and `log-cache`]
     #[arg(long, value_name = "NAME|FILE|DIR")]
     pub(super) policy: Vec<String>,
 
@@ -78,18 +126,6 @@ pub(super) struct AuditArguments {
     #[arg(long, value_name = "BPF")]
     pub(super) filter: Option<String>,
 
-    /// Write the CSV report here, with FILE.account.csv and FILE.rows.csv beside it; `-` is standard output.
-    #[arg(short = 'o', long, value_name = "FILE")]
-    pub(super) output: Option<String>,
-
-    /// Write only flows with this verdict to the report; may be given several times.
-    #[arg(long, value_name = "VERDICT")]
-    pub(super) only: Vec<VerdictArgument>,
-
-    /// Leave flows that touch no destination and no port of the tables out of the verdicts.
-    #[arg(long)]
-    pub(super) in_scope: bool,
-
     /// The inventory is partial: an address it does not know is unseen, not contradicted.
     #[arg(long)]
     pub(super) inventory_partial: bool,
@@ -113,10 +149,6 @@ pub(super) struct AuditArguments {
     /// Report unproven flows, and allowed ones that rest on an inference, as well.
     #[arg(long)]
     pub(super) strict: bool,
-
-    /// Write no summary.
-    #[arg(short = 'q', long)]
-    pub(super) quiet: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -148,4 +180,51 @@ pub(super) enum TlsArgument {
 pub(super) enum WeakArgument {
     Note,
     Deny,
+}
+
+/// Which flow is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum FlowArgument {
+    /// Community ID v1, seed 0.
+    Id(String),
+    /// One of its ends.
+    End(Endpoint),
+}
+
+impl FromStr for FlowArgument {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<FlowArgument, Self::Err> {
+        let is_digest = |rest: &str| {
+            rest.len() == 28 && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
+        };
+        if text.strip_prefix("1:").is_some_and(is_digest) {
+            return Ok(FlowArgument::Id(text.to_owned()));
+        }
+        match text.parse::<SocketAddr>() {
+            Ok(end) => Ok(FlowArgument::End(Endpoint { ip: end.ip(), port: end.port() })),
+            Err(_) => {
+                Err("neither a Community ID (`1:` and 28 characters, the report's community_id) nor IP:PORT \
+                           (`10.0.4.10:8082`, `[fd00::1]:443`)")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_is_named_by_its_id_or_an_end() {
+        let id = "1:LQU9qZlK+B5F3KDmev6m5PMibrg=";
+        assert_eq!(id.parse(), Ok(FlowArgument::Id(id.to_owned())));
+        for (text, ip) in [("10.0.4.10:443", "10.0.4.10"), ("[fd00::1]:443", "fd00::1")] {
+            let end = Endpoint { ip: ip.parse().unwrap(), port: 443 };
+            assert_eq!(text.parse(), Ok(FlowArgument::End(end)));
+        }
+        for wrong in ["", "1:", "1:LQU9", "2:LQU9qZlK+B5F3KDmev6m5PMibrg=", "10.0.4.10", "doppler/0:443"] {
+            assert!(wrong.parse::<FlowArgument>().is_err(), "{wrong}");
+        }
+    }
 }

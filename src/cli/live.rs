@@ -15,12 +15,12 @@ const QUIET: Duration = Duration::from_millis(200);
 pub(super) fn run(arguments: &LiveArguments) -> Result<Status, Box<dyn Error>> {
     let audit = &arguments.audit;
     let plan = plan::plan(audit)?;
-    let options = LiveOptions { filter: audit.filter.clone(), ..LiveOptions::default() };
+    let options = LiveOptions { filter: audit.judging.filter.clone(), ..LiveOptions::default() };
     let mut live = Live::open(&arguments.interface, &options)?;
     let report = output::open(audit.output.as_deref())?;
     let interrupt = Interrupt::new()?;
     let mut status = Status::Clean;
-    let mut keylogs = keylog::Following::new(&audit.keylog, &plan.keys);
+    let mut keylogs = keylog::Following::new(&audit.judging.keylog, &plan.keys);
     let mut audited = Audit::new(&plan, vec![arguments.interface.clone()], None, report)?;
     let end = arguments.duration.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     super::note(&format!("capturing on {}; interrupt to finish", arguments.interface));

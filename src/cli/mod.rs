@@ -1,8 +1,10 @@
 //! The command line: what was typed (`args`) becomes a plan with everything opened (`plan`), which is run
-//! (`check`, `live`) to an exit status.
+//! (`check`, `explain`, `live`) to an exit status.
 
 mod args;
 mod check;
+mod explain;
+mod input;
 mod interrupt;
 mod keylog;
 mod live;
@@ -45,6 +47,7 @@ pub fn main() -> ExitCode {
     };
     let status = match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Live(arguments) => live::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments),
     };

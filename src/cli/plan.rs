@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use super::args::{AuditArguments, ScopeArgument, TlsArgument, VerdictArgument, WeakArgument};
+use super::args::{
+    AuditArguments, JudgingArguments, ScopeArgument, TlsArgument, VerdictArgument, WeakArgument,
+};
 use super::keylog;
 use crate::audit::Plan;
 use crate::flow::Limits;
@@ -14,6 +16,17 @@ use crate::protocol::tls::Version;
 
 /// Reads what the arguments name and makes an audit's plan of it.
 pub(super) fn plan(arguments: &AuditArguments) -> Result<Plan, Box<dyn Error>> {
+    let judging = judging(&arguments.judging)?;
+    let only = arguments.only.iter().map(|verdict| match verdict {
+        VerdictArgument::Allowed => Verdict::Allowed,
+        VerdictArgument::Unproven => Verdict::Unproven,
+        VerdictArgument::Violation => Verdict::Violation,
+    });
+    Ok(Plan { only: only.collect(), in_scope: arguments.in_scope, ..judging })
+}
+
+/// A plan that leaves no flow out.
+pub(super) fn judging(arguments: &JudgingArguments) -> Result<Plan, Box<dyn Error>> {
     let mut tables =
         if arguments.policy.is_empty() { Table::built_in()? } else { named_tables(&arguments.policy)? };
     for argument in &arguments.overlay {
@@ -43,18 +56,13 @@ pub(super) fn plan(arguments: &AuditArguments) -> Result<Plan, Box<dyn Error>> {
             WeakArgument::Deny => WeakCipher::Deny,
         },
     };
-    let only = arguments.only.iter().map(|verdict| match verdict {
-        VerdictArgument::Allowed => Verdict::Allowed,
-        VerdictArgument::Unproven => Verdict::Unproven,
-        VerdictArgument::Violation => Verdict::Violation,
-    });
     let policy = Policy::new(tables, inventory, names, options);
     Ok(Plan {
         deviations: policy.with_tables(deviations),
         policy,
         authorities,
-        only: only.collect(),
-        in_scope: arguments.in_scope,
+        only: Vec::new(),
+        in_scope: false,
         learn: !arguments.no_learn,
         strict: arguments.strict,
         limits: Limits::default(),

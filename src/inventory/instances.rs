@@ -73,7 +73,7 @@ pub(super) enum Holder {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Instances {
     pub(super) vms: Vec<Arc<Vm>>,
-    pub(super) holders: HashMap<IpAddr, Holder>,
+    pub(super) holders: HashMap<IpAddr, Holder, foldhash::fast::RandomState>,
     /// Sorted by address.
     pub(super) conflicts: Vec<Conflict>,
 }

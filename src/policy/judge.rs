@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::cell::Ports;
 use super::component::Shown;
 use super::ends::{self, BoundEnd, Role};
@@ -21,7 +23,7 @@ use crate::packet::{Endpoint, Transport};
 pub struct Policy {
     tables: Vec<Table>,
     rows: Vec<Bound>,
-    by_port: HashMap<(Transport, u16), Vec<usize>>,
+    by_port: HashMap<(Transport, u16), Vec<usize>, RandomState>,
     by_range: Vec<(Transport, RangeInclusive<u16>, usize)>,
     /// Rows whose document leaves the port open.
     by_ends: Vec<(Transport, usize)>,
@@ -134,7 +136,7 @@ impl Policy {
         let (inventory, names) = (inventory.into(), names.into());
         let mut policy = Policy {
             rows: Vec::new(),
-            by_port: HashMap::new(),
+            by_port: HashMap::default(),
             by_range: Vec::new(),
             by_ends: Vec::new(),
             nearby: Nearby::default(),
@@ -263,6 +265,16 @@ impl Policy {
         let also =
             open.into_iter().filter(|&other| other != index).map(|other| self.rows[other].at).collect();
         Judgement { verdict, reason, row: Some(self.rows[index].at), also, findings: Some(findings) }
+    }
+
+    /// Every candidate row with its findings, in table order; where no row has the port, the closest one, if any is close.
+    pub fn explain(&self, subject: &Subject<'_>) -> Vec<(RowRef, [Finding; 6])> {
+        let candidates = self.candidates(subject);
+        if candidates.is_empty() {
+            let closest = self.closest_elsewhere(subject);
+            return closest.row.zip(closest.findings).into_iter().collect();
+        }
+        candidates.into_iter().map(|index| (self.rows[index].at, self.findings(index, subject))).collect()
     }
 
     /// The row that would allow the flow or leave it unproven, as reports write it.
@@ -445,6 +457,21 @@ mod tests {
         let flow = flow.showing("reverselogproxy", &policy);
         assert_eq!(deciding(&policy, &flow.judge(&policy)), "loggregator:6");
         assert_eq!(names(&policy, &flow.judge(&policy).also), ["loggregator:3"]);
+    }
+
+    #[test]
+    fn every_candidate_is_explained_and_the_closest_one_where_there_is_none() {
+        let policy = policy();
+        let explained = |case: &Case| policy.explain(&case.subject());
+        let flow = Case::new(LOG_API, DOPPLER, 8082, MUTUAL.observed());
+        let rows: Vec<RowRef> = explained(&flow).iter().map(|(at, _)| *at).collect();
+        assert_eq!(names(&policy, &rows), ["loggregator:2", "loggregator:3", "loggregator:6", "log-cache:1"]);
+        for flow in [flow, Case::new(LOG_API, NATS, 9999, silent())] {
+            let judgement = flow.judge(&policy);
+            let deciding = (judgement.row.unwrap(), judgement.findings.unwrap());
+            assert!(explained(&flow).contains(&deciding));
+        }
+        assert!(explained(&Case::new("192.0.2.1", "192.0.2.2", 9999, silent())).is_empty());
     }
 
     #[test]

@@ -208,7 +208,7 @@ pub(super) fn transport(transport: Transport) -> impl fmt::Display {
     Word(transport)
 }
 
-fn cipher(suite: u16) -> impl fmt::Display {
+pub(super) fn cipher(suite: u16) -> impl fmt::Display {
     struct Suite(u16);
     impl fmt::Display for Suite {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -252,7 +252,7 @@ fn alpn(tls: &tls::Evidence) -> Option<String> {
     Some(format!("{chosen} ({offered})"))
 }
 
-fn certificate(certificate: &Certificate) -> String {
+pub(super) fn certificate(certificate: &Certificate) -> String {
     match certificate {
         Certificate::None => String::new(),
         Certificate::Empty => "empty".to_owned(),
@@ -262,7 +262,7 @@ fn certificate(certificate: &Certificate) -> String {
     }
 }
 
-fn encapsulation(encapsulation: Encapsulation) -> String {
+pub(super) fn encapsulation(encapsulation: Encapsulation) -> String {
     let words: Vec<String> = encapsulation
         .layers()
         .map(|layer| match layer {
@@ -274,7 +274,7 @@ fn encapsulation(encapsulation: Encapsulation) -> String {
 }
 
 /// RFC 3339 in UTC, with the capture's digits.
-fn time(time: Timestamp, precision: Precision) -> impl fmt::Display {
+pub(super) fn time(time: Timestamp, precision: Precision) -> impl fmt::Display {
     struct Time(Timestamp, Precision);
     impl fmt::Display for Time {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

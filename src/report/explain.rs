@@ -8,13 +8,23 @@ use crate::flow::community_id::{DEFAULT_SEED, community_id};
 use crate::inventory::SubnetLookup;
 use crate::packet::{Endpoint, Transport};
 use crate::policy::cell::End;
-use crate::policy::{Because, Column, Finding, Inherited, Missing, Reason, Verdict, columns};
+use crate::policy::{Because, Column, Finding, Inherited, Missing, Reason, RowRef, Verdict, columns};
 use crate::protocol::tls::{self, Decryption};
 use crate::protocol::{NatsAuthentication, Requests};
 
 /// A short text of what was held against the row that decides, and what else was seen.
 pub fn evidence<'a>(record: &'a Record<'a>) -> impl fmt::Display + 'a {
     Evidence(record)
+}
+
+/// Why a finding is what it is, held against this row.
+pub(super) fn words<'a>(
+    record: &'a Record<'a>,
+    row: Option<RowRef>,
+    column: Column,
+    finding: &'a Finding,
+) -> impl fmt::Display + 'a {
+    Words { record, row, column, finding }
 }
 
 struct Evidence<'a>(&'a Record<'a>);
@@ -46,7 +56,7 @@ impl fmt::Display for Evidence<'_> {
                     }
                     let twin = all[at + 1..].iter().find(same).filter(|_| says_what(*column));
                     let and = twin.map_or(String::new(), |(twin, _)| format!(" and {}", name(*twin)));
-                    let words = Words { record, column: *column, finding };
+                    let words = words(record, record.judgement.row, *column, finding);
                     separate.part(format_args!("{}{and}: {words}", name(*column)))?;
                 }
             }
@@ -61,7 +71,7 @@ fn says_where(column: Column) -> bool {
 }
 
 /// The columns about what it carries: what holds of both is said once.
-fn says_what(column: Column) -> bool {
+pub(super) fn says_what(column: Column) -> bool {
     matches!(column, Column::Application | Column::Security)
 }
 
@@ -73,7 +83,8 @@ fn is_plain(column: Column, finding: &Finding) -> bool {
             .all(|because| matches!(because, Because::PortMatches | Because::TransportMatches))
 }
 
-fn name(column: Column) -> &'static str {
+/// The column as people read it.
+pub(super) fn name(column: Column) -> &'static str {
     match column {
         Column::Source => "source",
         Column::Destination => "destination",
@@ -100,6 +111,7 @@ impl Separator<'_, '_> {
 
 struct Words<'a> {
     record: &'a Record<'a>,
+    row: Option<RowRef>,
     column: Column,
     finding: &'a Finding,
 }
@@ -126,13 +138,13 @@ impl Words<'_> {
 
     /// What the row documents in this column.
     fn documented(&self) -> impl fmt::Display + '_ {
-        let row = self.record.judgement.row.map(|at| self.record.policy.row(at));
+        let row = self.row.map(|at| self.record.policy.row(at));
         clean(row.map_or("", |row| row.cells[self.column as usize].as_str()))
     }
 
     /// The component that the row documents in this column, or else the whole cell.
     fn component(&self) -> String {
-        let row = self.record.judgement.row.map(|at| self.record.policy.row(at));
+        let row = self.row.map(|at| self.record.policy.row(at));
         let end =
             row.map(|row| if self.column == Column::Destination { &row.destination } else { &row.source });
         match end {
@@ -311,7 +323,7 @@ impl Words<'_> {
 }
 
 /// Names the connection that began a resumed session.
-struct InheritedFrom<'a>(&'a Inherited);
+pub(super) struct InheritedFrom<'a>(pub(super) &'a Inherited);
 
 impl fmt::Display for InheritedFrom<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -322,7 +334,8 @@ impl fmt::Display for InheritedFrom<'_> {
     }
 }
 
-fn requests_words(requests: &Requests) -> String {
+/// Requests, counted by the credentials they carried and the answers they got.
+pub(super) fn requests_words(requests: &Requests) -> String {
     let counts = [
         (requests.bearer, "bearer"),
         (requests.basic, "basic"),
@@ -341,7 +354,8 @@ fn requests_words(requests: &Requests) -> String {
     words
 }
 
-fn nats_words(presented: NatsAuthentication) -> &'static str {
+/// What a NATS client presented.
+pub(super) fn nats_words(presented: NatsAuthentication) -> &'static str {
     match presented {
         NatsAuthentication::Unseen => "no CONNECT was read",
         NatsAuthentication::None => "CONNECT carried no credentials",
@@ -352,7 +366,8 @@ fn nats_words(presented: NatsAuthentication) -> &'static str {
     }
 }
 
-fn missing_words(missing: Missing) -> &'static str {
+/// Why bytes that would tell are not there.
+pub(super) fn missing_words(missing: Missing) -> &'static str {
     match missing {
         Missing::Midstream => "the flow began before the capture",
         Missing::Loss => "packets are missing from the capture",
@@ -397,26 +412,25 @@ fn further(record: &Record<'_>, separate: &mut Separator<'_, '_>) -> fmt::Result
             let name = tls::alert_name(alert.description).unwrap_or("unknown");
             separate.part(format_args!("decrypted fatal alert {} {name}", alert.description))?;
         }
-        decryption(tls, separate)?;
+        if let Some(words) = tls.decryption().and_then(|how| decryption_words(tls, how)) {
+            separate.part(format_args!("{words}"))?;
+        }
     }
     Ok(())
 }
 
 /// Where the keys that were given did not go.
-fn decryption(tls: &tls::Evidence, separate: &mut Separator<'_, '_>) -> fmt::Result {
-    match tls.decryption() {
-        None | Some(Decryption::Opened { .. }) => Ok(()),
-        Some(Decryption::NoKey) => separate.part(format_args!("no key for this session in the key log")),
-        Some(Decryption::Unsupported) => {
+pub(super) fn decryption_words(tls: &tls::Evidence, how: Decryption) -> Option<String> {
+    Some(match how {
+        Decryption::Opened { .. } => return None,
+        Decryption::NoKey => "no key for this session in the key log".to_owned(),
+        Decryption::Unsupported => {
             let suite = tls.cipher().and_then(tls::cipher_name).unwrap_or("this cipher suite");
-            separate
-                .part(format_args!("the key log has this session, but decrypting {suite} is not supported"))
+            format!("the key log has this session, but decrypting {suite} is not supported")
         }
-        Some(Decryption::WrongKey) => separate.part(format_args!("the key does not open it")),
-        Some(Decryption::Stopped { records }) => {
-            separate.part(format_args!("the key opened {records} records and not the next"))
-        }
-    }
+        Decryption::WrongKey => "the key does not open it".to_owned(),
+        Decryption::Stopped { records } => format!("the key opened {records} records and not the next"),
+    })
 }
 
 #[cfg(test)]

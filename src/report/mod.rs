@@ -9,16 +9,19 @@ mod escape;
 mod explain;
 mod rows;
 mod spoken;
+mod story;
 mod strength;
 mod summary;
 #[cfg(test)]
 mod testing;
+mod timeline;
 
 pub use account::Account;
 pub use csv_report::{COLUMNS, CsvReport};
 pub use escape::{clean, clean_bytes, clean_field, clean_line};
 pub use explain::evidence;
 pub use rows::RowStatistics;
+pub use story::story;
 pub use summary::Summary;
 
 use crate::capture::{Precision, Timestamp};

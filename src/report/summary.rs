@@ -354,7 +354,8 @@ fn shorten(text: &str, width: usize) -> String {
     short
 }
 
-fn what_would_show(reason: Reason) -> &'static str {
+/// What the operator can do to have it shown; empty for what is not unseen.
+pub(super) fn what_would_show(reason: Reason) -> &'static str {
     match reason {
         Reason::UnseenInventory => {
             "--inventory with a file that names these VMs and their jobs (`bosh instances --ps --json`)"

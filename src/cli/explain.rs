@@ -1,0 +1,104 @@
+//! `flowaudit explain`: captures in, the story of one flow out.
+
+use std::error::Error;
+use std::io::{self, Write};
+
+use super::args::{ExplainArguments, FlowArgument};
+use super::input::Input;
+use super::{Status, complain, plan};
+use crate::audit::{Audit, Sink};
+use crate::capture::Filter;
+use crate::flow::community_id::{DEFAULT_SEED, community_id};
+use crate::policy::Subject;
+use crate::report::{Record, story};
+
+/// Flows that are told; further ones are counted.
+const TOLD: usize = 10;
+
+pub(super) fn run(arguments: &ExplainArguments) -> Result<Status, Box<dyn Error>> {
+    let judging = &arguments.judging;
+    let plan = plan::judging(judging)?;
+    let filter = judging.filter.as_deref().map(Filter::new).transpose()?;
+    let Some(mut input) = Input::open(&arguments.captures)? else { return Ok(Status::Error) };
+    let mut telling = Telling::new(&arguments.flow, plan.strict);
+    let mut audit = Audit::<io::Sink>::new(&plan, std::mem::take(&mut input.names), filter, None)?;
+    audit.listen(&mut telling);
+    let mut status = input.feed(&mut audit)?;
+    for error in &audit.finish().errors {
+        complain(error);
+        status = Status::Error;
+    }
+    if telling.matched == 0 {
+        complain(&format!(
+            "none of the {} flows is {}; the columns of `flowaudit check -o` name them all",
+            telling.seen,
+            wanted(&arguments.flow)
+        ));
+        return Ok(Status::Error);
+    }
+    match telling.write(&mut io::stdout().lock()) {
+        // A reader that has seen enough is no error.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ if telling.reportable => Ok(status.max(Status::Reported)),
+        _ => Ok(status),
+    }
+}
+
+fn wanted(flow: &FlowArgument) -> String {
+    match flow {
+        FlowArgument::Id(id) => id.clone(),
+        FlowArgument::End(end) => format!("from or to {} port {}", end.ip, end.port),
+    }
+}
+
+/// Tells the flows that are meant, as they end.
+struct Telling<'a> {
+    flow: &'a FlowArgument,
+    strict: bool,
+    seen: u64,
+    matched: u64,
+    reportable: bool,
+    told: Vec<String>,
+}
+
+impl Telling<'_> {
+    fn new(flow: &FlowArgument, strict: bool) -> Telling<'_> {
+        Telling { flow, strict, seen: 0, matched: 0, reportable: false, told: Vec::new() }
+    }
+
+    fn is_meant(&self, subject: &Subject<'_>) -> bool {
+        let Subject { source, destination, transport, .. } = *subject;
+        match self.flow {
+            FlowArgument::End(end) => *end == source || *end == destination,
+            FlowArgument::Id(id) => *id == community_id(source, destination, transport, DEFAULT_SEED),
+        }
+    }
+
+    fn write(&self, output: &mut impl Write) -> io::Result<()> {
+        for (at, story) in self.told.iter().enumerate() {
+            if at > 0 {
+                writeln!(output)?;
+            }
+            output.write_all(story.as_bytes())?;
+        }
+        let more = self.matched - self.told.len() as u64;
+        if more > 0 {
+            writeln!(output, "\nand {more} more; name one by its Community ID, or narrow with --filter")?;
+        }
+        output.flush()
+    }
+}
+
+impl Sink for Telling<'_> {
+    fn flow(&mut self, record: &Record<'_>) {
+        self.seen += 1;
+        if !self.is_meant(&record.subject) {
+            return;
+        }
+        self.matched += 1;
+        self.reportable |= record.is_reportable(self.strict);
+        if self.told.len() < TOLD {
+            self.told.push(story(record).to_string());
+        }
+    }
+}
