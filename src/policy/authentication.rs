@@ -42,6 +42,7 @@ fn requests_finding(asked: Authentication, requests: &Requests, observed: &Obser
     let carrying = match asked {
         Authentication::OAuth | Authentication::UaaToken => requests.bearer,
         Authentication::Basic => requests.basic,
+        Authentication::SignedUrl => requests.signed,
         // Asked of protocols that have no requests: none of these carried it.
         _ => 0,
     };

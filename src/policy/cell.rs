@@ -113,7 +113,9 @@ pub enum Authentication {
     Mysql,
     /// `SSH`: SSH's own.
     Ssh,
-    /// `Signed URLs`, `Key`, `Shared secret`: nothing that could be told from other traffic.
+    /// `Signed URLs`.
+    SignedUrl,
+    /// `Key`, `Shared secret`: nothing that could be told from other traffic.
     Untold,
 }
 
@@ -311,7 +313,8 @@ impl Asked {
                 "uaa token" => asked.authentication = Some(Authentication::UaaToken),
                 "basic authentication" => asked.authentication = Some(Authentication::Basic),
                 "ldap bind" => asked.authentication = Some(Authentication::LdapBind),
-                "signed urls" | "shared secret" => asked.authentication = Some(Authentication::Untold),
+                "signed urls" => asked.authentication = Some(Authentication::SignedUrl),
+                "shared secret" => asked.authentication = Some(Authentication::Untold),
                 "mysql authentication" => {
                     asked = Asked { tls: Tls::Unstated, authentication: Some(Authentication::Mysql) };
                 }
@@ -414,7 +417,7 @@ mod tests {
 
     #[test]
     fn security_is_of_the_transport_and_of_the_application() {
-        use Authentication::{Basic, LdapBind, Mysql, OAuth, UaaToken, Untold};
+        use Authentication::{Basic, LdapBind, Mysql, OAuth, SignedUrl, UaaToken};
         let read = |cell: &str| {
             let security = Security::parse(cell).unwrap();
             security.alternatives.iter().map(|asked| (asked.tls, asked.authentication)).collect::<Vec<_>>()
@@ -428,7 +431,7 @@ mod tests {
         assert_eq!(read("None/TLS"), [(Tls::No, None), (Tls::Server, None)]);
         assert_eq!(read("Optional TLS"), [(Tls::No, None), (Tls::Server, None)]);
         assert_eq!(read("TLS or Mutual TLS (configurable)"), [(Tls::Server, None), (Tls::Mutual, None)]);
-        assert_eq!(read("Signed URLs/TLS"), [(Tls::No, Some(Untold)), (Tls::Server, None)]);
+        assert_eq!(read("Signed URLs/TLS"), [(Tls::No, Some(SignedUrl)), (Tls::Server, None)]);
         assert_eq!(read("MySQL authentication"), [(Tls::Unstated, Some(Mysql))]);
         assert_eq!(read("LDAP bind"), [(Tls::No, Some(LdapBind))]);
         assert_eq!(read("Basic authentication (LDAP bind)"), [(Tls::No, Some(LdapBind))]);

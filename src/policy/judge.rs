@@ -434,7 +434,7 @@ mod tests {
     use super::*;
     use crate::policy::testing::{
         CELL, Case, DIRECTOR, DOPPLER, Handshake, LOG_API, LOG_CACHE, MUTUAL, NATS, NETWORKS, STRANGER, UAA,
-        VMS, bind, bind_tables, http, nats, one_row, policy, silent,
+        VMS, bind, bind_tables, http, nats, one_row, policy, silent, spoken,
     };
 
     fn names(policy: &Policy, rows: &[RowRef]) -> Vec<String> {
@@ -638,6 +638,20 @@ mod tests {
         assert_eq!(against(row, &clear), (Verdict::Violation, Some(Reason::WrongApplication)));
         let tls = Case::new(LOG_API, UAA, 8443, MUTUAL.observed());
         assert_eq!(against(row, &tls), (Verdict::Unproven, Some(Reason::UnseenAuthentication)));
+    }
+
+    #[test]
+    fn a_signed_url_is_told_by_its_query() {
+        let row = "loggregator_trafficcontroller,uaa,4443,TCP,HTTP,Signed URLs/TLS";
+        let get = |target: &str| {
+            let request = format!("GET {target} HTTP/1.1\r\nHost: blobstore\r\n\r\n");
+            let case = spoken(&[&request, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]);
+            against(row, &Case::new(LOG_API, UAA, 4443, case))
+        };
+        assert_eq!(get("/read/x?md5=abc&expires=17"), (Verdict::Allowed, None));
+        assert_eq!(get("/read/x"), (Verdict::Violation, Some(Reason::WrongSecurity)));
+        let tls = Case::new(LOG_API, UAA, 4443, MUTUAL.observed());
+        assert_eq!(against(row, &tls).0, Verdict::Allowed);
     }
 
     #[test]

@@ -369,6 +369,7 @@ fn credential(evidence: &Evidence) -> Option<Credential> {
             (requests.bearer, Credential::OAuth),
             (requests.basic, Credential::Basic),
             (requests.other, Credential::Other),
+            (requests.signed, Credential::Other),
         ];
         return counts.into_iter().find(|(count, _)| *count > 0).map(|(_, credential)| credential);
     }

@@ -56,7 +56,7 @@ pub enum Limit {
     ComponentUnseen,
     /// Traffic that never leaves its VM.
     InsideVm,
-    /// `Signed URLs`, `Key`, `Shared secret`.
+    /// `Key`, `Shared secret`.
     AuthenticationUntold,
     /// The application column leaves it open.
     ApplicationOpen,
@@ -99,7 +99,7 @@ impl fmt::Display for Limit {
             Limit::AuthenticationInTls => "credentials inside TLS are unseen without keys",
             Limit::ComponentUnseen => "a component with neither job nor certificate to tell it by",
             Limit::InsideVm => "documented inside the VM: never on a network, only on that VM's own loopback",
-            Limit::AuthenticationUntold => "`Key`, `Signed URLs`, `Shared secret`: nothing to tell them by",
+            Limit::AuthenticationUntold => "`Key`, `Shared secret`: nothing to tell them by",
             Limit::ApplicationOpen => "the document leaves the application open (`Varies`)",
             Limit::PortOpen => "the document leaves the port open",
             Limit::CellsDisagree => {
@@ -195,6 +195,7 @@ fn agrees(app: App, authentication: Authentication) -> bool {
         Authentication::LdapBind => matches!(app, App::Ldap | App::Ldaps | App::Open | App::Bytes),
         Authentication::Mysql => matches!(app, App::Mysql | App::Open | App::Bytes),
         Authentication::Ssh => matches!(app, App::Ssh | App::Open | App::Bytes),
+        Authentication::SignedUrl => http,
         Authentication::Untold => true,
     }
 }
@@ -238,7 +239,7 @@ mod tests {
         assert_eq!(of("Varies", "HTTP", "None"), [Limit::PortOpen]);
         assert_eq!(of("80", "Varies", "None"), [Limit::ApplicationOpen]);
         assert_eq!(best(&of("80", "HTTP/HTTPS", "Key")), Best::Never);
-        assert_eq!(best(&of("80", "HTTP", "Signed URLs/TLS")), Best::ByAlpn, "TLS can be told");
+        assert_eq!(best(&of("80", "HTTP", "Signed URLs/TLS")), Best::Confirmed, "a signed query in clear");
         assert_eq!(of("3306", "HTTP", "MySQL authentication"), [Limit::CellsDisagree]);
         assert_eq!(
             of("53", "DNS", "Unencrypted. This communication happens inside the VM."),

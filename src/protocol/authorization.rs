@@ -12,6 +12,8 @@ pub enum Credentials {
     Basic,
     /// Another scheme, a scheme without a value, or several fields that disagree.
     Other,
+    /// None of these, and a target whose query is signed, as blobstores hand out.
+    SignedUrl,
 }
 
 /// Gathers the credentials of one request, header field by header field.
@@ -19,9 +21,15 @@ pub enum Credentials {
 pub struct CredentialFields {
     authorization: Credentials,
     bearer_cookie: bool,
+    signed: bool,
 }
 
 impl CredentialFields {
+    /// Looks at the request's target.
+    pub fn target(&mut self, target: &[u8]) {
+        self.signed = is_signed(target);
+    }
+
     /// Looks at one header field; names compare without regard to case (RFC 9110 section 5.1).
     pub fn field(&mut self, name: &[u8], value: &[u8]) {
         if name.eq_ignore_ascii_case(b"authorization") {
@@ -41,6 +49,7 @@ impl CredentialFields {
     pub fn credentials(self) -> Credentials {
         match self.authorization {
             Credentials::None if self.bearer_cookie => Credentials::Bearer,
+            Credentials::None if self.signed => Credentials::SignedUrl,
             found => found,
         }
     }
@@ -57,6 +66,8 @@ pub struct Requests {
     pub basic: u32,
     /// With another `Authorization` scheme.
     pub other: u32,
+    /// With none of these and a signed target.
+    pub signed: u32,
     /// With no credentials at all.
     pub none: u32,
     /// Some requests could not be read: a gap, a cut packet, a head over the cap, a late start.
@@ -80,6 +91,7 @@ impl Requests {
             Credentials::Bearer => &mut self.bearer,
             Credentials::Basic => &mut self.basic,
             Credentials::Other => &mut self.other,
+            Credentials::SignedUrl => &mut self.signed,
         });
     }
 
@@ -94,6 +106,32 @@ impl Requests {
             _ => &mut self.status_other,
         });
     }
+}
+
+/// Query parameters that sign a URL: each pair must be there with a value. AWS and Google (version 4), the older
+/// AWS and Google form, Azure's shared access signatures, and nginx's secure links, which a platform's own
+/// blobstore hands out (`ngx_http_secure_link_module`).
+const SIGNING: [(&[u8], &[u8]); 5] = [
+    (b"x-amz-signature", b"x-amz-date"),
+    (b"x-goog-signature", b"x-goog-date"),
+    (b"signature", b"expires"),
+    (b"sig", b"se"),
+    (b"md5", b"expires"),
+];
+
+/// Whether the target's query carries a signature and what it is bound to.
+fn is_signed(target: &[u8]) -> bool {
+    let Some(query) = target.iter().position(|b| *b == b'?').and_then(|at| target.get(at + 1..)) else {
+        return false;
+    };
+    let carries = |name: &[u8]| {
+        query.split(|b| *b == b'&').any(|parameter| {
+            let mut parts = parameter.splitn(2, |b| *b == b'=');
+            let (key, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            key.eq_ignore_ascii_case(name) && !value.is_empty()
+        })
+    };
+    SIGNING.iter().any(|(signature, bound)| carries(signature) && carries(bound))
 }
 
 fn add_one(counter: &mut u32) {
@@ -149,6 +187,25 @@ mod tests {
             seen.field(name.as_bytes(), value.as_bytes());
         }
         seen.credentials()
+    }
+
+    #[test]
+    fn a_signed_target_counts_where_there_is_nothing_better() {
+        let of = |target: &str, authorization: Option<&str>| {
+            let mut fields = CredentialFields::default();
+            fields.target(target.as_bytes());
+            if let Some(value) = authorization {
+                fields.field(b"Authorization", value.as_bytes());
+            }
+            fields.credentials()
+        };
+        let signed = "/read/droplets/x?md5=abc&expires=1700000000";
+        assert_eq!(of(signed, None), Credentials::SignedUrl);
+        assert_eq!(of(signed, Some("Basic eA==")), Credentials::Basic);
+        assert_eq!(of("/x?X-Amz-Date=1&X-Amz-Signature=ff", None), Credentials::SignedUrl);
+        for plain in ["/x", "/x?md5=abc", "/x?md5=&expires=1", "/md5=a&expires=1", "/x?expires=1"] {
+            assert_eq!(of(plain, None), Credentials::None, "{plain}");
+        }
     }
 
     #[test]
@@ -214,6 +271,7 @@ mod tests {
             requests.answer(status);
         }
         let expected = Requests {
+            signed: 0,
             read: 4,
             bearer: 1,
             basic: 1,

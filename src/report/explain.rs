@@ -340,6 +340,7 @@ pub(super) fn requests_words(requests: &Requests) -> String {
         (requests.bearer, "bearer"),
         (requests.basic, "basic"),
         (requests.other, "other credentials"),
+        (requests.signed, "with a signed URL"),
         (requests.none, "without credentials"),
         (requests.status_401, "answered 401"),
         (requests.status_403, "answered 403"),

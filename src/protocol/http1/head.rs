@@ -192,6 +192,7 @@ pub fn request(head: &[u8]) -> Option<Request<'_>> {
         _ => Kind::Other,
     };
     let mut credentials = CredentialFields::default();
+    credentials.target(parsed.path.unwrap_or_default().as_bytes());
     let mut host = None;
     for field in &*parsed.headers {
         credentials.field(field.name.as_bytes(), field.value);

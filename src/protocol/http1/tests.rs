@@ -46,6 +46,7 @@ fn judges_every_request_of_a_connection() {
         server("HTTP/1.1 403 F\r\nContent-Length: 0\r\n\r\nHTTP/1.1 404 N\r\n\r\n"),
     ]);
     let expected = Requests {
+        signed: 0,
         read: 4,
         bearer: 1,
         basic: 1,

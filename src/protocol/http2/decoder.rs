@@ -88,6 +88,9 @@ fn read(headers: Headers, message: &mut impl FnMut(Message<'_>)) {
     let over_cap = headers.is_over_size();
     let (pseudo, fields) = headers.into_parts();
     let mut credentials = CredentialFields::default();
+    if let Some(path) = &pseudo.path {
+        credentials.target(path.as_bytes());
+    }
     for (name, value) in &fields {
         credentials.field(name.as_str().as_bytes(), value.as_bytes());
     }

@@ -171,6 +171,7 @@ fn every_request_is_judged_also_from_the_dynamic_table() {
     assert!(sent < plain + 100 * 100, "the tables were used");
     let parser = read(&conversation);
     let expected = Requests {
+        signed: 0,
         read: 100,
         bearer: 40,
         basic: 20,
