@@ -23,7 +23,6 @@ use std::{env, hint};
 
 use flowaudit::audit::{Audit, Plan};
 use flowaudit::capture::{self, Event, LinkType, Merged, Timestamp};
-use flowaudit::flow::Limits;
 use flowaudit::inventory::Inventory;
 use flowaudit::policy::{Options, Policy, Table};
 use foldhash::fast::RandomState;
@@ -140,17 +139,8 @@ fn check(path: &str) -> Result<Seen, Failure> {
         format!("{CAPTURES}/director.csv"),
     ])?;
     let policy = Policy::new(Table::built_in()?, inventory, names, Options::default());
-    let plan = Plan {
-        deviations: policy.with_tables(Table::shipped_overlays()?),
-        policy,
-        authorities: None,
-        only: Vec::new(),
-        in_scope: false,
-        learn: true,
-        strict: false,
-        keys: Default::default(),
-        limits: Limits::default(),
-    };
+    let plan =
+        Plan { deviations: policy.with_tables(Table::shipped_overlays()?), learn: true, ..Plan::new(policy) };
     let mut source = Merged::new(vec![capture::open(path)?])?;
     let mut audit = Audit::new(&plan, vec![path.to_owned()], None, Some(io::sink()))?;
     let mut bytes = 0;

@@ -53,6 +53,24 @@ pub trait Sink {
     fn flow(&mut self, record: &Record<'_>);
 }
 
+impl Plan {
+    /// Holds flows against these tables, and reports every violation: no authorities, no keys, nothing learnt
+    /// from the capture, no overlay to explain by.
+    pub fn new(policy: Policy) -> Plan {
+        Plan {
+            deviations: policy.with_tables(Vec::new()),
+            policy,
+            authorities: None,
+            only: Vec::new(),
+            in_scope: false,
+            learn: false,
+            strict: false,
+            limits: Limits::default(),
+            keys: Arc::default(),
+        }
+    }
+}
+
 /// A running audit, writing its report to `W` as flows end.
 pub struct Audit<'p, W: io::Write> {
     captures: Vec<String>,

@@ -12,7 +12,6 @@ use common::capture;
 use common::pcap::{Connection, Pcap, datagram};
 use flowaudit::audit::{Audit, Plan};
 use flowaudit::capture::{LinkType, Packet, Precision, Timestamp};
-use flowaudit::flow::Limits;
 use flowaudit::inventory::{Inventory, Names};
 use flowaudit::policy::{Options, Policy, Table};
 
@@ -169,14 +168,8 @@ fn nothing_is_allocated(application: &str, mut connection: Connection, round: im
     );
     let plan = Plan {
         deviations: policy.with_tables(Table::shipped_overlays().expect("the overlays parse")),
-        policy,
-        authorities: None,
-        only: Vec::new(),
-        in_scope: false,
         learn: true,
-        strict: false,
-        keys: Default::default(),
-        limits: Limits::default(),
+        ..Plan::new(policy)
     };
     let mut report = Vec::new();
     let mut audit =

@@ -344,7 +344,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::protocol::testing::{Stream, cut};
+    use crate::protocol::testing;
 
     /// A query for `doppler.service`, type A, class IN.
     const QUERY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07doppler\x07service\0\0\x01\0\x01";
@@ -599,10 +599,7 @@ mod tests {
 
     fn read(conversation: &[(Side, Vec<u8>)], sizes: &[usize]) -> Dns {
         let mut parser = Parser::new();
-        let mut stream = Stream::default();
-        for (side, piece) in cut(conversation, sizes) {
-            stream.lend(side, piece, |side, bytes| parser.advance(side, bytes));
-        }
+        testing::read_in(conversation, sizes, |side, bytes| parser.advance(side, bytes));
         parser.evidence().clone()
     }
 }

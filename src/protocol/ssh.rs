@@ -126,7 +126,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::protocol::testing::{Stream, cut};
+    use crate::protocol::testing::{self, Stream};
 
     fn key_exchange() -> Vec<u8> {
         let mut packet = vec![0, 0, 0, 92, 6, KEXINIT];
@@ -136,10 +136,7 @@ mod tests {
 
     fn read(conversation: &[(Side, Vec<u8>)], sizes: &[usize]) -> (Ssh, Stream) {
         let mut parser = Parser::new();
-        let mut stream = Stream::default();
-        for (side, piece) in cut(conversation, sizes) {
-            stream.lend(side, piece, |side, bytes| parser.advance(side, bytes));
-        }
+        let stream = testing::read_in(conversation, sizes, |side, bytes| parser.advance(side, bytes));
         (parser.evidence().clone(), stream)
     }
 

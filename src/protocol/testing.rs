@@ -58,6 +58,19 @@ impl Stream {
     }
 }
 
+/// Lends a whole conversation in pieces of the sizes given.
+pub fn read_in(
+    conversation: &[(Side, Vec<u8>)],
+    sizes: &[usize],
+    mut advance: impl FnMut(Side, &[u8]) -> Step,
+) -> Stream {
+    let mut stream = Stream::default();
+    for (side, piece) in cut(conversation, sizes) {
+        stream.lend(side, piece, &mut advance);
+    }
+    stream
+}
+
 /// Cuts a conversation into pieces of the sizes given, over and over; no size cuts nothing.
 pub fn cut<'a>(
     conversation: &'a [(Side, Vec<u8>)],

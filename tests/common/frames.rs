@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use flowaudit::audit::{Audit, Plan};
 use flowaudit::capture::{Event, LinkType, Packet, Precision, Timestamp, open};
-use flowaudit::flow::Limits;
 use flowaudit::inventory::Inventory;
 use flowaudit::policy::{Options, Policy, Table};
 
@@ -52,14 +51,8 @@ pub fn plan() -> Plan {
     let policy = Policy::new(Table::built_in().expect("they parse"), inventory, names, Options::default());
     Plan {
         deviations: policy.with_tables(Table::shipped_overlays().expect("they parse")),
-        policy,
-        authorities: None,
-        only: Vec::new(),
-        in_scope: false,
         learn: true,
-        strict: false,
-        keys: Default::default(),
-        limits: Limits::default(),
+        ..Plan::new(policy)
     }
 }
 

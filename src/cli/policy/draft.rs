@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use super::{DraftArguments, Status, complain, text};
 use crate::audit::{Audit, Plan, Sink};
-use crate::capture::{self, Event, FileSource, Filter, Merged};
-use crate::cli::interrupt::Interrupt;
+use crate::capture::Filter;
+use crate::cli::input::Input;
 use crate::cli::keylog;
-use crate::flow::Limits;
 use crate::inventory::Inventory;
 use crate::policy::draft::{Counts, Draft, Drafted};
 use crate::policy::{Options, Policy};
@@ -21,17 +20,7 @@ pub(super) fn run(arguments: &DraftArguments) -> Result<Status, Box<dyn Error>> 
     }
     // Without tables nothing is documented, so that no port hints at a direction.
     let policy = Policy::new(Vec::new(), inventory, names, Options::default());
-    let plan = Plan {
-        deviations: policy.with_tables(Vec::new()),
-        policy,
-        authorities: None,
-        only: Vec::new(),
-        in_scope: false,
-        learn: false,
-        strict: false,
-        limits: Limits::default(),
-        keys: Arc::new(keylog::read(&arguments.keylog)?),
-    };
+    let plan = Plan { keys: Arc::new(keylog::read(&arguments.keylog)?), ..Plan::new(policy) };
     let mut drafting = Drafting::default();
     let status = read(arguments, &plan, &mut drafting)?;
     for (why, flows) in drafting.0.left_out() {
@@ -66,33 +55,10 @@ impl Sink for Drafting {
 
 fn read(arguments: &DraftArguments, plan: &Plan, drafting: &mut Drafting) -> Result<Status, Box<dyn Error>> {
     let filter = arguments.filter.as_deref().map(Filter::new).transpose()?;
-    let mut status = Status::Clean;
-    let mut captures: Vec<FileSource> = Vec::new();
-    for path in &arguments.captures {
-        match capture::open(path) {
-            Ok(capture) => captures.push(capture),
-            Err(error) => {
-                complain(&error);
-                status = Status::Error;
-            }
-        }
-    }
-    let names = captures.iter().map(|capture| capture.name().to_owned()).collect();
-    let mut source = Merged::new(captures)?;
-    let mut audit = Audit::<std::io::Sink>::new(plan, names, filter, None)?;
+    let Some(mut input) = Input::open(&arguments.captures)? else { return Ok(Status::Error) };
+    let mut audit = Audit::<std::io::Sink>::new(plan, std::mem::take(&mut input.names), filter, None)?;
     audit.listen(drafting);
-    let interrupt = Interrupt::new()?;
-    while !interrupt.is_set() {
-        match source.next_event() {
-            Ok(Some(Event::Packet(packet))) => audit.packet(&packet)?,
-            Ok(Some(Event::Secrets(secrets))) => audit.secrets(&secrets),
-            Ok(None) => break,
-            Err(error) => {
-                complain(&error);
-                status = Status::Error;
-            }
-        }
-    }
+    let mut status = input.feed(&mut audit)?;
     for error in audit.finish().errors {
         complain(&error);
         status = Status::Error;

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::protocol::testing::{Stream, cut};
+use crate::protocol::testing::{self, Stream};
 
 const CLIENT: Side = Side::B;
 const SERVER: Side = Side::A;
@@ -16,10 +16,7 @@ fn server(text: &str) -> (Side, Vec<u8>) {
 
 fn read_in(conversation: &[(Side, Vec<u8>)], sizes: &[usize]) -> (Parser, Stream) {
     let mut parser = Parser::new();
-    let mut stream = Stream::default();
-    for (side, piece) in cut(conversation, sizes) {
-        stream.lend(side, piece, |side, bytes| parser.advance(side, bytes));
-    }
+    let stream = testing::read_in(conversation, sizes, |side, bytes| parser.advance(side, bytes));
     (parser, stream)
 }
 

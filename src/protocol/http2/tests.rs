@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 use super::*;
-use crate::protocol::testing::{Stream, cut};
+use crate::protocol::testing::{self, Stream};
 
 const CLIENT: Side = Side::B;
 const SERVER: Side = Side::A;
@@ -139,10 +139,7 @@ fn talk(asks: &[Ask], table: u32) -> Conversation {
 }
 
 fn read_with(mut parser: Parser, conversation: &Conversation, sizes: &[usize]) -> (Parser, Stream) {
-    let mut stream = Stream::default();
-    for (side, piece) in cut(conversation, sizes) {
-        stream.lend(side, piece, |side, bytes| parser.advance(side, bytes));
-    }
+    let stream = testing::read_in(conversation, sizes, |side, bytes| parser.advance(side, bytes));
     (parser, stream)
 }
 

@@ -229,7 +229,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::protocol::testing::{Stream, cut};
+    use crate::protocol::testing::{self, Stream};
 
     const CLIENT: Side = Side::A;
     const SERVER: Side = Side::B;
@@ -265,10 +265,7 @@ mod tests {
 
     fn read_in(conversation: &[(Side, Vec<u8>)], sizes: &[usize]) -> (Parser, Stream) {
         let mut parser = Parser::new();
-        let mut stream = Stream::default();
-        for (side, piece) in cut(conversation, sizes) {
-            stream.lend(side, piece, |side, bytes| parser.advance(side, bytes));
-        }
+        let stream = testing::read_in(conversation, sizes, |side, bytes| parser.advance(side, bytes));
         (parser, stream)
     }
 
