@@ -97,8 +97,7 @@ impl Confinement {
         self.shrink_bounding_set(keep)?;
         if let Some(Identity { user, group }) = self.user {
             let refused = "start as root to change the user";
-            let (user, group) =
-                (thread::Uid::from_raw(user.as_raw()), thread::Gid::from_raw(group.as_raw()));
+            let (user, group) = (thread::Uid::from_raw(user.as_raw()), thread::Gid::from_raw(group.as_raw()));
             thread::set_thread_groups(&[])
                 .and_then(|()| thread::set_thread_res_gid(group, group, group))
                 .and_then(|()| thread::set_thread_res_uid(user, user, user))
