@@ -374,7 +374,8 @@ impl<'p, W: io::Write> Judge<'p, W> {
             policy,
             subject,
             judgement: &judgement,
-            known_deviation: known_deviation.as_deref(),
+            deviations: &self.plan.deviations,
+            known_deviation,
             counted,
             capture,
             certificates: certificates.as_ref(),
@@ -430,7 +431,7 @@ impl<'p, W: io::Write> Judge<'p, W> {
             return;
         }
         if let (Some(report), None) = (&mut self.report, &self.write_error) {
-            self.write_error = report.write(record).err();
+            self.write_error = report.write(record).err().map(csv::Error::from);
         }
     }
 
