@@ -112,7 +112,9 @@ impl Confinement {
         thread::set_capabilities(None, rest)
             .map_err(|error| fail("capabilities cannot be given up", error))?;
         let landlock = match self.keep {
-            Keep::Nothing => self.landlock().map_err(|error| format!("Landlock cannot be entered: {error}"))?,
+            Keep::Nothing => {
+                self.landlock().map_err(|error| format!("Landlock cannot be entered: {error}"))?
+            }
             // Landlock forbids to look into processes outside of it, which is all that these are kept for.
             Keep::Processes => RulesetStatus::NotEnforced,
         };
