@@ -147,6 +147,8 @@ enum Piece<'a> {
     Vm,
     /// The groups that the capture itself names at this end.
     Learnt,
+    /// The local process that has the socket.
+    Process,
     /// What the row documents in this column.
     Documented,
     /// The component that the row documents in this column, or else the whole cell.
@@ -365,14 +367,6 @@ impl Words<'_> {
         }
     }
 
-    /// What the capture and the machine it was taken on show of who this end is.
-    fn shown(&self) -> &Shown {
-        match self.column {
-            Column::Destination => self.record.subject.destination_shown,
-            _ => self.record.subject.source_shown,
-        }
-    }
-
     /// The groups that the capture itself names at this end.
     fn learnt(&self, out: &mut Vec<u8>) {
         for (at, group) in self.shown().learnt_groups().enumerate() {
@@ -410,6 +404,13 @@ impl Words<'_> {
             out.clean(&subnet.azs.join(" "));
         }
         out.word(")");
+    }
+
+    fn shown(&self) -> &Shown {
+        match self.column {
+            Column::Destination => self.record.subject.destination_shown,
+            _ => self.record.subject.source_shown,
+        }
     }
 
     fn end(&self) -> Endpoint {
