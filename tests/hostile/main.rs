@@ -33,7 +33,7 @@ const SEEDS_CAP: usize = 300_000;
 /// Mutations tried of each target in one run, unless the time runs out first.
 const MUTATIONS: u32 = 2000;
 /// How long mutations of one target are tried in one run.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Makes a test of every target, so that they run side by side and the one that fails is named.
 macro_rules! targets {
