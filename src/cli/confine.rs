@@ -38,7 +38,7 @@ pub(super) enum Keep {
     /// None.
     #[default]
     Nothing,
-    /// To look into other users' processes (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH).
+    /// To look into other users' processes (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH); without Landlock.
     Processes,
 }
 
@@ -97,8 +97,7 @@ impl Confinement {
         self.shrink_bounding_set(keep)?;
         if let Some(Identity { user, group }) = self.user {
             let refused = "start as root to change the user";
-            let (user, group) =
-                (thread::Uid::from_raw(user.as_raw()), thread::Gid::from_raw(group.as_raw()));
+            let (user, group) = (thread::Uid::from_raw(user.as_raw()), thread::Gid::from_raw(group.as_raw()));
             thread::set_thread_groups(&[])
                 .and_then(|()| thread::set_thread_res_gid(group, group, group))
                 .and_then(|()| thread::set_thread_res_uid(user, user, user))
@@ -112,7 +111,11 @@ impl Confinement {
         };
         thread::set_capabilities(None, rest)
             .map_err(|error| fail("capabilities cannot be given up", error))?;
-        let landlock = self.landlock().map_err(|error| format!("Landlock cannot be entered: {error}"))?;
+        let landlock = match self.keep {
+            Keep::Nothing => self.landlock().map_err(|error| format!("Landlock cannot be entered: {error}"))?,
+            // Landlock forbids to look into processes outside of it, which is all that these are kept for.
+            Keep::Processes => RulesetStatus::NotEnforced,
+        };
         Ok(Confined { landlock })
     }
 

@@ -2,13 +2,14 @@
 
 use clap::Args;
 
+use super::privileges::PrivilegeArguments;
 use crate::capture::LiveOptions;
 use crate::cli::args::AuditArguments;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct LiveArguments {
     /// An interface to capture on, or `any`; may be given several times.
-    #[arg(short = 'i', long = "interface", value_name = "IFACE", required = true)]
+    #[arg(short = 'i', long = "interface", value_name = "IFACE", required_unless_present = "print_unit")]
     pub(super) interfaces: Vec<String>,
 
     /// Stop after this many seconds.
@@ -17,6 +18,9 @@ pub(in crate::cli) struct LiveArguments {
 
     #[command(flatten)]
     pub(super) capture: CaptureArguments,
+
+    #[command(flatten)]
+    pub(super) privileges: PrivilegeArguments,
 
     #[command(flatten)]
     pub(super) audit: AuditArguments,

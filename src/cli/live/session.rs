@@ -80,7 +80,7 @@ pub(super) fn run<W: Write>(
 }
 
 /// Packet time on a live interface is the system's clock.
-fn wall_clock() -> Timestamp {
+pub(super) fn wall_clock() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
