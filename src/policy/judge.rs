@@ -255,8 +255,10 @@ impl Policy {
 
     /// Source and destination.
     fn ends_of<'a>(&'a self, subject: &Subject<'a>) -> [Place<'a>; 2] {
-        [(subject.source, subject.source_shown), (subject.destination, subject.destination_shown)]
-            .map(|(end, shown)| Place::new(end.ip, shown, &self.inventory))
+        [
+            Place::new(subject.source.ip, subject.source_shown, &self.inventory),
+            Place::new(subject.destination.ip, subject.destination_shown, &self.inventory),
+        ]
     }
 
     /// What the candidate that decides says; `None` where there is no candidate.

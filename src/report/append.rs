@@ -26,7 +26,10 @@ pub(super) trait Append {
 impl Append for Vec<u8> {
     #[inline]
     fn word(&mut self, text: &str) {
-        self.extend_from_slice(text.as_bytes());
+        // Many fields are empty, and copying nothing is not for nothing.
+        if !text.is_empty() {
+            self.extend_from_slice(text.as_bytes());
+        }
     }
 
     #[inline]
@@ -49,6 +52,9 @@ impl Append for Vec<u8> {
 
     #[inline]
     fn number(&mut self, number: u64) {
+        if number < 10 {
+            return self.push(b'0' + number as u8);
+        }
         self.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
@@ -73,39 +79,42 @@ pub(super) fn text(append: impl FnOnce(&mut Vec<u8>)) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Each octet's digits, and how many they are.
-const OCTETS: [([u8; 3], u8); 256] = {
-    let mut octets = [([0; 3], 0); 256];
+/// Each octet's digits and the point behind them, and how many bytes that is.
+const OCTETS: [([u8; 4], u8); 256] = {
+    let mut octets = [([0; 4], 0); 256];
     let mut n = 0;
     while n < 256 {
         let digits = [b'0' + n as u8 / 100, b'0' + n as u8 / 10 % 10, b'0' + n as u8 % 10];
         octets[n] = match digits {
-            [b'0', b'0', c] => ([c, b'.', 0], 1),
-            [b'0', b, c] => ([b, c, b'.'], 2),
-            digits => (digits, 3),
+            [b'0', b'0', c] => ([c, b'.', 0, 0], 2),
+            [b'0', b, c] => ([b, c, b'.', 0], 3),
+            [a, b, c] => ([a, b, c, b'.'], 4),
         };
         n += 1;
     }
     octets
 };
 
-#[inline]
 fn ipv4(ip: Ipv4Addr, out: &mut Vec<u8>) {
-    // Four octets of up to three digits, each with its point.
-    let mut text = [b'.'; 16];
+    let mut text = [0; 16];
     let mut end = 0;
     for octet in ip.octets() {
         let (digits, length) = OCTETS[usize::from(octet)];
-        if let Some(place) = text.get_mut(end..end + 3) {
+        if let Some(place) = text.get_mut(end..end + 4) {
             place.copy_from_slice(&digits);
         }
         end += usize::from(length);
-        if let Some(point) = text.get_mut(end) {
-            *point = b'.';
-        }
-        end += 1;
     }
-    out.extend_from_slice(text.get(..end - 1).unwrap_or_default());
+    push_front(&text, end - 1, out);
+}
+
+/// Appends the first bytes: copying as many as are known to the compiler and cutting is quicker than
+/// copying as many as are wanted.
+#[inline]
+pub(super) fn push_front<const N: usize>(bytes: &[u8; N], wanted: usize, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(bytes);
+    out.truncate(start + wanted);
 }
 
 #[cfg(test)]

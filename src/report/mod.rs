@@ -28,6 +28,8 @@ pub use rows::RowStatistics;
 pub use story::story;
 pub use summary::Summary;
 
+use std::sync::Arc;
+
 use crate::capture::{Precision, Timestamp};
 use crate::flow::ConnState;
 use crate::packet::Encapsulation;
@@ -88,7 +90,7 @@ pub enum Certificate {
     /// It could not be seen.
     Unseen,
     /// The leaf's names, as `CN=…; SAN=…`, unescaped.
-    Names(String),
+    Names(Arc<str>),
     /// A certificate was presented that cannot be parsed.
     Unreadable,
 }
