@@ -4,7 +4,6 @@
 //! ([`escape`]) before it reaches a file or a terminal.
 
 pub mod account;
-mod append;
 mod csv_report;
 mod escape;
 mod explain;
@@ -17,6 +16,7 @@ mod strength;
 mod summary;
 #[cfg(test)]
 mod testing;
+mod text;
 mod timeline;
 mod words;
 

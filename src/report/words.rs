@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::append::{Append, push_front};
+use super::text::Text;
 use super::{Certificate, Record};
 use crate::capture::{Precision, Timestamp};
 use crate::inventory::Vm;
@@ -12,7 +12,7 @@ use crate::protocol::tls;
 
 /// The instance name the inventory gives an address; several, joined, when they conflict; nothing if it
 /// gives none.
-pub(super) fn vm(record: &Record<'_>, ip: IpAddr, out: &mut Vec<u8>) {
+pub(super) fn vm(record: &Record<'_>, ip: IpAddr, out: &mut Text) {
     let inventory = record.policy.inventory();
     if let Some(name) = inventory.name(ip) {
         instances(inventory.instances(name), out);
@@ -20,7 +20,7 @@ pub(super) fn vm(record: &Record<'_>, ip: IpAddr, out: &mut Vec<u8>) {
 }
 
 /// The names of these instances, which claim one address if they are several.
-pub(super) fn instances(vms: &[Arc<Vm>], out: &mut Vec<u8>) {
+pub(super) fn instances(vms: &[Arc<Vm>], out: &mut Text) {
     for (at, vm) in vms.iter().enumerate() {
         if at > 0 {
             out.word(" or ");
@@ -30,7 +30,7 @@ pub(super) fn instances(vms: &[Arc<Vm>], out: &mut Vec<u8>) {
 }
 
 /// The transport's name, or its number.
-pub(super) fn transport(transport: Transport, out: &mut Vec<u8>) {
+pub(super) fn transport(transport: Transport, out: &mut Text) {
     match transport {
         Transport::TCP => out.word("TCP"),
         Transport::UDP => out.word("UDP"),
@@ -45,7 +45,7 @@ pub(super) fn transport(transport: Transport, out: &mut Vec<u8>) {
 }
 
 /// The cipher suite's name, or its number.
-pub(super) fn cipher(suite: u16, out: &mut Vec<u8>) {
+pub(super) fn cipher(suite: u16, out: &mut Text) {
     match tls::cipher_name(suite) {
         Some(name) => out.word(name),
         None => out.show(format_args!("0x{suite:04x}")),
@@ -53,7 +53,7 @@ pub(super) fn cipher(suite: u16, out: &mut Vec<u8>) {
 }
 
 /// The names on a certificate, or why there are none.
-pub(super) fn certificate(certificate: &Certificate, out: &mut Vec<u8>) {
+pub(super) fn certificate(certificate: &Certificate, out: &mut Text) {
     match certificate {
         Certificate::None => {}
         Certificate::Empty => out.word("empty"),
@@ -64,7 +64,7 @@ pub(super) fn certificate(certificate: &Certificate, out: &mut Vec<u8>) {
 }
 
 /// A documented row's six cells.
-pub(super) fn cells(cells: &[String; 6], out: &mut Vec<u8>) {
+pub(super) fn cells(cells: &[String; 6], out: &mut Text) {
     for (at, cell) in cells.iter().enumerate() {
         if at > 0 {
             out.word(" | ");
@@ -74,7 +74,7 @@ pub(super) fn cells(cells: &[String; 6], out: &mut Vec<u8>) {
 }
 
 /// VLANs and tunnels from the outside in, separated by spaces.
-pub(super) fn encapsulation(encapsulation: Encapsulation, out: &mut Vec<u8>) {
+pub(super) fn encapsulation(encapsulation: Encapsulation, out: &mut Text) {
     for (at, layer) in encapsulation.layers().enumerate() {
         if at > 0 {
             out.word(" ");
@@ -89,7 +89,7 @@ pub(super) fn encapsulation(encapsulation: Encapsulation, out: &mut Vec<u8>) {
 }
 
 /// A time as [`Clock`] writes it.
-pub(super) fn time(time: Timestamp, precision: Precision, out: &mut Vec<u8>) {
+pub(super) fn time(time: Timestamp, precision: Precision, out: &mut Text) {
     Clock::default().time(time, precision, out);
 }
 
@@ -105,7 +105,7 @@ const DAY: i64 = 24 * 3600 * Timestamp::SECOND;
 
 impl Clock {
     /// In UTC, with the capture's digits.
-    pub(super) fn time(&mut self, time: Timestamp, precision: Precision, out: &mut Vec<u8>) {
+    pub(super) fn time(&mut self, time: Timestamp, precision: Precision, out: &mut Text) {
         let (day, rest) = (time.0.div_euclid(DAY), time.0.rem_euclid(DAY).unsigned_abs());
         let (seconds, fraction) = (rest / SECOND, rest % SECOND);
         let mut text = *b"0000-00-00T00:00:00.000000000Z";
@@ -127,7 +127,7 @@ impl Clock {
                 30
             }
         };
-        push_front(&text, length, out);
+        out.put_first(&text, length);
     }
 
     #[inline]
@@ -155,7 +155,7 @@ fn pair(number: u64) -> [u8; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::append::text;
+    use crate::report::text::text;
     use proptest::prelude::*;
 
     #[test]
