@@ -1,11 +1,14 @@
 //! How fast captures are audited, and how fast they could be at best.
 //!
 //! [`limits`] has the loops that do next to nothing with a capture: no auditor on this machine can be faster.
-//! `flowaudit bench` and `cargo bench` hold the audit against them.
+//! [`stages`] runs the audit up to one of its stages. `flowaudit bench` and `cargo bench` put them side by side.
 
 pub mod limits;
+pub mod stages;
 mod tuple;
 mod walk;
+
+pub use stages::Stage;
 
 /// What a run found in its captures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
