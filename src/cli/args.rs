@@ -1,6 +1,7 @@
 //! What the user typed.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -32,6 +33,12 @@ pub(super) enum Command {
     Live(LiveArguments),
     /// Look at documented tables, check, import, compare and draft them.
     Policy(super::policy::PolicyArguments),
+    /// Tell of local sockets, for `live`, which starts this by itself.
+    #[command(hide = true, name = super::processes::COMMAND)]
+    Processes {
+        /// The folder of BOSH jobs.
+        jobs: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

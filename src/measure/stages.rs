@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::Seen;
 use crate::audit::{Audit, FlowReader, Plan};
 use crate::capture::{self, CaptureError, Event, Merged, Packet, Timestamp};
-use crate::flow::{FlowTable, Reader, Want};
+use crate::flow::{Clock, FlowTable, Reader, Stamp, Want};
 use crate::packet::{Decoded, Decoder, Gap, Inside, Side, inside};
 
 /// A stage of the audit, in the order in which a packet comes through them.
@@ -89,19 +89,27 @@ fn decode(source: Merged) -> Result<Seen, Box<dyn Error>> {
 }
 
 fn follow<R: Reader>(source: Merged, mut flows: FlowTable<R>) -> Result<Seen, Box<dyn Error>> {
-    let (mut decoder, mut ended, mut ordinal) = (Decoder::new(), Vec::new(), 0);
+    let (mut decoder, mut clock) = (Decoder::new(), Clock::default());
+    let (mut ended, mut ordinal) = (Vec::new(), 0);
     let seen = each_packet(source, |packet| {
         ordinal += 1;
-        if let Decoded::Segment(mut segment) = decoder.decode(packet) {
-            flows.packet(&segment, packet, ordinal, &mut ended);
-            while let Some(Inside::Segment(inner)) = inside(&segment) {
-                flows.packet(&inner, packet, ordinal, &mut ended);
-                segment = inner;
-            }
+        let Decoded::Segment(mut segment) = decoder.decode(packet) else { return };
+        let &Packet { capture, number, time, precision, .. } = packet;
+        let (now, is_due) = clock.advance(time);
+        if is_due {
+            flows.tick(now, &mut ended);
+        }
+        let stamp = Stamp { capture, number, ordinal, time, precision, clock: now };
+        flows.packet(&segment.head, segment.payload, &stamp, &mut ended);
+        while let Some(Inside::Segment(inner)) = inside(&segment) {
+            flows.packet(&inner.head, inner.payload, &stamp, &mut ended);
+            segment = inner;
         }
         ended.clear();
     })?;
-    flows.finish(drop);
+    for (_, id) in flows.remaining() {
+        drop(flows.end(id));
+    }
     Ok(Seen { flows: flows.account().flows, ..seen })
 }
 

@@ -184,10 +184,11 @@ fn any_vm_running(
         }
         None => address(role, named, ip, inventory, options, |vm| component.runs_on(vm) == Some(true)),
     };
-    // The VM is chosen by its job; a certificate can only say that another process is speaking.
+    // The VM is chosen by its job; a socket's owner or a certificate can only say that another process is
+    // speaking.
     match component.contradicting(shown) {
-        true => address.and(Finding::contradicted(role.wrong(), Because::CertificateNamesAnother)),
-        false => address,
+        Some(because) => address.and(Finding::contradicted(role.wrong(), because)),
+        None => address,
     }
 }
 

@@ -413,7 +413,7 @@ impl Rank {
                 findings
                     .iter()
                     .flat_map(Finding::because)
-                    .filter(|b| *b == Because::CertificateNamesIt)
+                    .filter(|b| matches!(b, Because::CertificateNamesIt | Because::ProcessIsIt))
                     .count(),
             ),
         }

@@ -24,7 +24,7 @@ pub mod table;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use component::Shown;
+pub use component::{Process, Shown};
 pub use finding::{Because, Column, Finding, Grade, Missing, Reason, Verdict};
 pub use judge::{Judgement, OpenedBy, Policy, RowRef, Subject, columns};
 pub use observed::{Application, Basis, Circumstances, Inherited, Observed, Security, TlsKind};

@@ -8,7 +8,7 @@ use crate::flow::community_id::{DEFAULT_SEED, community_id};
 use crate::inventory::SubnetLookup;
 use crate::packet::{Endpoint, Transport};
 use crate::policy::cell::End;
-use crate::policy::{Because, Column, Finding, Inherited, Missing, Reason, RowRef, Verdict, columns};
+use crate::policy::{Because, Column, Finding, Inherited, Missing, Reason, RowRef, Shown, Verdict, columns};
 use crate::protocol::tls::{self, Decryption};
 use crate::protocol::{NatsAuthentication, Requests};
 
@@ -157,14 +157,17 @@ impl Words<'_> {
         csv_report::vm(self.record, self.end().ip)
     }
 
+    fn shown(&self) -> &Shown {
+        match self.column {
+            Column::Destination => self.record.subject.destination_shown,
+            _ => self.record.subject.source_shown,
+        }
+    }
+
     /// The groups that the capture itself names at this end.
     fn learnt(&self) -> String {
-        let subject = &self.record.subject;
-        let shown = match self.column {
-            Column::Destination => subject.destination_shown,
-            _ => subject.source_shown,
-        };
-        let groups: Vec<String> = shown.learnt_groups().map(|group| clean(group).to_string()).collect();
+        let groups: Vec<String> =
+            self.shown().learnt_groups().map(|group| clean(group).to_string()).collect();
         groups.join(" or ")
     }
 
@@ -190,6 +193,13 @@ impl Words<'_> {
                 write!(f, "{ip} is {} and does not run {}", self.vm(), self.component())
             }
             Because::JobsUnknown => write!(f, "the inventory lists no jobs for {ip}"),
+            Because::ProcessIsIt => {
+                write!(f, "the socket belongs to {}", clean(self.shown().process().unwrap_or_default()))
+            }
+            Because::ProcessIsAnother => {
+                let process = clean(self.shown().process().unwrap_or_default());
+                write!(f, "the socket belongs to {process}, not to {}", self.component())
+            }
             Because::CertificateNamesIt => f.write_str("its certificate names the component"),
             Because::CertificateNamesAnother => {
                 write!(f, "its certificate names another component than {}", self.component())
