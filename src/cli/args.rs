@@ -1,6 +1,7 @@
 //! What the user typed.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -31,6 +32,10 @@ pub(super) enum Command {
     /// Runs until the duration is over or it is interrupted, then writes the report. Exit status as for
     /// `check`.
     Live(LiveArguments),
+    /// Measure how fast captures are audited on this machine.
+    ///
+    /// Exit status: 0, or 2 on an error.
+    Bench(BenchArguments),
     /// Look at documented tables, check, import, compare and draft them.
     Policy(super::policy::PolicyArguments),
     /// Tell of local sockets, for `live`, which starts this by itself.
@@ -49,6 +54,28 @@ pub(super) struct CheckArguments {
 
     #[command(flatten)]
     pub(super) audit: AuditArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BenchArguments {
+    /// pcap or pcapng files; those in gzip or zstd are measured without the loops they are held against.
+    #[arg(required = true, value_name = "CAPTURE")]
+    pub(super) captures: Vec<String>,
+
+    /// Thread counts to measure, separated by commas. [default: 1 and the machine's]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(super) threads: Vec<NonZero<usize>>,
+
+    /// How often everything is measured; medians are shown.
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(super) runs: NonZero<u16>,
+
+    /// Write CSV.
+    #[arg(long)]
+    pub(super) csv: bool,
+
+    #[command(flatten)]
+    pub(super) judging: JudgingArguments,
 }
 
 #[derive(Debug, Args)]

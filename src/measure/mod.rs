@@ -4,6 +4,7 @@
 //! [`stages`] runs the audit up to one of its stages. `flowaudit bench` and `cargo bench` put them side by side.
 
 pub mod limits;
+pub mod meter;
 pub mod stages;
 mod tuple;
 mod walk;

@@ -47,11 +47,23 @@ impl Stage {
     }
 }
 
-/// Audits these captures through a stage and no further, on this thread.
+/// An audit to be measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Job<'a> {
+    /// What flows are held against.
+    pub plan: &'a Plan,
+    /// The captures, merged into one audit.
+    pub captures: &'a [String],
+    /// Only packets that this pcap-filter(7) expression matches.
+    pub filter: Option<&'a str>,
+}
+
+/// Audits through a stage and no further, on this thread and packet by packet.
 ///
 /// # Errors
 /// What cannot be opened or read. Damage ends a capture and is no error here.
-pub fn run(through: Stage, plan: &Plan, captures: &[String]) -> Result<Seen, Box<dyn Error>> {
+pub fn run(through: Stage, job: &Job<'_>) -> Result<Seen, Box<dyn Error>> {
+    let Job { plan, captures, .. } = *job;
     let opened = captures.iter().map(|path| capture::open(path)).collect::<Result<_, CaptureError>>()?;
     let source = Merged::new(opened)?;
     match through {
@@ -64,6 +76,11 @@ pub fn run(through: Stage, plan: &Plan, captures: &[String]) -> Result<Seen, Box
         Stage::Judge => audit(source, Audit::new(plan, captures.to_vec(), None, None::<io::Sink>)?),
         Stage::Write => audit(source, Audit::new(plan, captures.to_vec(), None, Some(io::sink()))?),
     }
+}
+
+/// Audits as `flowaudit check` does, with so many threads.
+pub fn check(_: usize, job: &Job<'_>) -> Result<Seen, Box<dyn Error>> {
+    run(Stage::Write, job)
 }
 
 fn each_packet(mut source: Merged, mut take: impl FnMut(&Packet<'_>)) -> Result<Seen, Box<dyn Error>> {
@@ -176,7 +193,8 @@ mod tests {
         // Datagrams, VLAN tags, and a capture that is cut.
         let captures = ["match_L2_vlan_tls13.pcap", "match_L7_nats.pcap.gz", "hard_cut_file_L4.pcap"]
             .map(|name| format!("{folder}/{name}"));
-        let seen = Stage::ALL.map(|stage| run(stage, &plan, &captures).unwrap());
+        let job = Job { plan: &plan, captures: &captures, filter: None };
+        let seen = Stage::ALL.map(|stage| run(stage, &job).unwrap());
         let whole = seen[5];
         assert!(whole.packets > 100 && whole.flows > 2, "{whole:?}");
         for (stage, seen) in Stage::ALL.iter().zip(seen) {
