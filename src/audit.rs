@@ -8,13 +8,15 @@
 
 mod learning;
 mod links;
+mod sockets;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::capture::{CaptureError, Filter, FilterError, LinkType, Packet, Secrets, Timestamp, link_name};
 use crate::flow::{Clock, Flow, FlowTable, Limits, Place, Reader, Stamp, Want};
+use crate::local::Owners;
 use crate::packet::{Decoded, Decoder, Gap, Inside, Side, Transport, Uncounted, inside};
 use crate::pki::{Authorities, CertificateNames, Usage};
 use crate::policy::{Circumstances, Judgement, Observed, OpenedBy, Policy, Shown, Subject, Verdict};
@@ -45,6 +47,8 @@ pub struct Plan {
     pub limits: Limits,
     /// The keys to decrypt with; what captures carry joins them.
     pub keys: Arc<KeyStore>,
+    /// Whose the sockets of this machine are, if it is the one that is audited.
+    pub owners: Option<Arc<Mutex<Owners>>>,
 }
 
 /// Is handed every judged flow, in the report's order, for what is not the report.
@@ -67,6 +71,7 @@ impl Plan {
             strict: false,
             limits: Limits::default(),
             keys: Arc::default(),
+            owners: None,
         }
     }
 }
@@ -348,8 +353,13 @@ impl<'p, W: io::Write> Judge<'p, W> {
             None => self.learning.groups(flow.key.end(side).ip),
             Some(_) => &[],
         };
-        let source_shown = &source_shown.clone().learnt(learnt(source));
-        let destination_shown = &destination_shown.clone().learnt(learnt(source.other()));
+        let process = |side: Side| {
+            let owners = self.plan.owners.as_ref().filter(|_| flow.encapsulation.network().is_none())?;
+            sockets::process(owners, &flow, side)
+        };
+        let shown = |shown: &Shown, side: Side| shown.clone().learnt(learnt(side)).owned(process(side));
+        let source_shown = &shown(source_shown, source);
+        let destination_shown = &shown(destination_shown, source.other());
         let subject = Subject {
             source: flow.key.end(source),
             destination: flow.key.end(source.other()),
@@ -374,7 +384,8 @@ impl<'p, W: io::Write> Judge<'p, W> {
             policy,
             subject,
             judgement: &judgement,
-            known_deviation: known_deviation.as_deref(),
+            deviations: &self.plan.deviations,
+            known_deviation,
             counted,
             capture,
             certificates: certificates.as_ref(),
@@ -430,7 +441,7 @@ impl<'p, W: io::Write> Judge<'p, W> {
             return;
         }
         if let (Some(report), None) = (&mut self.report, &self.write_error) {
-            self.write_error = report.write(record).err();
+            self.write_error = report.write(record).err().map(csv::Error::from);
         }
     }
 

@@ -1,7 +1,6 @@
 //! What the user typed.
 
 use std::net::SocketAddr;
-use std::num::NonZero;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -27,15 +26,14 @@ pub(super) enum Command {
     ///
     /// Exit status: 0 nothing to report of it, 1 it is to be reported, 2 an error, or no such flow.
     Explain(ExplainArguments),
-    /// Audit a live interface.
+    /// Audit live interfaces.
     ///
-    /// Runs until the duration is over or it is interrupted, then writes the report. Exit status as for
-    /// `check`.
-    Live(LiveArguments),
+    /// Runs until the duration is over or it is interrupted. Exit status as for `check`.
+    Live(super::live::LiveArguments),
     /// Measure how fast captures are audited on this machine.
     ///
     /// Exit status: 0, or 2 on an error.
-    Bench(BenchArguments),
+    Bench(super::bench::BenchArguments),
     /// Look at documented tables, check, import, compare and draft them.
     Policy(super::policy::PolicyArguments),
     /// Tell of local sockets, for `live`, which starts this by itself.
@@ -57,28 +55,6 @@ pub(super) struct CheckArguments {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct BenchArguments {
-    /// pcap or pcapng files; those in gzip or zstd are measured without the loops they are held against.
-    #[arg(required = true, value_name = "CAPTURE")]
-    pub(super) captures: Vec<String>,
-
-    /// Thread counts to measure, separated by commas. [default: 1 and the machine's]
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub(super) threads: Vec<NonZero<usize>>,
-
-    /// How often everything is measured; medians are shown.
-    #[arg(long, value_name = "N", default_value = "3")]
-    pub(super) runs: NonZero<u16>,
-
-    /// Write CSV.
-    #[arg(long)]
-    pub(super) csv: bool,
-
-    #[command(flatten)]
-    pub(super) judging: JudgingArguments,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct ExplainArguments {
     /// pcap or pcapng files, also in gzip or zstd; `-` is standard input. Several are one audit.
     #[arg(required = true, value_name = "CAPTURE")]
@@ -91,20 +67,6 @@ pub(super) struct ExplainArguments {
 
     #[command(flatten)]
     pub(super) judging: JudgingArguments,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct LiveArguments {
-    /// The interface to capture on, or `any`.
-    #[arg(short = 'i', long, value_name = "IFACE")]
-    pub(super) interface: String,
-
-    /// Stop after this many seconds.
-    #[arg(long, value_name = "SECONDS")]
-    pub(super) duration: Option<u64>,
-
-    #[command(flatten)]
-    pub(super) audit: AuditArguments,
 }
 
 #[derive(Debug, Args)]

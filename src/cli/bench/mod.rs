@@ -7,12 +7,36 @@ use std::io;
 use std::num::NonZero;
 use std::thread::available_parallelism;
 
-use super::args::BenchArguments;
+use clap::Args;
+
+use super::args::JudgingArguments;
 use super::{Status, note, plan};
 use crate::measure::meter::{self, Memory, Time};
 use crate::measure::stages::{self, Job};
 use crate::measure::{Seen, Stage, limits};
 use figures::Figures;
+
+#[derive(Debug, Args)]
+pub(super) struct BenchArguments {
+    /// pcap or pcapng files; those in gzip or zstd are measured without the loops they are held against.
+    #[arg(required = true, value_name = "CAPTURE")]
+    pub(super) captures: Vec<String>,
+
+    /// Thread counts to measure, separated by commas. [default: 1 and the machine's]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(super) threads: Vec<NonZero<usize>>,
+
+    /// How often everything is measured; medians are shown.
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(super) runs: NonZero<u16>,
+
+    /// Write CSV.
+    #[arg(long)]
+    pub(super) csv: bool,
+
+    #[command(flatten)]
+    pub(super) judging: JudgingArguments,
+}
 
 /// Something that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -117,6 +117,12 @@ impl Header {
         }
     }
 
+    /// Whether it is DATA that carries nothing and ends nothing: lawful, and never sent. Protocols whose
+    /// messages begin with zeros (Modbus) look like it.
+    fn is_idle(self) -> bool {
+        self.kind == Kind::Data && self.length == 0 && self.flags & Header::LOWEST == 0
+    }
+
     /// Whether it is what real peers send: known type, only flags defined for it, a stream opened by a
     /// client, and a payload within the default SETTINGS_MAX_FRAME_SIZE.
     ///
@@ -184,7 +190,7 @@ pub fn shape(bytes: &[u8]) -> Probe {
         let Some(header) = Header::read(rest) else {
             return Probe::Unsure;
         };
-        if !header.plausible() {
+        if !header.plausible() || header.is_idle() {
             return Probe::NotForUs;
         }
         let end = HEADER_LENGTH + header.length as usize;
@@ -226,6 +232,14 @@ mod tests {
     const EMPTY: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
     const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0\x01\x02\x03\x04\x05\x06\x07\x08";
     const WINDOW: &[u8] = b"\0\0\x04\x08\0\0\0\0\x05\0\0\x10\0";
+
+    #[test]
+    fn answers_of_modbus_are_no_frames() {
+        // Exception 11 of unit 10, as gateways repeat it (Modbus messaging on TCP/IP, section 3.1.3).
+        let answer = [0, 0, 0, 0, 0, 3, 10, 0x88, 11];
+        assert_eq!(shape(&answer), Probe::NotForUs);
+        assert_eq!(shape(&answer.repeat(3)), Probe::NotForUs);
+    }
 
     #[test]
     fn recognises_both_openings() {
