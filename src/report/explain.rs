@@ -155,8 +155,6 @@ enum Piece<'a> {
     Component,
     /// The destination's subnet, with its network and zones.
     Subnet,
-    /// The local process that has this end's socket.
-    Process,
     /// The version of TLS, as far as it is known, and a space.
     TlsVersion,
     /// The requests that were read, by what they carried.
