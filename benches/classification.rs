@@ -19,8 +19,9 @@ use std::process::Command;
 use std::{env, fs};
 
 use common::Failure;
+use flowaudit::measure::Seen;
 use flowaudit::measure::limits::{l1, l2};
-use flowaudit::measure::{Seen, Stage, stages};
+use flowaudit::measure::stages::{self, Job};
 use rustix::time::{ClockId, clock_gettime};
 
 /// How often each program is measured, unless told otherwise.
@@ -113,7 +114,7 @@ fn run_one(name: &str, path: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The product, as `flowaudit check` puts it together.
+/// The product, as `flowaudit check --threads 1` puts it together.
 fn check(captures: &[String]) -> Result<Seen, Failure> {
-    stages::run(Stage::Write, &common::plan()?, captures)
+    stages::check(1, &Job { plan: &common::plan()?, captures, filter: None })
 }

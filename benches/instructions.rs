@@ -16,8 +16,8 @@ use std::process::Command;
 use std::{env, fs};
 
 use common::Failure;
-use flowaudit::audit::Plan;
-use flowaudit::measure::{Seen, Stage, stages};
+use flowaudit::measure::stages::{self, Job};
+use flowaudit::measure::{Seen, Stage};
 
 const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.csv");
 /// Copies of the repository's captures: enough that tables fill and caches of answers are used.
@@ -119,15 +119,17 @@ fn total(out: &Path) -> Result<u64, Failure> {
 
 fn run_one(name: &str, capture: &str) -> Result<(), Failure> {
     let stage = Stage::ALL.into_iter().find(|stage| stage.name() == name).ok_or("no such stage")?;
-    let Seen { packets, bytes, flows } = measured_part(stage, &common::plan()?, &[capture.to_owned()])?;
+    let (plan, captures) = (common::plan()?, [capture.to_owned()]);
+    let job = Job { plan: &plan, captures: &captures, filter: None };
+    let Seen { packets, bytes, flows } = measured_part(stage, &job)?;
     println!("{packets} {bytes} {flows}");
     Ok(())
 }
 
 /// Callgrind counts in here and nowhere else.
 #[inline(never)]
-fn measured_part(stage: Stage, plan: &Plan, captures: &[String]) -> Result<Seen, Failure> {
-    stages::run(stage, plan, captures)
+fn measured_part(stage: Stage, job: &Job<'_>) -> Result<Seen, Failure> {
+    stages::run(stage, job)
 }
 
 /// The compiler, its target, and what the environment says of how to build.
