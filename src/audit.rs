@@ -545,7 +545,7 @@ fn judge_chains(
 
 /// Hands a flow's bytes to its conversation.
 #[derive(Debug)]
-struct FlowReader {
+pub(crate) struct FlowReader {
     conversation: Conversation,
     watch: Watch,
 }
