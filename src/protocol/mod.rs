@@ -13,6 +13,7 @@ mod inside;
 pub mod ldap;
 pub mod mysql;
 pub mod nats;
+mod repeated;
 pub mod ssh;
 pub mod syslog;
 pub mod tls;

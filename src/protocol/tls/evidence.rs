@@ -2,9 +2,12 @@
 //!
 //! The parser only records facts; every answer is worked out when it is asked for, off the hot path.
 
+use std::sync::Arc;
+
 use super::alert::Alert;
 use super::decrypted::{Decrypted, Decryption};
-use super::hello::{ClientHello, ServerHello, Version};
+use super::client_hello::ClientHello;
+use super::hello::{ServerHello, Version};
 use super::resume::SessionName;
 use super::trace::Trace;
 use super::why::Why;
@@ -35,8 +38,9 @@ impl Basis {
 /// A certificate chain sent in clear or decrypted, as raw DER, leaf first; empty if the message listed none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
-    /// The certificates, at most [`super::CERTIFICATE_CAP`] and [`super::CHAIN_CAP`] bytes.
-    pub certificates: Vec<Box<[u8]>>,
+    /// The certificates, at most [`super::CERTIFICATE_CAP`] and [`super::CHAIN_CAP`] bytes. Connections that
+    /// showed the same share them as a rule: the same pointer is the same chain.
+    pub certificates: Arc<[Box<[u8]>]>,
     /// Whether these are all that were sent.
     pub complete: bool,
 }
@@ -127,7 +131,7 @@ pub struct Evidence {
     pub(super) hello_retry: bool,
     /// Early data was offered by any ClientHello, also the one before a HelloRetryRequest.
     pub(super) early_data: bool,
-    pub(super) chains: [Option<Box<Chain>>; 2],
+    pub(super) chains: [Option<Arc<Chain>>; 2],
     pub(super) certificate_request: bool,
     pub(super) certificate_verify: bool,
     pub(super) client_key_exchange: bool,
@@ -312,9 +316,9 @@ impl Evidence {
     }
 
     /// Keeps the first chain that `side` sent.
-    pub(super) fn keep_chain(&mut self, side: Side, chain: Chain) {
+    pub(super) fn keep_chain(&mut self, side: Side, chain: Arc<Chain>) {
         if let Some(slot) = self.chains.get_mut(side.index()) {
-            slot.get_or_insert(Box::new(chain));
+            slot.get_or_insert(chain);
         }
     }
 

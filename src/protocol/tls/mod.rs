@@ -10,6 +10,7 @@ mod alert;
 mod alpn;
 mod cipher;
 mod classic;
+mod client_hello;
 mod decrypt;
 mod decrypted;
 mod evidence;
@@ -39,7 +40,8 @@ pub use evidence::{
 };
 pub use group::KeyExchange;
 pub use handshake::{CERTIFICATE_CAP, CHAIN_CAP, MESSAGE_CAP};
-pub use hello::{ALPN_CAP, CIPHER_CAP, ClientHello, GROUP_CAP, PskOffer, ServerHello, SessionId, Version};
+pub use client_hello::{ALPN_CAP, CIPHER_CAP, ClientHello, GROUP_CAP, PskOffer, Shape};
+pub use hello::{ServerHello, SessionId, Version};
 pub use ja4::Ja4;
 pub use parser::Parser;
 pub use probe::{probe, probe_midstream};

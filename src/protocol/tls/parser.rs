@@ -9,7 +9,8 @@ use super::decrypt::KeyStore;
 use super::evidence::{ALERT_CAP, Evidence};
 use super::group;
 use super::handshake::{self, Assembler, Message, kind};
-use super::hello::{ClientHello, ServerHello};
+use super::client_hello::ClientHello;
+use super::hello::ServerHello;
 use super::probe::{probe, probe_midstream};
 use super::record::{HEADER, Header, Kind};
 use super::resume::SessionName;
@@ -394,7 +395,9 @@ fn client_hello(evidence: &mut Evidence, side: Side, mut hello: ClientHello) {
         return;
     }
     evidence.early_data |= hello.early_data;
-    hello.ja4 = evidence.client_hello.as_ref().map_or(hello.ja4, |first| first.ja4);
+    if let Some(first) = &evidence.client_hello {
+        hello.follows(first);
+    }
     evidence.client_hello = Some(Box::new(hello));
 }
 

@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 pub use keylog::{Added, KeyStore, LINE_CAP, SESSION_CAP};
 
-use super::hello::{ClientHello, ServerHello};
+use super::client_hello::ClientHello;
+use super::hello::ServerHello;
 use super::record::{Header, Kind};
 use crate::protocol::Side;
 use keylog::{Label, Secret, Secrets};
