@@ -462,3 +462,16 @@ mod tests {
         assert_eq!((evidence.syslog.map(|syslog| syslog.messages), evidence.client), (Some(1), Some(SERVER)));
     }
 }
+#[cfg(test)]
+mod sizes {
+    #[test]
+    fn sizes() {
+        use super::*;
+        println!("conv {} evidence {} inside {}", size_of::<Conversation>(), size_of::<Evidence>(), size_of::<Inside>());
+        println!("tls {} ev {} http1 {} ev {} http2 {} ev {} nats {} ev {} dns {} ev {} mysql {} {} ssh {} {} ldap {} {} syslog {} {}",
+            size_of::<tls::Parser>(), size_of::<tls::Evidence>(), size_of::<http1::Parser>(), size_of::<Http1>(),
+            size_of::<http2::Parser>(), size_of::<Http2>(), size_of::<nats::Parser>(), size_of::<Nats>(), size_of::<dns::Parser>(), size_of::<Dns>(),
+            size_of::<mysql::Parser>(), size_of::<Mysql>(), size_of::<ssh::Parser>(), size_of::<Ssh>(), size_of::<ldap::Parser>(), size_of::<Ldap>(), size_of::<syslog::Parser>(), size_of::<Syslog>());
+        println!("requests {} clienthello {} serverhello {} trace", size_of::<super::super::Requests>(), size_of::<tls::ClientHello>(), size_of::<tls::ServerHello>());
+    }
+}

@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use super::alert::Alert;
-use super::decrypted::{Decrypted, Decryption};
+use super::answers::Answers;
 use super::client_hello::ClientHello;
+use super::decrypted::{Decrypted, Decryption};
 use super::hello::{ServerHello, Version};
 use super::resume::SessionName;
 use super::trace::Trace;
@@ -146,6 +147,8 @@ pub struct Evidence {
     pub(super) trace: Trace,
     /// What keys opened; none were given otherwise.
     pub(super) decrypted: Option<Box<Decrypted>>,
+    /// Once nothing more is to come.
+    answers: Option<Answers>,
 }
 
 impl Evidence {
@@ -199,10 +202,15 @@ impl Evidence {
 
     /// The application protocol the server chose.
     pub fn alpn(&self) -> Alpn<'_> {
-        alpn::chosen(self)
+        let known = self.answers.as_ref().and_then(|answers| answers.alpn(self));
+        known.unwrap_or_else(|| alpn::chosen(self))
     }
+
     /// What the client showed of itself.
     pub fn client_certificate(&self) -> ClientCertificate<'_> {
+        if let Some(answers) = &self.answers {
+            return answers.certificate(self);
+        }
         match self.family() {
             Some(Family::Classic(client)) => classic::client_certificate(self, client),
             Some(Family::Modern(client)) => modern::client_certificate(self, client),
@@ -217,6 +225,9 @@ impl Evidence {
 
     /// Whether the server asked for a certificate during the handshake; `None` if it cannot be told.
     pub fn certificate_requested(&self) -> Option<bool> {
+        if let Some(answers) = &self.answers {
+            return answers.requested;
+        }
         match self.family()? {
             Family::Classic(client) => classic::certificate_requested(self, client),
             Family::Modern(client) => modern::certificate_requested(self, client),
@@ -233,6 +244,9 @@ impl Evidence {
 
     /// How the handshake ended.
     pub fn outcome(&self) -> Outcome {
+        if let Some(answers) = &self.answers {
+            return answers.outcome;
+        }
         match self.family() {
             Some(Family::Classic(client)) => classic::outcome(self, client),
             Some(Family::Modern(client)) => modern::outcome(self, client),
@@ -300,6 +314,12 @@ impl Evidence {
     /// Handshake messages followed application data: the connection was renegotiated (TLS 1.2 and before).
     pub fn renegotiated(&self) -> bool {
         matches!(self.family(), Some(Family::Classic(client)) if classic::renegotiated(self, client))
+    }
+
+    /// Nothing more is to come: works out the answers, once for all who ask.
+    pub(super) fn conclude(&mut self) {
+        self.answers = None;
+        self.answers = Some(Answers::of(self));
     }
 
     /// The record headers, for the rules that read lengths.

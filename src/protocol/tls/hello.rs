@@ -72,11 +72,6 @@ impl SessionId {
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.length)).unwrap_or_default()
     }
-
-    /// What stands for it, if it is not empty.
-    pub fn name(&self) -> Option<SessionName> {
-        SessionName::of(self.as_bytes())
-    }
 }
 
 /// What a server chose.
@@ -90,6 +85,8 @@ pub struct ServerHello {
     pub cipher: u16,
     /// The session identifier; the client's own when a TLS 1.2 session is resumed, or as TLS 1.3 always echoes it.
     pub session_id: SessionId,
+    /// What stands for that session up to TLS 1.2, if the identifier is not empty.
+    pub session_name: Option<SessionName>,
     /// It asks for another ClientHello, and chooses nothing yet.
     pub hello_retry: bool,
     /// The protocol chosen in clear (TLS 1.2 and before), at most [`NAME_CAP`] bytes, raw.
@@ -122,6 +119,9 @@ impl ServerHello {
             ..ServerHello::default()
         };
         each_extension(cursor, |kind, extension| hello.extension(kind, extension))?;
+        if hello.version < Some(Version::Tls13) {
+            hello.session_name = SessionName::of(session_id.as_bytes());
+        }
         Some(hello)
     }
 
@@ -143,7 +143,10 @@ impl ServerHello {
 }
 
 /// Lends every extension; extensions may be absent altogether, but not be cut short.
-pub(super) fn each_extension(mut cursor: Cursor, mut lend: impl FnMut(u16, &[u8]) -> Option<()>) -> Option<()> {
+pub(super) fn each_extension(
+    mut cursor: Cursor,
+    mut lend: impl FnMut(u16, &[u8]) -> Option<()>,
+) -> Option<()> {
     if cursor.is_empty() {
         return Some(());
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::alert::Alert;
 use super::cipher;
+use super::client_hello::ClientHello;
 use super::decrypt::KeyStore;
 use super::evidence::{ALERT_CAP, Evidence};
 use super::group;
 use super::handshake::{self, Assembler, Message, kind};
-use super::client_hello::ClientHello;
 use super::hello::ServerHello;
 use super::probe::{probe, probe_midstream};
 use super::record::{HEADER, Header, Kind};
@@ -156,7 +156,8 @@ impl Parser {
     }
 
     /// What was seen, when nothing more is to come.
-    pub fn into_evidence(self) -> Evidence {
+    pub fn into_evidence(mut self) -> Evidence {
+        self.evidence.conclude();
         self.evidence
     }
 

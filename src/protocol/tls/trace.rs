@@ -8,7 +8,7 @@ use crate::protocol::Side;
 pub const RECORD_CAP: usize = 48;
 
 /// When something was seen: packet time first, and the order of reading among equals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {
     /// Microseconds since the first event of the connection, saturating at half an hour.
     pub micros: i32,
@@ -16,7 +16,7 @@ pub struct Moment {
 }
 
 /// The header of one record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     /// When its header was complete.
     pub at: Moment,
