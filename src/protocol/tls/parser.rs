@@ -21,7 +21,7 @@ use crate::protocol::{Probe, Side, Step};
 /// Follows one TLS connection.
 #[derive(Debug, Default)]
 pub struct Parser {
-    evidence: Evidence,
+    evidence: Box<Evidence>,
     streams: [Stream; 2],
     /// Opens records, where there is a key log.
     secured: Option<Box<Secured>>,
@@ -156,7 +156,7 @@ impl Parser {
     }
 
     /// What was seen, when nothing more is to come.
-    pub fn into_evidence(mut self) -> Evidence {
+    pub fn into_evidence(mut self) -> Box<Evidence> {
         self.evidence.conclude();
         self.evidence
     }
