@@ -1,6 +1,8 @@
 //! What many connections show alike, kept once: hellos of one program, names, certificate chains.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
@@ -44,10 +46,19 @@ impl<V: Clone> Repeated<V> {
     }
 }
 
+thread_local! {
+    static NAMES: RefCell<Repeated<Arc<[u8]>>> = RefCell::default();
+}
+
+/// A name that other flows are likely to show as well: of a host, of a protocol.
+pub(super) fn name(bytes: &[u8]) -> Arc<[u8]> {
+    let made = NAMES.with_borrow_mut(|names| names.get(bytes, || Some(Arc::from(bytes))));
+    made.unwrap_or_else(|| Arc::from(bytes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     fn made(cache: &mut Repeated<Arc<[u8]>>, key: &[u8]) -> Arc<[u8]> {
         cache.get(key, || Some(Arc::from(key))).expect("it is made")

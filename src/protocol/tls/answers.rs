@@ -1,6 +1,7 @@
 //! The answers of a connection that is over: worked out once, asked for by every row it is held against.
 
 use super::evidence::{Alpn, Basis, ClientCertificate, Evidence, Offer, Outcome};
+use super::resume::Given;
 use super::why::Why;
 
 /// What [`Evidence`] answers, with nothing borrowed from it.
@@ -11,6 +12,10 @@ pub(super) struct Answers {
     chain: bool,
     pub(super) requested: Option<bool>,
     pub(super) outcome: Outcome,
+    pub(super) resumed: Option<bool>,
+    pub(super) renegotiated: bool,
+    pub(super) given: Option<Given>,
+    pub(super) progress: usize,
     alpn: Choice,
 }
 
@@ -41,6 +46,10 @@ impl Answers {
             chain,
             requested: evidence.certificate_requested(),
             outcome: evidence.outcome(),
+            resumed: evidence.resumed(),
+            renegotiated: evidence.renegotiated(),
+            given: evidence.given(),
+            progress: evidence.progress(),
             alpn: Choice::of(evidence),
         }
     }
@@ -80,6 +89,66 @@ impl Choice {
                 at.and_then(|at| u8::try_from(at).ok()).map_or(Choice::Sent, |at| Choice::Offered(at, basis))
             }
             Alpn::Chosen(..) => Choice::Sent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::Kind;
+    use super::super::testing::{SHA256, SHA384, Script, play};
+    use super::super::trace::RECORD_CAP;
+    use super::*;
+    use crate::protocol::Side;
+    use proptest::prelude::*;
+
+    /// A second, in nanoseconds.
+    const SECOND: i64 = 1_000_000_000;
+
+    proptest! {
+        /// Letting record headers go changes no answer, whatever lengths fill them and however it closes.
+        #[test]
+        fn what_is_concluded_early_stands(
+            start in prop_oneof![
+                Just("C22 S22"),
+                Just("C22 S22 S:32 S:941 S:281 S:53"),
+                Just("C22 S22 S:32 S:113 S:941 S:281 S:53 C:961 C:281 C:53"),
+                Just("C22 S22 S:1342 C:1261 C:71"),
+                Just("C22 Sgap S:1200 C:53"),
+                Just("C22 C:71"),
+            ],
+            modes in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
+            client in proptest::collection::vec(prop_oneof![Just(53u16), Just(19), Just(281), 17u16..2200], RECORD_CAP),
+            server in proptest::collection::vec(prop_oneof![Just(53u16), Just(19), Just(140), 17u16..2200], RECORD_CAP),
+            client_first: bool,
+            last_apart: bool,
+            closes in proptest::collection::vec((any::<bool>(), 0i64..3 * SECOND), 0..3),
+        ) {
+            let (psk, early_data, post_handshake_auth, long) = modes;
+            let cipher = if long { SHA384.cipher } else { SHA256.cipher };
+            let script = Script { cipher, psk, early_data, post_handshake_auth, alpn: &["h2", "http/1.1"] };
+            let mut evidence = play(script, start);
+            let mut fill = |side, lengths: &[u16], skipped: usize, at| {
+                for length in lengths.iter().skip(skipped) {
+                    evidence.trace.push(side, Kind::ApplicationData, *length, at);
+                }
+            };
+            // One record of the server's after all of the client's is where a close may still tell.
+            fill(Side::B, &server, usize::from(last_apart), SECOND);
+            fill(if client_first { Side::A } else { Side::B }, &client, 0, 2 * SECOND);
+            fill(Side::A, &client, 0, 2 * SECOND);
+            fill(Side::B, &server, 0, 3 * SECOND);
+            let mut early = evidence.clone();
+            early.conclude_but_for_closes();
+            for (side, after) in closes {
+                let side = if side { Side::A } else { Side::B };
+                evidence.trace.close(side, 3 * SECOND + after);
+                early.trace.close(side, 3 * SECOND + after);
+            }
+            early.conclude();
+            prop_assert_eq!(Answers::of(&early), Answers::of(&evidence));
+            prop_assert_eq!(early.authentication(), evidence.authentication());
+            prop_assert_eq!(early.alpn(), evidence.alpn());
         }
     }
 }

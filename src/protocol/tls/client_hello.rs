@@ -7,11 +7,11 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::cipher;
-use super::hello::{SessionId, Version, capped, each_extension};
+use super::hello::{Opening, Version, capped, each_extension};
 use super::ja4::Ja4;
 use super::resume::SessionName;
 use crate::protocol::cursor::Cursor;
-use crate::protocol::repeated::Repeated;
+use crate::protocol::repeated::{self, Repeated};
 
 /// Cipher suites kept of a ClientHello; more are counted, and looked at for weakness, but not kept.
 pub const CIPHER_CAP: usize = 64;
@@ -52,10 +52,9 @@ pub struct PskOffer {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientHello {
     pub(super) shape: Arc<Shape>,
-    /// The client's random; by it a key log names a connection. Zero in SSL 2.0 format.
-    pub random: [u8; 32],
-    /// The session identifier.
-    pub session_id: SessionId,
+    /// Random, by which a key log names a connection, and session identifier; none in SSL 2.0 format, and
+    /// none once both sides encrypt and there are no keys.
+    pub opening: Option<Box<Opening>>,
     /// The first host name of `server_name` (RFC 6066 section 3), at most [`super::super::NAME_CAP`] bytes, raw:
     /// hostile until escaped.
     pub server_name: Option<Arc<[u8]>>,
@@ -115,19 +114,18 @@ impl ClientHello {
     pub fn parse(body: &[u8]) -> Option<ClientHello> {
         let mut cursor = Cursor::new(body);
         let legacy_version = cursor.u16()?;
-        let random = cursor.array()?;
-        let session_id = SessionId::new(cursor.vector8()?)?;
+        let opening = Opening::read(&mut cursor)?;
         let suites = cursor.vector16()?;
         cursor.vector8()?;
-        let mut hello = ClientHello { random, session_id, ..ClientHello::default() };
-        let shape = CACHES.with_borrow_mut(|Caches { key, shapes, names }| {
+        let mut hello = ClientHello { opening: Some(Box::new(opening)), ..ClientHello::default() };
+        let shape = CACHES.with_borrow_mut(|Caches { key, shapes }| {
             key.clear();
             key.extend(legacy_version.to_be_bytes());
             key.extend((suites.len() as u16).to_be_bytes());
             key.extend(suites);
             each_extension(cursor, |kind, extension| {
                 key.extend(kind.to_be_bytes());
-                hello.extension(kind, extension, key, names)
+                hello.extension(kind, extension, key)
             })?;
             shapes.get(key, || Shape::parse(body, legacy_version, suites, cursor).map(Arc::new))
         })?;
@@ -152,6 +150,11 @@ impl ClientHello {
         Some(ClientHello { shape: Arc::new(shape), ..ClientHello::default() })
     }
 
+    /// The client's random, as long as it is kept.
+    pub(super) fn random(&self) -> [u8; 32] {
+        self.opening.as_ref().map_or_else(Default::default, |opening| opening.random)
+    }
+
     /// It answers a HelloRetryRequest to `first`, whose fingerprint stands.
     pub(super) fn follows(&mut self, first: &ClientHello) {
         if self.ja4 != first.ja4 {
@@ -160,20 +163,14 @@ impl ClientHello {
     }
 
     /// Takes what is this connection's own, and writes what belongs to the shape to `key`.
-    fn extension(
-        &mut self,
-        kind: u16,
-        body: &[u8],
-        key: &mut Vec<u8>,
-        names: &mut Repeated<Arc<[u8]>>,
-    ) -> Option<()> {
+    fn extension(&mut self, kind: u16, body: &[u8], key: &mut Vec<u8>) -> Option<()> {
         let mut cursor = Cursor::new(body);
         match kind {
             kind::SERVER_NAME => {
                 let mut list = Cursor::new(cursor.vector16()?);
                 let host = list.u8()? == 0;
                 let name = capped(list.vector16()?);
-                self.server_name = if host { names.get(name, || Some(Arc::from(name))) } else { None };
+                self.server_name = host.then(|| repeated::name(name));
             }
             kind::SESSION_TICKET => {
                 self.session_ticket = u16::try_from(body.len()).ok();
@@ -269,7 +266,6 @@ struct Caches {
     /// A key being put together.
     key: Vec<u8>,
     shapes: Repeated<Arc<Shape>>,
-    names: Repeated<Arc<[u8]>>,
 }
 
 thread_local! {
@@ -310,7 +306,7 @@ mod tests {
         assert_eq!((hello.cipher_count, hello.weak_ciphers), (1, false));
         assert_eq!(hello.server_name.as_deref(), Some(&b"localhost"[..]));
         assert_eq!(hello.alpn, Some(vec![Box::from(&b"h2"[..])]));
-        assert_eq!(hello.session_id.as_bytes().len(), 32);
+        assert_eq!(hello.opening.as_ref().unwrap().session_id.as_bytes().len(), 32);
         assert_eq!((&*hello.groups, &*hello.key_shares), (&[29, 23, 24][..], &[29][..]));
         assert!(hello.extended_master_secret && !hello.early_data && !hello.post_handshake_auth);
         assert_eq!((hello.psk, hello.session_ticket, hello.record_size_limit), (None, None, None));
@@ -373,7 +369,7 @@ mod tests {
         let [first, second] = [first, second].map(|body| ClientHello::parse(&body).expect("a ClientHello"));
         assert!(Arc::ptr_eq(&first.shape, &second.shape));
         assert_eq!(second.server_name.as_deref(), Some(&b"vocalhost"[..]));
-        assert_ne!(first.random, second.random);
+        assert_ne!(first.opening, second.opening);
     }
 
     /// The same hello, with nothing remembered from another.

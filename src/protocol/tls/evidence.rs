@@ -8,7 +8,7 @@ use super::alert::Alert;
 use super::answers::Answers;
 use super::client_hello::ClientHello;
 use super::decrypted::{Decrypted, Decryption};
-use super::hello::{ServerHello, Version};
+use super::hello::{Opening, ServerHello, Version};
 use super::resume::SessionName;
 use super::trace::Trace;
 use super::why::Why;
@@ -141,6 +141,8 @@ pub struct Evidence {
     pub(super) finite_field: Option<u32>,
     pub(super) ticket: Option<u32>,
     pub(super) session_ticket: Option<SessionName>,
+    /// Whether both hellos carry one session identifier, once these are gone.
+    echoes_session: bool,
     pub(super) alerts: Vec<Alert>,
     pub(super) midstream: bool,
     pub(super) malformed: bool,
@@ -148,7 +150,7 @@ pub struct Evidence {
     /// What keys opened; none were given otherwise.
     pub(super) decrypted: Option<Box<Decrypted>>,
     /// Once nothing more is to come.
-    answers: Option<Answers>,
+    answers: Option<Box<Answers>>,
 }
 
 impl Evidence {
@@ -202,13 +204,13 @@ impl Evidence {
 
     /// The application protocol the server chose.
     pub fn alpn(&self) -> Alpn<'_> {
-        let known = self.answers.as_ref().and_then(|answers| answers.alpn(self));
+        let known = self.answers().and_then(|answers| answers.alpn(self));
         known.unwrap_or_else(|| alpn::chosen(self))
     }
 
     /// What the client showed of itself.
     pub fn client_certificate(&self) -> ClientCertificate<'_> {
-        if let Some(answers) = &self.answers {
+        if let Some(answers) = self.answers() {
             return answers.certificate(self);
         }
         match self.family() {
@@ -225,7 +227,7 @@ impl Evidence {
 
     /// Whether the server asked for a certificate during the handshake; `None` if it cannot be told.
     pub fn certificate_requested(&self) -> Option<bool> {
-        if let Some(answers) = &self.answers {
+        if let Some(answers) = self.answers() {
             return answers.requested;
         }
         match self.family()? {
@@ -236,6 +238,9 @@ impl Evidence {
 
     /// Whether an earlier session was resumed (in TLS 1.3, or a pre-shared key used); `None` if it cannot be told.
     pub fn resumed(&self) -> Option<bool> {
+        if let Some(answers) = self.answers() {
+            return answers.resumed;
+        }
         match self.family()? {
             Family::Classic(client) => classic::resumed(self, client),
             Family::Modern(_) => self.server_hello().map(|hello| hello.psk_accepted),
@@ -244,7 +249,7 @@ impl Evidence {
 
     /// How the handshake ended.
     pub fn outcome(&self) -> Outcome {
-        if let Some(answers) = &self.answers {
+        if let Some(answers) = self.answers() {
             return answers.outcome;
         }
         match self.family() {
@@ -313,13 +318,58 @@ impl Evidence {
 
     /// Handshake messages followed application data: the connection was renegotiated (TLS 1.2 and before).
     pub fn renegotiated(&self) -> bool {
+        if let Some(answers) = self.answers() {
+            return answers.renegotiated;
+        }
         matches!(self.family(), Some(Family::Classic(client)) if classic::renegotiated(self, client))
+    }
+
+    /// Both hellos carry the same session identifier.
+    pub(super) fn echoes_session(&self) -> bool {
+        let opening = |hello: Option<&Option<Box<Opening>>>| Some(hello?.as_ref()?.session_id);
+        let client = opening(self.client_hello.as_ref().map(|hello| &hello.opening));
+        let server = opening(self.server_hello.as_ref().map(|hello| &hello.opening));
+        self.echoes_session || (client.is_some() && client == server)
+    }
+
+    /// No hello is to come, and no key: what only serves these is let go.
+    pub(super) fn forget_openings(&mut self) {
+        self.echoes_session = self.echoes_session();
+        if let Some(hello) = &mut self.client_hello {
+            hello.opening = None;
+        }
+        if let Some(hello) = &mut self.server_hello {
+            hello.opening = None;
+        }
     }
 
     /// Nothing more is to come: works out the answers, once for all who ask.
     pub(super) fn conclude(&mut self) {
-        self.answers = None;
-        self.answers = Some(Answers::of(self));
+        if self.answers.is_none() {
+            self.answers = Some(Box::new(Answers::of(self)));
+        }
+    }
+
+    /// Nothing more is to come but that the sides close. Where even that can change no answer, they are
+    /// worked out and the record headers let go.
+    pub(super) fn conclude_but_for_closes(&mut self) {
+        let answers = Answers::of(self);
+        // A close is the more telling the sooner it comes.
+        let indifferent = [Side::A, Side::B].into_iter().all(|first| {
+            let mut closed = self.clone();
+            closed.trace.close_now(first);
+            closed.trace.close_now(first.other());
+            Answers::of(&closed) == answers
+        });
+        if indifferent {
+            self.answers = Some(Box::new(answers));
+            self.trace.forget_records();
+        }
+    }
+
+    /// What was worked out when nothing more was to come.
+    pub(super) fn answers(&self) -> Option<&Answers> {
+        self.answers.as_deref()
     }
 
     /// The record headers, for the rules that read lengths.

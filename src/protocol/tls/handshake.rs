@@ -15,6 +15,9 @@ pub const CERTIFICATE_CAP: usize = 16;
 /// Bytes kept of one chain.
 pub const CHAIN_CAP: usize = 64 * 1024;
 
+/// Room made for a message before its bytes are there, at most.
+const BELIEVED: usize = 8 * 1024;
+
 /// Handshake message types (IANA TLS HandshakeType) that show something.
 pub(super) mod kind {
     pub const CLIENT_HELLO: u8 = 1;
@@ -84,6 +87,10 @@ impl Assembler {
         self.left = self.left.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
         let whole_at_once = self.left == 0 && self.body.is_empty();
         if keep && !whole_at_once {
+            if self.body.is_empty() {
+                // All of it at once, as far as a length that nothing followed yet is believed.
+                self.body.reserve_exact((self.length() as usize).min(BELIEVED).max(part.len()));
+            }
             self.body.extend_from_slice(part);
         }
         if self.left > 0 {

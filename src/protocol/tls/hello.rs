@@ -62,7 +62,7 @@ pub struct SessionId {
 }
 
 impl SessionId {
-    pub(super) fn new(id: &[u8]) -> Option<SessionId> {
+    fn new(id: &[u8]) -> Option<SessionId> {
         let mut bytes = [0; 32];
         bytes.get_mut(..id.len())?.copy_from_slice(id);
         Some(SessionId { bytes, length: u8::try_from(id.len()).ok()? })
@@ -74,17 +74,33 @@ impl SessionId {
     }
 }
 
+/// How a hello opens a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opening {
+    /// The side's random.
+    pub random: [u8; 32],
+    /// The session identifier.
+    pub session_id: SessionId,
+}
+
+impl Opening {
+    /// Reads on behind the version.
+    pub(super) fn read(cursor: &mut Cursor) -> Option<Opening> {
+        let random = cursor.array()?;
+        Some(Opening { random, session_id: SessionId::new(cursor.vector8()?)? })
+    }
+}
+
 /// What a server chose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerHello {
     /// The negotiated version, from `supported_versions` where present.
     pub version: Option<Version>,
-    /// The server's random.
-    pub random: [u8; 32],
     /// The cipher suite.
     pub cipher: u16,
-    /// The session identifier; the client's own when a TLS 1.2 session is resumed, or as TLS 1.3 always echoes it.
-    pub session_id: SessionId,
+    /// Random and session identifier, the client's own when a TLS 1.2 session is resumed, or as TLS 1.3 always
+    /// echoes it; none once both sides encrypt and there are no keys.
+    pub opening: Option<Box<Opening>>,
     /// What stands for that session up to TLS 1.2, if the identifier is not empty.
     pub session_name: Option<SessionName>,
     /// It asks for another ClientHello, and chooses nothing yet.
@@ -106,23 +122,26 @@ impl ServerHello {
     pub fn parse(body: &[u8]) -> Option<ServerHello> {
         let mut cursor = Cursor::new(body);
         let version = cursor.u16()?;
-        let random = cursor.array()?;
-        let session_id = SessionId::new(cursor.vector8()?)?;
+        let opening = Opening::read(&mut cursor)?;
         let cipher = cursor.u16()?;
         cursor.u8()?;
         let mut hello = ServerHello {
             version: Version::from_wire(version),
-            random,
             cipher,
-            session_id,
-            hello_retry: random == HELLO_RETRY_RANDOM,
+            hello_retry: opening.random == HELLO_RETRY_RANDOM,
             ..ServerHello::default()
         };
         each_extension(cursor, |kind, extension| hello.extension(kind, extension))?;
         if hello.version < Some(Version::Tls13) {
-            hello.session_name = SessionName::of(session_id.as_bytes());
+            hello.session_name = SessionName::of(opening.session_id.as_bytes());
         }
+        hello.opening = Some(Box::new(opening));
         Some(hello)
+    }
+
+    /// The server's random, as long as it is kept.
+    pub(super) fn random(&self) -> [u8; 32] {
+        self.opening.as_ref().map_or_else(Default::default, |opening| opening.random)
     }
 
     fn extension(&mut self, kind: u16, body: &[u8]) -> Option<()> {
@@ -179,7 +198,7 @@ mod tests {
         let hello = ServerHello::parse(&body(testing::SERVER_HELLO)).expect("a ServerHello");
         assert_eq!((hello.version, hello.cipher, hello.key_share), (Some(Version::Tls13), 0x1301, Some(29)));
         assert!(!hello.hello_retry && !hello.psk_accepted && hello.alpn.is_none());
-        assert_eq!(hello.session_id.as_bytes().len(), 32);
+        assert_eq!(hello.opening.unwrap().session_id.as_bytes().len(), 32);
         let hello = ServerHello::parse(&body(testing::SERVER_HELLO_12)).expect("a ServerHello");
         assert_eq!((hello.version, hello.cipher), (Some(Version::Tls12), 0xc02f));
         assert_eq!(hello.alpn.as_deref(), Some(&b"h2"[..]));

@@ -180,7 +180,8 @@ pub fn acceptance(seen: &Observed, flight: &Flight, server: &ServerFlight) -> Ac
     }
     let client_end = client_end(seen, flight);
     let in_time = |at: Moment| {
-        at.micros.saturating_sub(last.at.micros) <= REFUSAL_WINDOW && client_end.is_none_or(|end| at < end)
+        at.micros().saturating_sub(last.at.micros()) <= REFUSAL_WINDOW
+            && client_end.is_none_or(|end| at < end)
     };
     let all_alerts = after().all(|record| alert.fits(record.length));
     let refused = match after().next() {
@@ -206,11 +207,11 @@ pub fn post_handshake_certificate(seen: &Observed, flight: &Flight, server: &Ser
             certificate.length >= LEAST_CERTIFICATE
                 && wire.is_finished(finished.length)
                 && wire.is_verify(verify.length)
-                && finished.at.micros.saturating_sub(certificate.at.micros) <= POST_HANDSHAKE_WINDOW
+                && finished.at.micros().saturating_sub(certificate.at.micros()) <= POST_HANDSHAKE_WINDOW
                 && !seen.server.iter().any(|record| between(&record))
                 && seen.server.iter().any(|record| {
                     record.at < certificate.at
-                        && certificate.at.micros.saturating_sub(record.at.micros) <= POST_HANDSHAKE_WINDOW
+                        && certificate.at.micros().saturating_sub(record.at.micros()) <= POST_HANDSHAKE_WINDOW
                 })
                 && seen.server.iter().any(|record| record.at > finished.at && !alert.fits(record.length))
         })
@@ -312,7 +313,7 @@ fn lone_padded_alert<'a>(seen: &Observed, mut after: impl Iterator<Item = &'a Re
     let (Some(only), None) = (after.next(), after.next()) else { return false };
     let blocks = only.length.saturating_sub(seen.sizes.tag);
     let closed =
-        seen.server_closed.is_some_and(|at| at.micros.saturating_sub(only.at.micros) <= REFUSAL_WINDOW);
+        seen.server_closed.is_some_and(|at| at.micros().saturating_sub(only.at.micros()) <= REFUSAL_WINDOW);
     closed && (only.length <= LONGEST_PADDED_ALERT || blocks.is_power_of_two())
 }
 

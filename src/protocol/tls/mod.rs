@@ -42,7 +42,7 @@ pub use evidence::{
 };
 pub use group::KeyExchange;
 pub use handshake::{CERTIFICATE_CAP, CHAIN_CAP, MESSAGE_CAP};
-pub use hello::{ServerHello, SessionId, Version};
+pub use hello::{Opening, ServerHello, SessionId, Version};
 pub use ja4::Ja4;
 pub use parser::Parser;
 pub use probe::{probe, probe_midstream};

@@ -133,6 +133,9 @@ impl Tickets {
 impl Evidence {
     /// What this connection gave its client to resume it by; `None` before anything could be.
     pub fn given(&self) -> Option<Given> {
+        if let Some(answers) = self.answers() {
+            return answers.given;
+        }
         let (client, version) = (self.client()?, self.version()?);
         if version < Version::Tls13 {
             let names = [self.server_hello()?.session_name, self.session_ticket];
@@ -150,7 +153,7 @@ impl Evidence {
         }
         let (client, server) = (self.client_hello()?, self.server_hello()?);
         if self.version()? < Version::Tls13 {
-            let echoed = server.session_name.filter(|_| client.session_id == server.session_id);
+            let echoed = server.session_name.filter(|_| self.echoes_session());
             let names = [echoed, client.ticket_name];
             return Some(Resumes::Named(names));
         }
@@ -162,6 +165,9 @@ impl Evidence {
 
     /// How many record headers were remembered: what was inferred can change only with them.
     pub fn progress(&self) -> usize {
+        if let Some(answers) = self.answers() {
+            return answers.progress;
+        }
         [Side::A, Side::B].iter().map(|&side| self.trace().side(side).records.len()).sum()
     }
 
