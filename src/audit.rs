@@ -8,13 +8,15 @@
 
 mod learning;
 mod links;
+mod sockets;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::capture::{CaptureError, Filter, FilterError, LinkType, Packet, Secrets, Timestamp, link_name};
-use crate::flow::{Flow, FlowTable, Limits, Place, Reader, Want};
+use crate::flow::{Clock, Flow, FlowTable, Limits, Place, Reader, Stamp, Want};
+use crate::local::Owners;
 use crate::packet::{Decoded, Decoder, Gap, Inside, Side, Transport, Uncounted, inside};
 use crate::pki::{Authorities, CertificateNames, Usage};
 use crate::policy::{Circumstances, Judgement, Observed, OpenedBy, Policy, Shown, Subject, Verdict};
@@ -45,6 +47,8 @@ pub struct Plan {
     pub limits: Limits,
     /// The keys to decrypt with; what captures carry joins them.
     pub keys: Arc<KeyStore>,
+    /// Whose the sockets of this machine are, if it is the one that is audited.
+    pub owners: Option<Arc<Mutex<Owners>>>,
 }
 
 /// Is handed every judged flow, in the report's order, for what is not the report.
@@ -67,6 +71,7 @@ impl Plan {
             strict: false,
             limits: Limits::default(),
             keys: Arc::default(),
+            owners: None,
         }
     }
 }
@@ -78,6 +83,7 @@ pub struct Audit<'p, W: io::Write> {
     decoder: Decoder,
     flows: FlowTable<FlowReader>,
     ended: Vec<Flow<FlowReader>>,
+    clock: Clock,
     ordinal: u64,
     judge: Judge<'p, W>,
     account: Account,
@@ -113,6 +119,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
             decoder: Decoder::new(),
             flows: FlowTable::new(plan.limits, Arc::clone(&plan.keys)),
             ended: Vec::new(),
+            clock: Clock::default(),
             ordinal: 0,
             judge: Judge::new(plan, report.map(CsvReport::new).transpose()?),
             account: Account::default(),
@@ -137,11 +144,23 @@ impl<'p, W: io::Write> Audit<'p, W> {
         }
         match self.decoder.decode(packet) {
             Decoded::Segment(segment) => {
-                let packets = u64::from(segment.packets);
-                match self.flows.packet(&segment, packet, self.ordinal, &mut self.ended) {
+                let packets = u64::from(segment.head.packets);
+                let (clock, is_due) = self.clock.advance(packet.time);
+                if is_due {
+                    self.flows.tick(clock, &mut self.ended);
+                }
+                let stamp = Stamp {
+                    capture: packet.capture,
+                    number: packet.number,
+                    ordinal: self.ordinal,
+                    time: packet.time,
+                    precision: packet.precision,
+                    clock,
+                };
+                match self.flows.packet(&segment.head, segment.payload, &stamp, &mut self.ended) {
                     Place::Flow => {
                         self.account.in_flows += packets;
-                        if self.judge.plan.learn && segment.transport == Transport::UDP {
+                        if self.judge.plan.learn && segment.head.transport == Transport::UDP {
                             self.judge.learn_answers(self.flows.last_reader());
                         }
                     }
@@ -157,7 +176,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
                         self.account.tunnelled_unread += packets;
                         break;
                     };
-                    match self.flows.packet(&inner, packet, self.ordinal, &mut self.ended) {
+                    match self.flows.packet(&inner.head, inner.payload, &stamp, &mut self.ended) {
                         Place::Flow => self.account.tunnelled += packets,
                         Place::Refused => self.account.tunnelled_flow_cap += packets,
                     }
@@ -190,8 +209,11 @@ impl<'p, W: io::Write> Audit<'p, W> {
 
     /// Time goes on without packets: flows that are due end.
     pub fn advance(&mut self, now: Timestamp) {
-        self.flows.advance(now, &mut self.ended);
-        self.judge_ended();
+        let (clock, is_due) = self.clock.advance(now);
+        if is_due {
+            self.flows.tick(clock, &mut self.ended);
+            self.judge_ended();
+        }
     }
 
     /// The report could not be written, so that there is no use in going on.
@@ -202,7 +224,11 @@ impl<'p, W: io::Write> Audit<'p, W> {
     /// Ends the audit: every flow still open is judged, and the report is complete.
     pub fn finish(mut self) -> Outcome {
         let (judge, captures) = (&mut self.judge, &self.captures);
-        self.flows.finish(|flow| judge.ended(flow, captures));
+        for (_, id) in self.flows.remaining() {
+            if let Some(flow) = self.flows.end(id) {
+                judge.ended(flow, captures);
+            }
+        }
         self.judge.flush();
         let mut account = self.account;
         let incomplete = self.decoder.finish();
@@ -327,8 +353,13 @@ impl<'p, W: io::Write> Judge<'p, W> {
             None => self.learning.groups(flow.key.end(side).ip),
             Some(_) => &[],
         };
-        let source_shown = &source_shown.clone().learnt(learnt(source));
-        let destination_shown = &destination_shown.clone().learnt(learnt(source.other()));
+        let process = |side: Side| {
+            let owners = self.plan.owners.as_ref().filter(|_| flow.encapsulation.network().is_none())?;
+            sockets::process(owners, &flow, side)
+        };
+        let shown = |shown: &Shown, side: Side| shown.clone().learnt(learnt(side)).owned(process(side));
+        let source_shown = &shown(source_shown, source);
+        let destination_shown = &shown(destination_shown, source.other());
         let subject = Subject {
             source: flow.key.end(source),
             destination: flow.key.end(source.other()),
@@ -353,7 +384,8 @@ impl<'p, W: io::Write> Judge<'p, W> {
             policy,
             subject,
             judgement: &judgement,
-            known_deviation: known_deviation.as_deref(),
+            deviations: &self.plan.deviations,
+            known_deviation,
             counted,
             capture,
             certificates: certificates.as_ref(),
@@ -409,7 +441,7 @@ impl<'p, W: io::Write> Judge<'p, W> {
             return;
         }
         if let (Some(report), None) = (&mut self.report, &self.write_error) {
-            self.write_error = report.write(record).err();
+            self.write_error = report.write(record).err().map(csv::Error::from);
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod args;
 mod check;
+mod confine;
 mod explain;
 mod input;
 mod interrupt;
@@ -11,6 +12,7 @@ mod live;
 mod output;
 mod plan;
 mod policy;
+mod processes;
 mod progress;
 
 use std::fmt;
@@ -50,6 +52,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Live(arguments) => live::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments),
+        Command::Processes { jobs } => processes::run(jobs),
     };
     ExitCode::from(status.unwrap_or_else(|error| {
         complain(&error);

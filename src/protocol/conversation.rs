@@ -22,8 +22,10 @@ pub struct Conversation {
 const MIDSTREAM_TRIES: u8 = 16;
 /// How many datagrams of one side are probed.
 const DATAGRAM_TRIES: u8 = 4;
-/// First bytes that no recogniser is sure of are kept up to this many; then they are unrecognised.
-const UNSURE_BYTES: usize = 4096;
+/// First bytes that no recogniser is sure of are kept up to this many; then they are unrecognised. The longest
+/// request line (`http1::head::LINE_CAP`) is within it, and further bytes are not looked at, however they were
+/// cut into segments.
+const UNSURE_BYTES: usize = 16 * 1024;
 
 impl Conversation {
     /// A conversation whose TLS these keys may open.
@@ -75,7 +77,14 @@ impl Conversation {
             Step::Broken => {
                 let mut left = std::mem::take(&mut self.state).leave();
                 left.common.over = true;
-                left.past.get_or_insert_default().broken = true;
+                let past = left.past.get_or_insert_default();
+                past.broken = true;
+                // The client may go on with requests all the same, and they are not read.
+                let http1 = past.http1.as_mut().map(|http1| &mut http1.requests);
+                let http2 = past.http2.as_mut().map(|http2| &mut http2.requests);
+                for requests in http1.into_iter().chain(http2) {
+                    requests.unread = true;
+                }
                 self.state = State::Left(Box::new(left));
                 Step::Done
             }
@@ -192,17 +201,22 @@ impl Conversation {
         if common.over {
             return Step::Done;
         }
-        match recognise(bytes, common.from_start, behind_prologue) {
+        let from_start = common.from_start;
+        let first = if from_start { bytes.get(..UNSURE_BYTES).unwrap_or(bytes) } else { bytes };
+        match recognise(first, from_start, behind_prologue) {
             Found::Yes(protocol) => {
                 self.state.begin(protocol);
+                if let (State::Http1(talk), false) = (&mut self.state, from_start) {
+                    talk.parser.joins(side.other());
+                }
                 self.read(side, bytes, at)
             }
             Found::Unsure if bytes.len() < UNSURE_BYTES => Step::More { used: 0 },
             Found::Unsure | Found::No => {
                 let misses = &mut common.misses[side.index()];
                 *misses = misses.saturating_add(1);
-                if common.from_start || *misses >= MIDSTREAM_TRIES {
-                    common.unrecognised = common.from_start;
+                if from_start || *misses >= MIDSTREAM_TRIES {
+                    common.unrecognised = from_start;
                     return Step::Done;
                 }
                 Step::More { used: bytes.len() }
@@ -288,6 +302,29 @@ mod tests {
         let evidence =
             speak(&[(SERVER, GREETING), (CLIENT, SSL_REQUEST), (CLIENT, b"GET / HTTP/1.1\r\n\r\n")]).finish();
         assert!(evidence.http1.is_none() && evidence.mysql.is_some());
+    }
+
+    #[test]
+    fn requests_behind_an_answer_of_another_protocol_are_said_to_be_unread() {
+        let request = b"GET / HTTP/1.1\r\nAuthorization: Bearer x\r\n\r\n";
+        let evidence = speak(&[(CLIENT, request), (SERVER, b"\0\0none"), (CLIENT, request)]).finish();
+        assert!(evidence.broken);
+        let requests = evidence.http1.expect("a request was sent").requests;
+        assert_eq!((requests.bearer, requests.unread), (1, true));
+    }
+
+    #[test]
+    fn a_body_begun_before_the_capture_does_not_end_reading() {
+        let request = b"GET / HTTP/1.1\r\n\r\n";
+        let mut conversation = Conversation::default();
+        conversation.read(CLIENT, request, 0);
+        assert_eq!(conversation.read(SERVER, b"the end of a body", 0), Step::More { used: 17 });
+        conversation.read(CLIENT, request, 0);
+        conversation.read(SERVER, b"HTTP/1.1 404 Not Found\r\n\r\n", 0);
+        let evidence = conversation.finish();
+        assert!(!evidence.broken);
+        let requests = evidence.http1.expect("requests were sent").requests;
+        assert_eq!((requests.read, requests.status_404, requests.unread), (2, 1, false));
     }
 
     #[test]
