@@ -18,7 +18,7 @@ use crate::capture::{CaptureError, Filter, FilterError, LinkType, Packet, Secret
 use crate::flow::{Clock, Flow, FlowTable, Limits, Place, Reader, Stamp, Want};
 use crate::local::Owners;
 use crate::packet::{Decoded, Decoder, Gap, Inside, Side, Transport, Uncounted, inside};
-use crate::pki::{Authorities, CertificateNames, Usage};
+use crate::pki::{Authorities, KnownCertificates, Leaf, Usage};
 use crate::policy::{Circumstances, Judgement, Observed, OpenedBy, Policy, Shown, Subject, Verdict};
 use crate::protocol::tls::{self, ClientCertificate, KeyStore};
 use crate::protocol::{Conversation, Step};
@@ -288,6 +288,7 @@ struct Judge<'p, W: io::Write> {
     rows: RowStatistics,
     links: Links,
     learning: Learning,
+    certificates: KnownCertificates,
     out_of_scope: u64,
     write_error: Option<csv::Error>,
 }
@@ -302,6 +303,7 @@ impl<'p, W: io::Write> Judge<'p, W> {
             rows: RowStatistics::new(&plan.policy),
             links: Links::default(),
             learning: Learning::default(),
+            certificates: KnownCertificates::default(),
             out_of_scope: 0,
             write_error: None,
         }
@@ -332,7 +334,7 @@ impl<'p, W: io::Write> Judge<'p, W> {
                 observed.inherit(inherited);
             }
         }
-        let names = observed.tls().map(certificates);
+        let names = observed.tls().map(|tls| certificates(tls, &mut self.certificates));
         if let Some(authorities) = &self.plan.authorities {
             observed.chains = judge_chains(observed.tls(), authorities, flow.start);
         }
@@ -340,7 +342,7 @@ impl<'p, W: io::Write> Judge<'p, W> {
             self.learn_names(&flow, source, &observed, names.as_ref());
         }
         let shown = |side: usize| match names.as_ref().and_then(|names| names[side].1.as_ref()) {
-            Some(names) => Shown::by_certificate(names.iter(), policy.names()),
+            Some(leaf) => Shown::by_certificate(leaf.names.iter(), policy.names()),
             None => Shown::default(),
         };
         let (server_shown, client_shown) = (shown(0), shown(1));
@@ -409,7 +411,7 @@ impl<'p, W: io::Write> Judge<'p, W> {
         flow: &Flow<FlowReader>,
         source: Side,
         observed: &Observed,
-        certificates: Option<&[(Certificate, Option<CertificateNames>); 2]>,
+        certificates: Option<&[(Certificate, Option<Arc<Leaf>>); 2]>,
     ) {
         // Application containers talk through tunnels, and name no VM of the platform.
         if flow.encapsulation.network().is_some() {
@@ -421,9 +423,9 @@ impl<'p, W: io::Write> Judge<'p, W> {
         }
         let accepted = observed.tls().is_some_and(|tls| matches!(tls.outcome(), tls::Outcome::Accepted(_)));
         let doubtful = matches!(observed.chains[0], Some(Err(_)));
-        if let (true, Some([(_, Some(names)), _])) = (accepted && !doubtful, certificates) {
+        if let (true, Some([(_, Some(leaf)), _])) = (accepted && !doubtful, certificates) {
             let client = observed.tls().and_then(tls::Evidence::client).unwrap_or(source);
-            self.learning.certificate(flow.key.end(client.other()).ip, names, policy);
+            self.learning.certificate(flow.key.end(client.other()).ip, &leaf.names, policy);
         }
     }
 
@@ -497,7 +499,8 @@ fn counted(flow: &Flow<FlowReader>, source: Side) -> Counted {
 }
 
 /// The certificates of the server and of the client, for the report and for telling components apart.
-fn certificates(tls: &tls::Evidence) -> [(Certificate, Option<CertificateNames>); 2] {
+fn certificates(tls: &tls::Evidence, known: &mut KnownCertificates) -> [(Certificate, Option<Arc<Leaf>>); 2] {
+    let mut leaf = |chain: &tls::Chain| leaf(chain, known);
     let server = match tls.server_chain() {
         Some(chain) => leaf(chain),
         None => (Certificate::Unseen, None),
@@ -513,11 +516,11 @@ fn certificates(tls: &tls::Evidence) -> [(Certificate, Option<CertificateNames>)
     [server, client]
 }
 
-fn leaf(chain: &tls::Chain) -> (Certificate, Option<CertificateNames>) {
-    match chain.certificates.first().map(|der| CertificateNames::from_der(der)) {
+fn leaf(chain: &tls::Chain, known: &mut KnownCertificates) -> (Certificate, Option<Arc<Leaf>>) {
+    match chain.certificates.first().map(|der| known.leaf(der)) {
         None => (Certificate::Empty, None),
-        Some(Ok(names)) => (Certificate::Names(names.to_string()), Some(names)),
-        Some(Err(_)) => (Certificate::Unreadable, None),
+        Some(Some(leaf)) => (Certificate::Names(Arc::clone(&leaf.text)), Some(leaf)),
+        Some(None) => (Certificate::Unreadable, None),
     }
 }
 
@@ -542,7 +545,7 @@ fn judge_chains(
 
 /// Hands a flow's bytes to its conversation.
 #[derive(Debug)]
-struct FlowReader {
+pub(crate) struct FlowReader {
     conversation: Conversation,
     watch: Watch,
 }

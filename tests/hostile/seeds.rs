@@ -5,7 +5,7 @@ use std::fs;
 
 use etherparse::PacketBuilder;
 use flowaudit::capture::{Event, LinkType, Timestamp, open};
-use flowaudit::flow::{FlowTable, Limits, Reader, Want};
+use flowaudit::flow::{FlowTable, Limits, Reader, Stamp, Want};
 use flowaudit::packet::{Decoded, Decoder, Gap, Side};
 
 use super::common::pcap::{Pcap, client_hello};
@@ -169,10 +169,21 @@ fn conversation(name: &str, port: u16) -> Vec<(Side, Vec<u8>)> {
         let Event::Packet(packet) = event else { continue };
         ordinal += 1;
         if let Decoded::Segment(segment) = decoder.decode(&packet) {
-            table.packet(&segment, &packet, ordinal, &mut ended);
+            // All at one time: nothing expires.
+            let stamp = Stamp {
+                capture: 0,
+                number: packet.number,
+                ordinal,
+                time: packet.time,
+                precision: packet.precision,
+                clock: Timestamp(0),
+            };
+            table.packet(&segment.head, segment.payload, &stamp, &mut ended);
         }
     }
-    table.finish(|flow| ended.push(flow));
+    for (_, id) in table.remaining() {
+        ended.extend(table.end(id));
+    }
     ended.sort_by_key(|flow| flow.first_ordinal);
     let flow = ended
         .into_iter()
