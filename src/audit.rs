@@ -8,13 +8,15 @@
 
 mod learning;
 mod links;
+mod sockets;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::capture::{CaptureError, Filter, FilterError, LinkType, Packet, Secrets, Timestamp, link_name};
 use crate::flow::{Clock, Flow, FlowTable, Limits, Place, Reader, Stamp, Want};
+use crate::local::Owners;
 use crate::packet::{Decoded, Decoder, Gap, Inside, Side, Transport, Uncounted, inside};
 use crate::pki::{Authorities, KnownCertificates, Leaf, Usage};
 use crate::policy::{Circumstances, Judgement, Observed, OpenedBy, Policy, Shown, Subject, Verdict};
@@ -45,6 +47,8 @@ pub struct Plan {
     pub limits: Limits,
     /// The keys to decrypt with; what captures carry joins them.
     pub keys: Arc<KeyStore>,
+    /// Whose the sockets of this machine are, if it is the one that is audited.
+    pub owners: Option<Arc<Mutex<Owners>>>,
 }
 
 /// Is handed every judged flow, in the report's order, for what is not the report.
@@ -67,6 +71,7 @@ impl Plan {
             strict: false,
             limits: Limits::default(),
             keys: Arc::default(),
+            owners: None,
         }
     }
 }
@@ -350,8 +355,13 @@ impl<'p, W: io::Write> Judge<'p, W> {
             None => self.learning.groups(flow.key.end(side).ip),
             Some(_) => &[],
         };
-        let source_shown = &source_shown.clone().learnt(learnt(source));
-        let destination_shown = &destination_shown.clone().learnt(learnt(source.other()));
+        let process = |side: Side| {
+            let owners = self.plan.owners.as_ref().filter(|_| flow.encapsulation.network().is_none())?;
+            sockets::process(owners, &flow, side)
+        };
+        let shown = |shown: &Shown, side: Side| shown.clone().learnt(learnt(side)).owned(process(side));
+        let source_shown = &shown(source_shown, source);
+        let destination_shown = &shown(destination_shown, source.other());
         let subject = Subject {
             source: flow.key.end(source),
             destination: flow.key.end(source.other()),
@@ -401,7 +411,7 @@ impl<'p, W: io::Write> Judge<'p, W> {
         flow: &Flow<FlowReader>,
         source: Side,
         observed: &Observed,
-        certificates: Option<&[(Certificate, Option<Arc<Leaf>>); 2]>,
+        certificates: Option<&Leaves>,
     ) {
         // Application containers talk through tunnels, and name no VM of the platform.
         if flow.encapsulation.network().is_some() {
@@ -488,8 +498,11 @@ fn counted(flow: &Flow<FlowReader>, source: Side) -> Counted {
     }
 }
 
+/// Leaf certificates as the report tells them, with the names on them.
+type Leaves = [(Certificate, Option<Arc<Leaf>>); 2];
+
 /// The certificates of the server and of the client, for the report and for telling components apart.
-fn certificates(tls: &tls::Evidence, known: &mut KnownCertificates) -> [(Certificate, Option<Arc<Leaf>>); 2] {
+fn certificates(tls: &tls::Evidence, known: &mut KnownCertificates) -> Leaves {
     let mut leaf = |chain: &tls::Chain| leaf(chain, known);
     let server = match tls.server_chain() {
         Some(chain) => leaf(chain),

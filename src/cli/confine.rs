@@ -38,7 +38,7 @@ pub(super) enum Keep {
     /// None.
     #[default]
     Nothing,
-    /// To look into other users' processes (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH).
+    /// To look into other users' processes (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH); without Landlock.
     Processes,
 }
 
@@ -111,7 +111,13 @@ impl Confinement {
         };
         thread::set_capabilities(None, rest)
             .map_err(|error| fail("capabilities cannot be given up", error))?;
-        let landlock = self.landlock().map_err(|error| format!("Landlock cannot be entered: {error}"))?;
+        let landlock = match self.keep {
+            Keep::Nothing => {
+                self.landlock().map_err(|error| format!("Landlock cannot be entered: {error}"))?
+            }
+            // Landlock forbids to look into processes outside of it, which is all that these are kept for.
+            Keep::Processes => RulesetStatus::NotEnforced,
+        };
         Ok(Confined { landlock })
     }
 

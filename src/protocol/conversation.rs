@@ -110,8 +110,10 @@ enum Active {
 const MIDSTREAM_TRIES: u8 = 16;
 /// How many datagrams of one side are probed.
 const DATAGRAM_TRIES: u8 = 4;
-/// First bytes that no recogniser is sure of are kept up to this many; then they are unrecognised.
-const UNSURE_BYTES: usize = 4096;
+/// First bytes that no recogniser is sure of are kept up to this many; then they are unrecognised. The longest
+/// request line ([`http1::LINE_CAP`]) is within it, and further bytes are not looked at, however they were cut
+/// into segments.
+const UNSURE_BYTES: usize = 16 * 1024;
 
 impl Conversation {
     /// A conversation whose TLS these keys may open.
@@ -157,6 +159,13 @@ impl Conversation {
             Step::Broken => {
                 self.evidence.broken = true;
                 self.keep_evidence();
+                // The client may go on with requests all the same, and they are not read.
+                let evidence = &mut self.evidence;
+                let http1 = evidence.http1.as_mut().map(|http1| &mut http1.requests);
+                let http2 = evidence.http2.as_mut().map(|http2| &mut http2.requests);
+                for requests in http1.into_iter().chain(http2) {
+                    requests.unread = true;
+                }
                 Step::Done
             }
             step => step,
@@ -256,12 +265,16 @@ impl Conversation {
     }
 
     fn probe(&mut self, side: Side, bytes: &[u8], at: i64) -> Step {
-        match probe(bytes, self.from_start, self.evidence.has_prologue()) {
+        let first = if self.from_start { bytes.get(..UNSURE_BYTES).unwrap_or(bytes) } else { bytes };
+        match probe(first, self.from_start, self.evidence.has_prologue()) {
             Found::Yes(mut active) => {
                 if let (Active::Tls(parser), Some(keys)) = (&mut active, &self.keys)
                     && keys.is_given()
                 {
                     **parser = tls::Parser::with_keys(Arc::clone(keys));
+                }
+                if let (Active::Http1(parser), false) = (&mut active, self.from_start) {
+                    parser.joins(side.other());
                 }
                 self.active = active;
                 self.read(side, bytes, at)
@@ -452,6 +465,29 @@ mod tests {
         let evidence =
             speak(&[(SERVER, GREETING), (CLIENT, SSL_REQUEST), (CLIENT, b"GET / HTTP/1.1\r\n\r\n")]).finish();
         assert!(evidence.http1.is_none() && evidence.mysql.is_some());
+    }
+
+    #[test]
+    fn requests_behind_an_answer_of_another_protocol_are_said_to_be_unread() {
+        let request = b"GET / HTTP/1.1\r\nAuthorization: Bearer x\r\n\r\n";
+        let evidence = speak(&[(CLIENT, request), (SERVER, b"\0\0none"), (CLIENT, request)]).finish();
+        assert!(evidence.broken);
+        let requests = evidence.http1.expect("a request was sent").requests;
+        assert_eq!((requests.bearer, requests.unread), (1, true));
+    }
+
+    #[test]
+    fn a_body_begun_before_the_capture_does_not_end_reading() {
+        let request = b"GET / HTTP/1.1\r\n\r\n";
+        let mut conversation = Conversation::default();
+        conversation.read(CLIENT, request, 0);
+        assert_eq!(conversation.read(SERVER, b"the end of a body", 0), Step::More { used: 17 });
+        conversation.read(CLIENT, request, 0);
+        conversation.read(SERVER, b"HTTP/1.1 404 Not Found\r\n\r\n", 0);
+        let evidence = conversation.finish();
+        assert!(!evidence.broken);
+        let requests = evidence.http1.expect("requests were sent").requests;
+        assert_eq!((requests.read, requests.status_404, requests.unread), (2, 1, false));
     }
 
     #[test]

@@ -485,6 +485,17 @@ fn further(record: &Record<'_>, parts: &mut Parts<'_>) {
         out.word(", security ");
         observed.security.words().iter().for_each(|word| out.word(word));
     }
+    for (end, shown) in
+        [("source", record.subject.source_shown), ("destination", record.subject.destination_shown)]
+    {
+        if let Some(process) = shown.process() {
+            let out = parts.next();
+            out.word("local ");
+            out.word(end);
+            out.word(": ");
+            out.clean(process);
+        }
+    }
     if observed.evidence.broken {
         parts.next().word("the bytes broke the rules of the protocol they began as");
     }

@@ -77,7 +77,7 @@ enum State {
     #[default]
     Head,
     Chunked(Chunked),
-    /// Bytes are missing: looking for a message at the start of a piece, in so many more of them.
+    /// Bytes before are missing: looking for a message at the start of a piece, in so many more of them.
     Resync(u16),
     Done,
 }
@@ -127,6 +127,11 @@ impl Parser {
                 }
             }
         }
+    }
+
+    /// The flow began before the capture: what this side sends first may be the middle of a message.
+    pub fn joins(&mut self, side: Side) {
+        self.readers[side.index()].state = State::Resync(RESYNC_CAP);
     }
 
     /// Bytes of this side are missing here; what follows is lent next.
@@ -296,6 +301,7 @@ impl Parser {
     }
 
     fn resync(&mut self, side: Side, left: u16, bytes: &[u8]) -> Outcome {
+        let may_be_client = self.client != Some(side.other());
         let reader = &mut self.readers[side.index()];
         let wanted = match self.client {
             Some(client) if client == side => Start::Request,
@@ -310,6 +316,8 @@ impl Parser {
             }
             (_, Some(left)) => {
                 reader.state = State::Resync(left);
+                // The rest of a request, at least.
+                self.evidence.requests.unread |= may_be_client;
                 Outcome::Used { used: bytes.len(), skip: 0 }
             }
             (_, None) => {
