@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::capture::{CaptureError, Filter, FilterError, LinkType, Packet, Secrets, Timestamp, link_name};
-use crate::flow::{Flow, FlowTable, Limits, Place, Reader, Want};
+use crate::flow::{Clock, Flow, FlowTable, Limits, Place, Reader, Stamp, Want};
 use crate::packet::{Decoded, Decoder, Gap, Inside, Side, Transport, Uncounted, inside};
 use crate::pki::{Authorities, CertificateNames, Usage};
 use crate::policy::{Circumstances, Judgement, Observed, OpenedBy, Policy, Shown, Subject, Verdict};
@@ -78,6 +78,7 @@ pub struct Audit<'p, W: io::Write> {
     decoder: Decoder,
     flows: FlowTable<FlowReader>,
     ended: Vec<Flow<FlowReader>>,
+    clock: Clock,
     ordinal: u64,
     judge: Judge<'p, W>,
     account: Account,
@@ -113,6 +114,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
             decoder: Decoder::new(),
             flows: FlowTable::new(plan.limits, Arc::clone(&plan.keys)),
             ended: Vec::new(),
+            clock: Clock::default(),
             ordinal: 0,
             judge: Judge::new(plan, report.map(CsvReport::new).transpose()?),
             account: Account::default(),
@@ -137,11 +139,23 @@ impl<'p, W: io::Write> Audit<'p, W> {
         }
         match self.decoder.decode(packet) {
             Decoded::Segment(segment) => {
-                let packets = u64::from(segment.packets);
-                match self.flows.packet(&segment, packet, self.ordinal, &mut self.ended) {
+                let packets = u64::from(segment.head.packets);
+                let (clock, is_due) = self.clock.advance(packet.time);
+                if is_due {
+                    self.flows.tick(clock, &mut self.ended);
+                }
+                let stamp = Stamp {
+                    capture: packet.capture,
+                    number: packet.number,
+                    ordinal: self.ordinal,
+                    time: packet.time,
+                    precision: packet.precision,
+                    clock,
+                };
+                match self.flows.packet(&segment.head, segment.payload, &stamp, &mut self.ended) {
                     Place::Flow => {
                         self.account.in_flows += packets;
-                        if self.judge.plan.learn && segment.transport == Transport::UDP {
+                        if self.judge.plan.learn && segment.head.transport == Transport::UDP {
                             self.judge.learn_answers(self.flows.last_reader());
                         }
                     }
@@ -157,7 +171,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
                         self.account.tunnelled_unread += packets;
                         break;
                     };
-                    match self.flows.packet(&inner, packet, self.ordinal, &mut self.ended) {
+                    match self.flows.packet(&inner.head, inner.payload, &stamp, &mut self.ended) {
                         Place::Flow => self.account.tunnelled += packets,
                         Place::Refused => self.account.tunnelled_flow_cap += packets,
                     }
@@ -190,8 +204,11 @@ impl<'p, W: io::Write> Audit<'p, W> {
 
     /// Time goes on without packets: flows that are due end.
     pub fn advance(&mut self, now: Timestamp) {
-        self.flows.advance(now, &mut self.ended);
-        self.judge_ended();
+        let (clock, is_due) = self.clock.advance(now);
+        if is_due {
+            self.flows.tick(clock, &mut self.ended);
+            self.judge_ended();
+        }
     }
 
     /// The report could not be written, so that there is no use in going on.
@@ -202,7 +219,11 @@ impl<'p, W: io::Write> Audit<'p, W> {
     /// Ends the audit: every flow still open is judged, and the report is complete.
     pub fn finish(mut self) -> Outcome {
         let (judge, captures) = (&mut self.judge, &self.captures);
-        self.flows.finish(|flow| judge.ended(flow, captures));
+        for (_, id) in self.flows.remaining() {
+            if let Some(flow) = self.flows.end(id) {
+                judge.ended(flow, captures);
+            }
+        }
         self.judge.flush();
         let mut account = self.account;
         let incomplete = self.decoder.finish();

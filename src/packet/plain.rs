@@ -6,7 +6,7 @@
 //! is wrong with it; where both answer, they say the same.
 
 use super::link::{IPV4, IPV6, VLAN, VLAN_DOUBLE, VLAN_PROVIDER};
-use super::{Encapsulation, Endpoint, Segment, Tcp, TcpFlags, Transport};
+use super::{Encapsulation, Endpoint, Head, Segment, Tcp, TcpFlags, Transport};
 use crate::capture::{LinkType, Packet};
 use std::net::IpAddr;
 
@@ -36,17 +36,17 @@ pub(super) fn segment<'a>(packet: &Packet<'a>, wire_length: u32) -> Option<Segme
         Transport::UDP => udp(found.body, found.length)?,
         _ => return None,
     };
-    Some(Segment {
+    let head = Head {
         source: Endpoint { ip: found.source, port: upper.ports[0] },
         destination: Endpoint { ip: found.destination, port: upper.ports[1] },
         transport: found.transport,
         tcp: upper.tcp,
-        payload: upper.payload,
         payload_length: upper.payload_length,
         packets: 1,
         wire_bytes: u64::from(wire_length),
         encapsulation,
-    })
+    };
+    Some(Segment { head, payload: upper.payload })
 }
 
 struct Found<'a> {
