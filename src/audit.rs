@@ -14,12 +14,12 @@ use std::io;
 use std::sync::Arc;
 
 use crate::capture::{CaptureError, Filter, FilterError, LinkType, Packet, Secrets, Timestamp, link_name};
-use crate::flow::{Clock, Flow, FlowTable, Limits, Place, Reader, Stamp, Want};
+use crate::flow::{Clock, Flow, FlowTable, Key, Limits, Open, Place, Reader, Stamp, Want};
 use crate::packet::{Decoded, Decoder, Gap, Inside, Side, Transport, Uncounted, inside};
 use crate::pki::{Authorities, CertificateNames, Usage};
 use crate::policy::{Circumstances, Judgement, Observed, OpenedBy, Policy, Shown, Subject, Verdict};
 use crate::protocol::tls::{self, ClientCertificate, KeyStore};
-use crate::protocol::{Conversation, Step};
+use crate::protocol::{Address, Conversation, Evidence, Step};
 use crate::report::{Account, Certificate, Counted, CsvReport, Record, RowStatistics, Summary};
 use learning::Learning;
 use links::{Connection, Links, Watch};
@@ -162,7 +162,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
                     Place::Refused => self.account.flow_cap += packets,
                 }
                 if let Some(flow) = self.flows.take_news() {
-                    self.judge.learn(flow);
+                    self.judge.learn(&flow);
                 }
                 // What a tunnel carries is a flow besides the tunnel's own, accounted apart.
                 let mut outer = segment;
@@ -176,7 +176,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
                         Place::Refused => self.account.tunnelled_flow_cap += packets,
                     }
                     if let Some(flow) = self.flows.take_news() {
-                        self.judge.learn(flow);
+                        self.judge.learn(&flow);
                     }
                     outer = inner;
                 }
@@ -303,9 +303,10 @@ impl<'p, W: io::Write> Judge<'p, W> {
     }
 
     /// A handshake of a flow that goes on is settled.
-    fn learn(&mut self, flow: &Flow<FlowReader>) {
-        let tls = flow.reader.conversation.tls();
-        if let Some(connection) = tls.and_then(|tls| connection(flow, tls)) {
+    fn learn(&mut self, flow: &Open<'_, FlowReader>) {
+        let tls = flow.reader.tls();
+        let connection = |tls| connection(&flow.key, flow.start, flow.first_ordinal, tls);
+        if let Some(connection) = tls.and_then(connection) {
             self.links.learn(&connection);
         }
     }
@@ -313,7 +314,7 @@ impl<'p, W: io::Write> Judge<'p, W> {
     fn ended(&mut self, mut flow: Flow<FlowReader>, captures: &[String]) {
         let capture = captures.get(usize::from(flow.first_packet.0)).map_or("", String::as_str);
         let policy = &self.plan.policy;
-        let evidence = std::mem::take(&mut flow.reader.conversation).finish();
+        let evidence = std::mem::take(&mut flow.reader).finish();
         let (source, opened_by) = direction(&flow, evidence.client, policy);
         let circumstances = Circumstances {
             from_start: flow.from_start(),
@@ -321,7 +322,8 @@ impl<'p, W: io::Write> Judge<'p, W> {
             packets: [flow.sent[0].packets, flow.sent[1].packets],
         };
         let mut observed = Observed::new(evidence, circumstances);
-        if let Some(connection) = observed.tls().and_then(|tls| connection(&flow, tls)) {
+        let connection = |tls| connection(&flow.key, flow.start, flow.first_ordinal, tls);
+        if let Some(connection) = observed.tls().and_then(connection) {
             self.links.learn(&connection);
             if let Some(inherited) = self.links.inherited(&connection) {
                 observed.inherit(inherited);
@@ -386,7 +388,7 @@ impl<'p, W: io::Write> Judge<'p, W> {
     /// after the answer was read; of DNS over TCP, when that flow ends.
     fn learn_answers(&mut self, reader: Option<&mut FlowReader>) {
         if let Some(reader) = reader {
-            let addresses = reader.conversation.take_addresses();
+            let addresses = reader.take_addresses();
             self.learning.answers(&addresses, &self.plan.policy);
         }
     }
@@ -459,15 +461,14 @@ fn direction(flow: &Flow<FlowReader>, client: Option<Side>, policy: &Policy) -> 
 }
 
 /// A flow as a TLS connection, once its roles are known.
-fn connection<'a>(flow: &Flow<FlowReader>, tls: &'a tls::Evidence) -> Option<Connection<'a>> {
+fn connection<'a>(
+    key: &Key,
+    start: Timestamp,
+    ordinal: u64,
+    tls: &'a tls::Evidence,
+) -> Option<Connection<'a>> {
     let client = tls.client()?;
-    Some(Connection {
-        tls,
-        client: flow.key.end(client),
-        server: flow.key.end(client.other()),
-        start: flow.start,
-        ordinal: flow.first_ordinal,
-    })
+    Some(Connection { tls, client: key.end(client), server: key.end(client.other()), start, ordinal })
 }
 
 fn counted(flow: &Flow<FlowReader>, source: Side) -> Counted {
@@ -529,26 +530,63 @@ fn judge_chains(
     [judge(tls.server_chain(), Usage::Server), judge(client, Usage::Client)]
 }
 
-/// Hands a flow's bytes to its conversation.
-#[derive(Debug)]
+/// Hands a flow's bytes to its conversation, which begins with the first of them.
+#[derive(Debug, Default)]
 struct FlowReader {
+    /// The flow's beginning is in the capture.
+    is_begun: bool,
+    reading: Option<Box<Reading>>,
+}
+
+#[derive(Debug)]
+struct Reading {
     conversation: Conversation,
     watch: Watch,
+}
+
+impl FlowReader {
+    fn conversation(&mut self, keys: &Arc<KeyStore>) -> &mut Conversation {
+        let begin = || {
+            let mut conversation = Conversation::with_keys(Arc::clone(keys));
+            if self.is_begun {
+                conversation.begins();
+            }
+            Box::new(Reading { conversation, watch: Watch::default() })
+        };
+        &mut self.reading.get_or_insert_with(begin).conversation
+    }
+
+    fn tls(&self) -> Option<&tls::Evidence> {
+        self.reading.as_ref()?.conversation.tls()
+    }
+
+    /// Addresses that DNS answers gave names to since this was last asked.
+    fn take_addresses(&mut self) -> Vec<Address> {
+        self.reading.as_mut().map_or_else(Vec::new, |reading| reading.conversation.take_addresses())
+    }
+
+    /// The flow is over: everything that was seen.
+    fn finish(self) -> Evidence {
+        self.reading.map_or_else(Conversation::default, |reading| reading.conversation).finish()
+    }
 }
 
 impl Reader for FlowReader {
     type Context = Arc<KeyStore>;
 
-    fn new(keys: &Arc<KeyStore>) -> FlowReader {
-        FlowReader { conversation: Conversation::with_keys(Arc::clone(keys)), watch: Watch::default() }
+    fn new(_: &Arc<KeyStore>) -> FlowReader {
+        FlowReader::default()
     }
 
     fn begins(&mut self) {
-        self.conversation.begins();
+        self.is_begun = true;
+        if let Some(reading) = &mut self.reading {
+            reading.conversation.begins();
+        }
     }
 
-    fn read(&mut self, side: Side, bytes: &[u8], at: Timestamp) -> Want {
-        match self.conversation.read(side, bytes, at.0) {
+    fn read(&mut self, keys: &Arc<KeyStore>, side: Side, bytes: &[u8], at: Timestamp) -> Want {
+        match self.conversation(keys).read(side, bytes, at.0) {
             Step::More { used } => Want { used, skip: 0, done: false },
             Step::Skip { used, skip } => Want { used, skip, done: false },
             // The conversation itself turns these into one of the others; nothing more is wanted.
@@ -556,19 +594,22 @@ impl Reader for FlowReader {
         }
     }
 
-    fn gap(&mut self, side: Side, cause: Gap, covered: u64, _: Timestamp) -> u64 {
-        self.conversation.gap(side, cause, covered)
+    fn gap(&mut self, keys: &Arc<KeyStore>, side: Side, cause: Gap, covered: u64, _: Timestamp) -> u64 {
+        self.conversation(keys).gap(side, cause, covered)
     }
 
     fn closed(&mut self, side: Side, reset: bool, at: Timestamp) {
-        self.conversation.closed(side, reset, at.0);
+        if let Some(reading) = &mut self.reading {
+            reading.conversation.closed(side, reset, at.0);
+        }
     }
 
     fn has_news(&mut self) -> bool {
-        self.watch.has_news(self.conversation.tls())
+        let Some(reading) = &mut self.reading else { return false };
+        reading.watch.has_news(reading.conversation.tls())
     }
 
-    fn datagram(&mut self, side: Side, bytes: &[u8], cut: bool, _: Timestamp) -> bool {
-        self.conversation.datagram(side, bytes, cut)
+    fn datagram(&mut self, keys: &Arc<KeyStore>, side: Side, bytes: &[u8], cut: bool, _: Timestamp) -> bool {
+        self.conversation(keys).datagram(side, bytes, cut)
     }
 }
