@@ -277,13 +277,13 @@ impl Policy {
         candidates.into_iter().map(|index| (self.rows[index].at, self.findings(index, subject))).collect()
     }
 
-    /// The row that would allow the flow or leave it unproven, as reports write it.
-    pub fn explains(&self, subject: &Subject<'_>) -> Option<String> {
+    /// The row that would allow the flow or leave it unproven.
+    pub fn explains(&self, subject: &Subject<'_>) -> Option<RowRef> {
         if self.candidates(subject).is_empty() {
             return None;
         }
         let judgement = self.judge(subject);
-        judgement.row.filter(|_| judgement.verdict != Verdict::Violation).map(|row| self.name(row))
+        judgement.row.filter(|_| judgement.verdict != Verdict::Violation)
     }
 
     /// The VMs that have this address: one, or several that claim it.

@@ -4,9 +4,12 @@
 //! ([`escape`]) before it reaches a file or a terminal.
 
 pub mod account;
+mod append;
 mod csv_report;
 mod escape;
 mod explain;
+mod fields;
+mod groups;
 mod rows;
 mod spoken;
 mod story;
@@ -15,9 +18,10 @@ mod summary;
 #[cfg(test)]
 mod testing;
 mod timeline;
+mod words;
 
 pub use account::Account;
-pub use csv_report::{COLUMNS, CsvReport};
+pub use csv_report::{COLUMNS, CsvReport, RowWriter};
 pub use escape::{clean, clean_bytes, clean_field, clean_line};
 pub use explain::evidence;
 pub use rows::RowStatistics;
@@ -27,7 +31,7 @@ pub use summary::Summary;
 use crate::capture::{Precision, Timestamp};
 use crate::flow::ConnState;
 use crate::packet::Encapsulation;
-use crate::policy::{Judgement, Policy, Subject, Verdict};
+use crate::policy::{Judgement, Policy, RowRef, Subject, Verdict};
 
 /// One judged flow, as reports see it.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +42,10 @@ pub struct Record<'a> {
     pub subject: Subject<'a>,
     /// What the tables say of it.
     pub judgement: &'a Judgement,
-    /// The row of an overlay not in force that would explain a violation, as `overlay:row`.
-    pub known_deviation: Option<&'a str>,
+    /// The overlays that are not in force.
+    pub deviations: &'a Policy,
+    /// Their row that would explain a violation.
+    pub known_deviation: Option<RowRef>,
     /// What the flow table counted.
     pub counted: Counted,
     /// The capture its first packet came from.

@@ -31,6 +31,7 @@ impl Judged<'_> {
             policy: self.policy,
             subject: self.case.subject(),
             judgement: &self.judgement,
+            deviations: self.policy,
             known_deviation: None,
             counted: COUNTED,
             capture: "a.pcap",
