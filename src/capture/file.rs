@@ -6,10 +6,8 @@ use std::io::{self, Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use memmap2::Mmap;
-
 use super::compression::Compression;
-use super::map::map;
+use super::map::{Mapped, map};
 use super::records::{Next, Records};
 use super::stream::{Buffer, Counted};
 use super::window::Whole;
@@ -57,7 +55,7 @@ pub fn open(path: &str) -> Result<FileSource, CaptureError> {
         drop(map);
         return FileSource::buffered(path, file, size);
     }
-    let records = Records::open(path, Whole::new(map))?;
+    let records = Records::open(path, Whole::new(Mapped::new(map)))?;
     Ok(FileSource { size, reading: Reading::Mapped(Box::new(records)) })
 }
 
@@ -68,7 +66,7 @@ pub struct FileSource {
 }
 
 enum Reading {
-    Mapped(Box<Records<Whole<Mmap>>>),
+    Mapped(Box<Records<Whole<Mapped>>>),
     Buffered(Box<Records<Buffer<Box<dyn Read + Send>>>>, Arc<AtomicU64>),
 }
 
@@ -134,6 +132,14 @@ impl FileSource {
         }
     }
 
+    /// The memory map that its packets lie in, if it is mapped.
+    pub fn mapped(&self) -> Option<Mapped> {
+        match &self.reading {
+            Reading::Mapped(records) => Some(records.window().all().clone()),
+            Reading::Buffered(..) => None,
+        }
+    }
+
     /// Sets the index that goes into every packet as [`Packet::capture`]; it starts as 0.
     pub fn set_capture(&mut self, capture: u16) {
         records!(&mut self.reading, records => records.set_capture(capture));
@@ -180,11 +186,15 @@ impl fmt::Debug for FileSource {
     }
 }
 
-/// What to say of a file that starts like this, and is no capture.
+/// How much of a file that is no capture is looked at, in bytes.
+pub(super) const FOREIGN: usize = 64;
+
+/// What to say of a file that starts like this, and is no capture; only the first [`FOREIGN`] bytes count.
 pub(super) fn foreign(start: &[u8]) -> (String, &'static str) {
     const CONVERT: &str = "convert it with `editcap -F pcapng IN OUT`";
     const DECOMPRESS: &str = "decompress it, or compress it with gzip or zstd instead";
     const OTHER: &str = "give a capture that tcpdump, Wireshark or `bosh pcap` wrote";
+    let start = start.get(..FOREIGN).unwrap_or(start);
     let (found, advice) = match start {
         [b's', b'n', b'o', b'o', b'p', 0, ..] => (", but a snoop file", CONVERT),
         [b'X', b'C', b'P', 0, ..] => (", but a Network Associates Sniffer file", CONVERT),

@@ -46,7 +46,7 @@ enum Work {
     /// The audit up to a stage, on one thread.
     Through(Stage),
     /// `flowaudit check` with so many threads, its report to nowhere.
-    Check(usize),
+    Check(NonZero<usize>),
 }
 
 /// What it took.
@@ -112,10 +112,11 @@ fn once(work: Work, job: &Job<'_>) -> Result<Seen, Box<dyn Error>> {
 }
 
 /// The thread counts to measure, each once.
-fn threads(asked: &[NonZero<usize>]) -> Vec<usize> {
-    let mut threads: Vec<usize> = asked.iter().map(|threads| threads.get()).collect();
+fn threads(asked: &[NonZero<usize>]) -> Vec<NonZero<usize>> {
+    let one = NonZero::<usize>::MIN;
+    let mut threads = asked.to_vec();
     if threads.is_empty() {
-        threads = vec![1, available_parallelism().map_or(1, NonZero::get)];
+        threads = vec![one, available_parallelism().unwrap_or(one)];
     }
     threads.sort_unstable();
     threads.dedup();
