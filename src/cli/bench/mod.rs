@@ -3,7 +3,7 @@
 mod figures;
 
 use std::error::Error;
-use std::io;
+use std::io::{self, Write};
 use std::num::NonZero;
 use std::thread::available_parallelism;
 
@@ -92,13 +92,17 @@ pub(super) fn run(arguments: &BenchArguments) -> Result<Status, Box<dyn Error>> 
             measured.times.push(time);
         }
     }
-    let figures = Figures::of(&measured);
+    let (figures, mut text) = (Figures::of(&measured), Vec::new());
     if arguments.csv {
-        figures.write_csv(io::stdout().lock())?;
+        figures.write_csv(&mut text)?;
     } else {
-        figures.write(arguments.runs.get(), &mut io::stdout().lock())?;
+        figures.write(arguments.runs.get(), &mut text)?;
     }
-    Ok(Status::Clean)
+    match io::stdout().lock().write_all(&text) {
+        // A reader that has seen enough is no error.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(Status::Clean),
+    }
 }
 
 /// Does it once.
