@@ -57,6 +57,22 @@ pub struct Job<'a> {
     pub filter: Option<&'a str>,
 }
 
+/// Reads the captures once; gives what is wrong with them. Each is measured up to there.
+///
+/// # Errors
+/// What cannot be opened.
+pub fn damage(captures: &[String]) -> Result<Vec<CaptureError>, CaptureError> {
+    let mut reading = Reading::open(captures)?;
+    let mut damage = Vec::new();
+    loop {
+        match reading.source.next_event() {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(damage),
+            Err(error) => damage.push(error),
+        }
+    }
+}
+
 /// Audits through a stage and no further, on one thread.
 ///
 /// # Errors

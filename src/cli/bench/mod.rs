@@ -3,6 +3,7 @@
 mod figures;
 
 use std::error::Error;
+use std::fs;
 use std::io::{self, Write};
 use std::num::NonZero;
 use std::thread::available_parallelism;
@@ -10,7 +11,7 @@ use std::thread::available_parallelism;
 use clap::Args;
 
 use super::args::JudgingArguments;
-use super::{Status, note, plan};
+use super::{Status, complain, note, plan};
 use crate::measure::meter::{self, Memory, Time};
 use crate::measure::stages::{self, Job};
 use crate::measure::{Seen, Stage, limits};
@@ -61,13 +62,24 @@ struct Measured {
 
 pub(super) fn run(arguments: &BenchArguments) -> Result<Status, Box<dyn Error>> {
     let captures = &arguments.captures;
-    if captures.iter().any(|capture| capture == "-") {
-        return Err("-: captures are read many times here, and a pipe only once; write it to a file".into());
+    for capture in captures {
+        let is_pipe = fs::metadata(capture).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
+        if capture == "-" || is_pipe {
+            return Err(format!(
+                "{capture}: captures are read many times here, and a pipe only once; write it to a file"
+            )
+            .into());
+        }
     }
     let plan = plan::judging(&arguments.judging)?;
+    let mut status = Status::Clean;
+    for error in stages::damage(captures)? {
+        complain(&error);
+        status = Status::Error;
+    }
     let job = Job { plan: &plan, captures, filter: arguments.judging.filter.as_deref() };
     let mut measured = Vec::new();
-    // First, while no earlier work has left anything to the allocator; captures come into memory with it.
+    // First, while no earlier work has left anything to the allocator.
     for threads in threads(&arguments.threads) {
         let work = Work::Check(threads);
         let (seen, memory) = meter::memory(|| once(work, &job));
@@ -101,7 +113,7 @@ pub(super) fn run(arguments: &BenchArguments) -> Result<Status, Box<dyn Error>> 
     match io::stdout().lock().write_all(&text) {
         // A reader that has seen enough is no error.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(Status::Clean),
+        _ => Ok(status),
     }
 }
 
