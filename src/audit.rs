@@ -21,6 +21,7 @@ mod learning;
 mod linker;
 mod links;
 mod pool;
+pub(crate) mod prefix;
 mod reader;
 mod sockets;
 mod writer;
