@@ -21,14 +21,17 @@ mod learning;
 mod linker;
 mod links;
 mod pool;
+pub(crate) mod prefix;
 mod reader;
+mod sockets;
 mod writer;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::capture::{CaptureError, Filter, FilterError, Packet, Secrets, Timestamp};
 use crate::flow::{Limits, Stamp};
+use crate::local::Owners;
 use crate::packet::Segment;
 use crate::pki::Authorities;
 use crate::policy::{Policy, Verdict};
@@ -64,6 +67,8 @@ pub struct Plan {
     pub limits: Limits,
     /// The keys to decrypt with; what captures carry joins them.
     pub keys: Arc<KeyStore>,
+    /// Whose the sockets of this machine are, if it is the one that is audited.
+    pub owners: Option<Arc<Mutex<Owners>>>,
 }
 
 /// Is handed every judged flow, in the report's order, for what is not the report.
@@ -86,6 +91,7 @@ impl Plan {
             strict: false,
             limits: Limits::default(),
             keys: Arc::default(),
+            owners: None,
         }
     }
 

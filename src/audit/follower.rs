@@ -9,6 +9,7 @@ use super::reader::FlowReader;
 use crate::capture::Timestamp;
 use crate::flow::{First, Flow, FlowTable, Found, Limits, Place, Stamp};
 use crate::packet::{Head, Transport};
+use crate::pki::KnownCertificates;
 use crate::protocol::Address;
 use crate::report::Account;
 
@@ -20,6 +21,7 @@ pub(super) struct Follower<'p> {
     /// Where the flows of the next packets were when they were looked up, and how many of those came.
     found: Vec<Found>,
     came: usize,
+    certificates: KnownCertificates,
     places: Places,
     /// Once the captures are at their end: what is left of the table, last first.
     remaining: Option<Vec<(First, u32)>>,
@@ -78,6 +80,7 @@ impl<'p> Follower<'p> {
             ended: Vec::new(),
             found: Vec::new(),
             came: 0,
+            certificates: KnownCertificates::default(),
             places: Places::default(),
             remaining: None,
         }
@@ -88,7 +91,10 @@ impl<'p> Follower<'p> {
         self.table.tick(now, &mut self.ended);
         for flow in self.ended.drain(..) {
             let order = (ordinal, Part::Due, flow.first());
-            events.push(Event { order, what: What::Ended(Ended::new(flow, self.plan)) });
+            events.push(Event {
+                order,
+                what: What::Ended(Ended::new(flow, self.plan, &mut self.certificates)),
+            });
         }
     }
 
@@ -115,19 +121,22 @@ impl<'p> Follower<'p> {
         }
         let order = (stamp.ordinal, Part::Packet, (0, depth));
         if self.plan.learn && head.transport == Transport::UDP && depth == 0 && place == Place::Flow {
-            let addresses = self.table.last_reader().map(FlowReader::take_addresses);
+            let addresses = self.table.last_reader().map(|reader| reader.conversation.take_addresses());
             if let Some(addresses) = addresses.filter(|addresses| !addresses.is_empty()) {
                 events.push(Event { order, what: What::Answers(addresses) });
             }
         }
         if let Some(flow) = self.table.take_news()
-            && let Some(tls) = flow.reader.tls()
-            && let Some(connection) = Connection::new(&flow.key, flow.start, flow.first_ordinal, tls)
+            && let Some(tls) = flow.reader.conversation.tls()
+            && let Some(connection) = Connection::new(&flow, tls)
         {
             events.push(Event { order, what: What::Settled(Box::new(connection)) });
         }
         for flow in self.ended.drain(..) {
-            events.push(Event { order, what: What::Ended(Ended::new(flow, self.plan)) });
+            events.push(Event {
+                order,
+                what: What::Ended(Ended::new(flow, self.plan, &mut self.certificates)),
+            });
         }
     }
 
@@ -145,7 +154,10 @@ impl<'p> Follower<'p> {
             remaining.pop();
             if let Some(flow) = self.table.end(id) {
                 let order = (u64::MAX, Part::Remaining, first);
-                events.push(Event { order, what: What::Ended(Ended::new(flow, self.plan)) });
+                events.push(Event {
+                    order,
+                    what: What::Ended(Ended::new(flow, self.plan, &mut self.certificates)),
+                });
             }
         }
     }

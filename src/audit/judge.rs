@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::ended::{Ended, Leaves};
-use super::{Plan, Sink};
+use super::{Plan, Sink, sockets};
 use crate::packet::Side;
 use crate::policy::{Shown, Subject, Verdict};
 use crate::protocol::tls;
@@ -58,14 +58,17 @@ impl<'p> Judge<'p> {
         let Ended { key, source, opened_by, counted, observed, leaves, learnt, .. } = flow;
         let (source, opened_by, counted) = (*source, *opened_by, *counted);
         let shown = |side: usize| match leaves.as_ref().and_then(|leaves| leaves.names[side].as_ref()) {
-            Some(names) => Shown::by_certificate(names.iter(), policy.names()),
+            Some(leaf) => Shown::by_certificate(leaf.names.iter(), policy.names()),
             None => Shown::default(),
         };
         let (server, client) = (shown(0), shown(1));
         // Certificates belong to the TLS roles, which a flow opened the other way round turns about.
         let turned = observed.tls().and_then(tls::Evidence::client).is_some_and(|client| client != source);
         let shown = if turned { [server, client] } else { [client, server] };
-        let learnt = |side: Side| &learnt[side.index()][..];
+        // Inside a tunnel an address is not this machine's that has it outside.
+        let owners = self.plan.owners.as_ref().filter(|_| counted.encapsulation.network().is_none());
+        let process = |side: Side| sockets::process(owners?, flow, side);
+        let more = |shown: Shown, side: Side| shown.learnt(&learnt[side.index()]).owned(process(side));
         let [source_shown, destination_shown] = shown;
         let subject = Subject {
             source: key.end(source),
@@ -73,8 +76,8 @@ impl<'p> Judge<'p> {
             transport: key.transport,
             opened_by,
             observed,
-            source_shown: &source_shown.learnt(learnt(source)),
-            destination_shown: &destination_shown.learnt(learnt(source.other())),
+            source_shown: &more(source_shown, source),
+            destination_shown: &more(destination_shown, source.other()),
         };
         if self.plan.in_scope && !policy.in_scope(&subject) {
             judged.out_of_scope += 1;

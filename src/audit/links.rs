@@ -15,7 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 use crate::capture::Timestamp;
-use crate::flow::Key;
+use crate::flow::Flow;
 use crate::packet::Endpoint;
 use crate::policy::{Inherited, TlsKind};
 use crate::protocol::tls::{self, Authentication, ClientCertificate, Given, Resumes, SessionName, Tickets};
@@ -60,15 +60,15 @@ enum Showing {
 
 impl Connection {
     /// A flow as a TLS connection, once its roles are known.
-    pub(super) fn new(key: &Key, start: Timestamp, ordinal: u64, tls: &tls::Evidence) -> Option<Connection> {
+    pub(super) fn new<R>(flow: &Flow<R>, tls: &tls::Evidence) -> Option<Connection> {
         let client = tls.client()?;
         Some(Connection {
-            client: key.end(client),
-            server: key.end(client.other()),
+            client: flow.key.end(client),
+            server: flow.key.end(client.other()),
             server_name: tls.server_name().map(Box::from),
             program: tls.client_hello().and_then(|hello| hello.ja4?.ciphers().first_chunk().copied()),
-            start,
-            ordinal,
+            start: flow.start,
+            ordinal: flow.first_ordinal,
             shown: Showing::of(tls),
             given: tls.given().filter(|_| !tls.midstream()),
             resumes: tls.resumes(),
@@ -289,9 +289,9 @@ impl Watch {
         self.progress = progress;
         let Some(given) = tls.given() else { return false };
         self.looks += 1;
-        self.told = !matches!(tls.authentication(), Authentication::Refused(_) | Authentication::Unseen(_))
-            && !matches!(given.tickets, Tickets::Unread)
-            && (given.names != [None, None] || given.tickets != Tickets::None);
+        self.told = !matches!(given.tickets, Tickets::Unread)
+            && (given.names != [None, None] || given.tickets != Tickets::None)
+            && !matches!(tls.authentication(), Authentication::Refused(_) | Authentication::Unseen(_));
         self.told
     }
 }

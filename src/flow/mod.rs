@@ -6,6 +6,7 @@
 
 pub mod community_id;
 mod key;
+mod losses;
 mod reader;
 mod record;
 mod slab;
@@ -68,7 +69,8 @@ pub struct Counters {
     pub bytes: u64,
 }
 
-/// One conversation between two endpoints, as the table lets go of it.
+/// One conversation between two endpoints, as the table lets go of it; while the table keeps it, `R` is a
+/// reference.
 #[derive(Debug)]
 pub struct Flow<R> {
     /// Its endpoints and transport.
@@ -98,19 +100,6 @@ pub struct Flow<R> {
     tcp: tcp::Connection,
 }
 
-/// A flow that goes on, as its reader knows it.
-#[derive(Debug)]
-pub struct Open<'a, R> {
-    /// Its endpoints and transport.
-    pub key: Key,
-    /// Time of its earliest packet so far.
-    pub start: Timestamp,
-    /// The first packet's ordinal over all captures of the audit, from 1.
-    pub first_ordinal: u64,
-    /// What reads its bytes.
-    pub reader: &'a R,
-}
-
 /// Who opened a TCP connection, and by which packet it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opener {
@@ -125,6 +114,30 @@ impl Opener {
     pub fn side(self) -> Side {
         match self {
             Opener::Syn(side) | Opener::SynAck(side) => side,
+        }
+    }
+}
+
+impl Flow<()> {
+    fn read_by<R>(self, reader: R) -> Flow<R> {
+        let Flow {
+            key, sent, start, end, precision, first_sender, opener, first_packet, first_ordinal, ..
+        } = self;
+        let Flow { encapsulation, repeated, tcp, .. } = self;
+        Flow {
+            key,
+            sent,
+            start,
+            end,
+            precision,
+            first_sender,
+            opener,
+            first_packet,
+            first_ordinal,
+            encapsulation,
+            repeated,
+            reader,
+            tcp,
         }
     }
 }
@@ -145,6 +158,11 @@ impl<R> Flow<R> {
             }
             _ => ConnState::Oth,
         }
+    }
+
+    /// Both sides of a TCP flow closed it, or one reset it.
+    pub fn is_over(&self) -> bool {
+        self.tcp.is_over()
     }
 
     /// A TCP flow whose beginning is in the capture: a SYN or a SYN-ACK was seen.

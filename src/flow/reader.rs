@@ -31,11 +31,11 @@ pub trait Reader {
     /// The connection's beginning is in the capture.
     fn begins(&mut self);
     /// Reads the next bytes of a stream: never empty, always in order.
-    fn read(&mut self, context: &Self::Context, side: Side, bytes: &[u8], at: Timestamp) -> Want;
+    fn read(&mut self, side: Side, bytes: &[u8], at: Timestamp) -> Want;
     /// Bytes of this side are missing here; what is lent next comes after them. In all `covered` bytes are
     /// not lent, the first of them those that were lent and not used; says how many after these it does
     /// not need to see.
-    fn gap(&mut self, context: &Self::Context, side: Side, cause: Gap, covered: u64, at: Timestamp) -> u64;
+    fn gap(&mut self, side: Side, cause: Gap, covered: u64, at: Timestamp) -> u64;
     /// This side closed its direction, in order, or reset the connection.
     fn closed(&mut self, side: Side, reset: bool, at: Timestamp);
     /// Whether something came to be known that other flows wait for; asked after every packet of a flow
@@ -44,12 +44,5 @@ pub trait Reader {
         false
     }
     /// Reads one datagram, `cut` if the capture cut it; says whether more are wanted.
-    fn datagram(
-        &mut self,
-        context: &Self::Context,
-        side: Side,
-        bytes: &[u8],
-        cut: bool,
-        at: Timestamp,
-    ) -> bool;
+    fn datagram(&mut self, side: Side, bytes: &[u8], cut: bool, at: Timestamp) -> bool;
 }

@@ -156,28 +156,36 @@ impl<R: Reader> Cold<R> {
         &mut self,
         segment: &TcpSegment<'_>,
         connection: &Connection,
-        context: &R::Context,
         budget: &mut Budget,
     ) -> bool {
         let TcpSegment { side, tcp, payload, length, at } = *segment;
         let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags.syn()));
-        let start = if tcp.flags.syn() {
-            Some((side, sequence))
-        } else {
-            // The handshake's own ACK says where the other side starts, should its SYN-ACK be missing.
-            let opens = |initial: u32| tcp.flags.ack() && initial.wrapping_add(1) == tcp.sequence;
-            connection.initial(side).is_some_and(opens).then_some((side.other(), tcp.acknowledgement))
-        };
-        let sent = (tcp.flags.ack() && !tcp.flags.rst())
-            .then_some([(side, tcp.sequence), (side.other(), tcp.acknowledgement)]);
-        match &mut self.streams {
-            Some(streams) => {
-                start.inspect(|(side, sequence)| streams.starts_at(*side, *sequence));
-                sent.into_iter().flatten().for_each(|(side, sequence)| streams.has_sent(side, sequence));
+        // The handshake's own ACK says where the other side starts, should its SYN-ACK be missing.
+        let opens = |initial: u32| tcp.flags.ack() && initial.wrapping_add(1) == tcp.sequence;
+        let answers = !tcp.flags.syn() && connection.initial(side).is_some_and(opens);
+        let tells = tcp.flags.ack() && !tcp.flags.rst();
+        let (other, acknowledged) = (side.other(), tcp.acknowledgement);
+        if tcp.flags.syn() && self.streams.is_none() && !self.quiet.opens_at(side, sequence) {
+            self.streams = Some(Box::new(Streams::wake(&self.quiet)));
+        }
+        if let Some(streams) = &mut self.streams {
+            if tcp.flags.syn() {
+                streams.opens_at(side, sequence);
+            } else if answers {
+                streams.starts_at(other, acknowledged);
             }
-            None => {
-                start.inspect(|(side, sequence)| self.quiet.starts_at(*side, *sequence));
-                sent.into_iter().flatten().for_each(|(side, sequence)| self.quiet.has_sent(side, sequence));
+            if tells {
+                streams.acknowledged(other, acknowledged);
+                streams.has_sent(side, tcp.sequence);
+                streams.has_sent(other, acknowledged);
+            }
+        } else {
+            if answers {
+                self.quiet.starts_at(other, acknowledged);
+            }
+            if tells {
+                self.quiet.has_sent(side, tcp.sequence);
+                self.quiet.has_sent(other, acknowledged);
             }
         }
         if !tcp.flags.rst() && !tcp.flags.fin() && length == 0 {
@@ -193,7 +201,7 @@ impl<R: Reader> Cold<R> {
                 &mut awake
             }
         };
-        let mut lender = Lender { context, reader: &mut self.reader, budget, at };
+        let mut lender = Lender { reader: &mut self.reader, budget, at };
         if tcp.flags.rst() {
             streams.reset(side, tcp.sequence, &mut lender);
         } else {
@@ -211,13 +219,17 @@ impl<R: Reader> Cold<R> {
         true
     }
 
-    /// The flow is over: what waits is read after all.
-    pub(super) fn finish(&mut self, at: Timestamp, context: &R::Context, budget: &mut Budget) {
-        let streams = match self.streams.take() {
+    /// The flow is over: what waits is read after all. Packets of its time were dropped, if `lost`.
+    pub(super) fn finish(&mut self, lost: bool, at: Timestamp, budget: &mut Budget) {
+        let mut streams = match self.streams.take() {
             Some(streams) => *streams,
             None => Streams::wake(&self.quiet),
         };
-        streams.finish(&mut Lender { context, reader: &mut self.reader, budget, at });
+        let mut lender = Lender { reader: &mut self.reader, budget, at };
+        if lost {
+            streams.lost(&mut lender);
+        }
+        streams.finish(&mut lender);
     }
 }
 

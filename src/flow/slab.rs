@@ -21,13 +21,17 @@ impl<T> Slab<T> {
         if self.chunks.last().is_none_or(|last| last.len() == CHUNK) {
             self.chunks.push(Vec::with_capacity(CHUNK));
         }
-        let before = (self.chunks.len() - 1) * CHUNK;
-        let mut at = 0;
+        let at = self.len();
         if let Some(last) = self.chunks.last_mut() {
-            at = before + last.len();
             last.push(value);
         }
-        at as u32
+        at
+    }
+
+    /// Values are numbered below this.
+    pub(super) fn len(&self) -> u32 {
+        let Some(last) = self.chunks.last() else { return 0 };
+        ((self.chunks.len() - 1) * CHUNK + last.len()) as u32
     }
 
     #[inline]

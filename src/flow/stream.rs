@@ -31,7 +31,6 @@ pub(super) struct Budget {
 
 /// Whom the bytes of a flow are lent to, and what may be kept for it.
 pub(super) struct Lender<'a, R: Reader> {
-    pub(super) context: &'a R::Context,
     pub(super) reader: &'a mut R,
     pub(super) budget: &'a mut Budget,
     /// Packet time.
@@ -61,6 +60,15 @@ impl Quiet {
             self.known[at] |= NEXT;
             self.next[at] = sequence;
         }
+    }
+
+    /// As [`Streams::opens_at`]; `false` if it says so after another beginning was told, which is more
+    /// than can be kept here.
+    #[must_use]
+    pub(super) fn opens_at(&mut self, side: Side, sequence: u32) -> bool {
+        self.starts_at(side, sequence);
+        let at = side.index();
+        self.next[at] == sequence || self.known[at] & DONE != 0
     }
 
     /// `side` has sent everything up to `sequence`: it says so itself, or the other end acknowledged it.
@@ -100,6 +108,7 @@ impl Streams {
                 sent: knows(SENT).then_some(quiet.sent[at]),
                 closed: knows(CLOSED),
                 done: knows(DONE),
+                spoke: knows(DONE),
                 ..Half::default()
             }
         };
@@ -129,6 +138,23 @@ impl Streams {
     /// As [`Quiet::starts_at`].
     pub(super) fn starts_at(&mut self, side: Side, sequence: u32) {
         self.halves[side.index()].next.get_or_insert(sequence);
+    }
+
+    /// `side` says itself, in a SYN, that its next byte has this sequence number.
+    pub(super) fn opens_at(&mut self, side: Side, sequence: u32) {
+        let half = &mut self.halves[side.index()];
+        if *half.next.get_or_insert(sequence) != sequence && !half.spoke {
+            half.other_start = Some(sequence);
+        }
+    }
+
+    /// The other end acknowledged what `side` has sent so far. Of several beginnings, the one that is
+    /// acknowledged is the connection's.
+    pub(super) fn acknowledged(&mut self, side: Side, sequence: u32) {
+        let half = &mut self.halves[side.index()];
+        if !half.spoke && half.other_start == Some(sequence) {
+            (half.next, half.sent, half.other_start) = (Some(sequence), None, None);
+        }
     }
 
     /// As [`Quiet::has_sent`].
@@ -174,6 +200,16 @@ impl Streams {
         }
     }
 
+    /// Packets may be missing at the end of a direction that is not closed; within it, sequence numbers tell.
+    pub(super) fn lost<R: Reader>(&mut self, to: &mut Lender<'_, R>) {
+        for side in [Side::A, Side::B] {
+            let half = &mut self.halves[side.index()];
+            if !half.closed {
+                half.lose(side, Gap::Loss, u64::MAX, to);
+            }
+        }
+    }
+
     /// Bytes held for both directions.
     pub(super) fn held(&self) -> usize {
         self.halves.iter().map(Half::held).sum()
@@ -197,7 +233,9 @@ struct Half {
     fin: Option<(u32, Timestamp)>,
     closed: bool,
     done: bool,
-    /// It carried bytes, or a FIN.
+    /// Where this side begins by a later SYN-ACK with another number, until it is acknowledged.
+    other_start: Option<u32>,
+    /// It sent bytes: where it begins is settled.
     spoke: bool,
 }
 
@@ -216,13 +254,17 @@ impl Half {
     /// Nothing is lost if all of this but [`Quiet`] is forgotten. That it is neither done nor ever spoke
     /// keeps a direction that is read for the life of its flow from being forgotten with each message.
     fn is_quiet(&self) -> bool {
-        let is_settled = if self.done { self.fin.is_none() || self.closed } else { !self.spoke };
+        let is_settled = if self.done {
+            self.fin.is_none() || self.closed
+        } else {
+            !self.spoke && self.fin.is_none() && self.other_start.is_none()
+        };
         is_settled && self.skip == 0 && self.held() == 0
     }
 
     fn piece<R: Reader>(&mut self, side: Side, piece: Piece<'_>, to: &mut Lender<'_, R>) {
-        self.spoke = true;
         let next = *self.next.get_or_insert(piece.sequence);
+        self.spoke |= piece.length > 0;
         if piece.fin {
             self.fin.get_or_insert((piece.sequence.wrapping_add(piece.length), to.at));
         }
@@ -279,7 +321,7 @@ impl Half {
         let unused = std::mem::take(&mut self.kept).len() as u64;
         self.skip = 0;
         if !self.done {
-            self.skip = to.reader.gap(to.context, side, cause, unused.saturating_add(missing), to.at);
+            self.skip = to.reader.gap(side, cause, unused.saturating_add(missing), to.at);
         }
     }
 
@@ -346,7 +388,7 @@ impl Half {
             rest = &joined;
         }
         while !rest.is_empty() && !self.done {
-            let want = to.reader.read(to.context, side, rest, to.at);
+            let want = to.reader.read(side, rest, to.at);
             rest = rest.get(want.used..).unwrap_or(&[]);
             self.done = want.done;
             let passed = want.skip.min(rest.len() as u64) as usize;
@@ -441,7 +483,7 @@ mod tests {
             Tape::default()
         }
         fn begins(&mut self) {}
-        fn read(&mut self, (): &(), _: Side, bytes: &[u8], _: Timestamp) -> Want {
+        fn read(&mut self, _: Side, bytes: &[u8], _: Timestamp) -> Want {
             if bytes.len() < self.at_least {
                 return Want { used: 0, skip: 0, done: false };
             }
@@ -450,20 +492,20 @@ mod tests {
             self.text.extend_from_slice(&bytes[..used]);
             Want { used, skip, done: false }
         }
-        fn gap(&mut self, (): &(), _: Side, _: Gap, covered: u64, _: Timestamp) -> u64 {
+        fn gap(&mut self, _: Side, _: Gap, covered: u64, _: Timestamp) -> u64 {
             self.text.push(b'!');
             self.within.saturating_sub(covered)
         }
         fn closed(&mut self, _: Side, _: bool, _: Timestamp) {
             self.text.push(b'.');
         }
-        fn datagram(&mut self, (): &(), _: Side, _: &[u8], _: bool, _: Timestamp) -> bool {
+        fn datagram(&mut self, _: Side, _: &[u8], _: bool, _: Timestamp) -> bool {
             false
         }
     }
 
     fn lender<'a>(reader: &'a mut Tape, budget: &'a mut Budget) -> Lender<'a, Tape> {
-        Lender { context: &(), reader, budget, at: Timestamp(0) }
+        Lender { reader, budget, at: Timestamp(0) }
     }
 
     fn run(mut tape: Tape, pieces: &[(u32, &[u8], u32)], fin: Option<u32>) -> String {
@@ -491,6 +533,26 @@ mod tests {
     fn segments_out_of_order_and_repeated_are_put_in_order() {
         let pieces = [whole(103, b"def"), whole(100, b"abc"), whole(100, b"abc"), whole(104, b"efgh")];
         assert_eq!(run(Tape::default(), &pieces, Some(108)), "abcdefgh.");
+    }
+
+    #[test]
+    fn of_several_beginnings_the_acknowledged_one_counts() {
+        for (acknowledged, expected) in [(900, "ab"), (100, "!ab"), (500, "!ab")] {
+            let (mut streams, mut tape) = (Streams::default(), Tape::default());
+            let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
+            for start in [100, 500, 900] {
+                streams.opens_at(Side::A, start);
+                streams.has_sent(Side::A, start);
+            }
+            streams.acknowledged(Side::A, acknowledged);
+            let piece = Piece { sequence: 900, payload: b"ab", length: 2, fin: false };
+            streams.piece(Side::A, piece, &mut lender(&mut tape, &mut budget));
+            // What is settled is not unsettled by a forged SYN-ACK.
+            streams.opens_at(Side::A, 40);
+            streams.acknowledged(Side::A, 40);
+            streams.finish(&mut lender(&mut tape, &mut budget));
+            assert_eq!(String::from_utf8(tape.text).unwrap(), expected, "{acknowledged}");
+        }
     }
 
     #[test]

@@ -9,14 +9,15 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::OccupiedEntry;
 use std::collections::HashMap;
 
+use super::losses::Losses;
 use super::reader::Reader;
 use super::record::{Cold, FOLLOWS, Hot, LIVE, NETWORK, OLD, READ, TcpSegment, WIDE};
 use super::slab::Slab;
 use super::stream::Budget;
 use super::wheel::{Entry, Wheel};
-use super::{Counters, Flow, Key, Open, Stamp};
+use super::{Counters, Flow, Key, Stamp};
 use crate::capture::Timestamp;
-use crate::packet::{Endpoint, Head, Side, Tcp, Transport};
+use crate::packet::{Endpoint, Gap, Head, Side, Tcp, Transport};
 
 /// How long a connection attempt without an answer is waited for.
 const ATTEMPT: i64 = 60 * Timestamp::SECOND;
@@ -94,6 +95,7 @@ pub struct FlowTable<R: Reader> {
     /// The flow the last packet went to.
     last: Option<u32>,
     budget: Budget,
+    losses: Losses,
     limits: Limits,
     live: usize,
     account: Account,
@@ -147,6 +149,7 @@ impl<R: Reader> FlowTable<R> {
             passed: Vec::new(),
             last: None,
             budget: Budget { held: 0, cap: limits.stream_bytes, refused: 0 },
+            losses: Losses::default(),
             limits,
             live: 0,
             account: Account::default(),
@@ -244,15 +247,45 @@ impl<R: Reader> FlowTable<R> {
     }
 
     /// The flow that the last packet belonged to, if its reader has news ([`Reader::has_news`]).
-    pub fn take_news(&mut self) -> Option<Open<'_, R>> {
+    pub fn take_news(&mut self) -> Option<Flow<&R>> {
         let id = self.news.take()?;
-        let (hot, cold) = (self.hot.get(id)?, self.cold.get(id)?);
-        hot.is(LIVE).then(|| Open {
-            key: self.key(id),
-            start: cold.start,
-            first_ordinal: cold.ordinal,
-            reader: &cold.reader,
-        })
+        self.get(id)
+    }
+
+    /// The flow that has this number now; see [`FlowTable::last`].
+    pub fn get(&self, id: u32) -> Option<Flow<&R>> {
+        self.hot.get(id).filter(|hot| hot.is(LIVE))?;
+        Some(self.flow(id).read_by(&self.cold[id].reader))
+    }
+
+    /// The number of the flow the last packet went to. Another flow may have it once that one has ended.
+    pub fn last(&self) -> Option<u32> {
+        self.last
+    }
+
+    /// Flows are numbered below this.
+    pub fn numbers(&self) -> u32 {
+        self.hot.len()
+    }
+
+    /// Flows in the table.
+    pub fn len(&self) -> usize {
+        self.live
+    }
+
+    /// No flow is in the table.
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// Packets of this time were dropped before they could be read: flows of that time may lack some.
+    pub fn lost(&mut self, from: Timestamp, to: Timestamp) {
+        self.losses.add(from, to);
+    }
+
+    /// Whether packets of the time of a flow were dropped.
+    pub fn has_lost<T>(&self, flow: &Flow<T>) -> bool {
+        self.losses.touch(flow.start, flow.is_over().then_some(flow.end))
     }
 
     /// Every flow still there, in the order of their first packets: each is to be let go with
@@ -275,37 +308,51 @@ impl<R: Reader> FlowTable<R> {
     /// Lets go of one flow, told from others by what [`FlowTable::remaining`] says.
     pub fn end(&mut self, id: u32) -> Option<Flow<R>> {
         let hot = *self.hot.get(id).filter(|hot| hot.is(LIVE))?;
-        let key = self.key(id);
+        let flow = self.flow(id);
         if !self.is_closing {
-            self.unname(id, &hot, &key);
+            self.unname(id, &hot, &flow.key);
         }
         if hot.is(WIDE) {
             self.free_wide.push(hot.a);
         }
+        if !self.carried.is_empty() {
+            self.carried.remove(&id);
+        }
         self.hot[id].flags = 0;
         self.free.push(id);
         self.live -= 1;
+        let lost = self.has_lost(&flow);
         let cold = &mut self.cold[id];
         cold.generation = cold.generation.wrapping_add(1);
-        if hot.is(READ) && key.transport == Transport::TCP {
-            cold.finish(hot.end, &self.context, &mut self.budget);
-        }
-        let low = |side: usize| Counters {
-            packets: u64::from(hot.packets[side]),
-            bytes: u64::from(hot.bytes[side]),
-        };
-        let mut sent = [low(0), low(1)];
-        if !self.carried.is_empty()
-            && let Some(carried) = self.carried.remove(&id)
-        {
-            for (sent, carried) in sent.iter_mut().zip(carried) {
-                sent.packets += carried.packets;
-                sent.bytes += carried.bytes;
+        match flow.key.transport {
+            Transport::TCP if hot.is(READ) => {
+                cold.finish(lost, flow.end, &mut self.budget);
             }
+            Transport::UDP if lost => {
+                for side in [Side::A, Side::B] {
+                    cold.reader.gap(side, Gap::Loss, u64::MAX, flow.end);
+                }
+            }
+            _ => {}
         }
-        Some(Flow {
-            key,
-            sent,
+        let reader = std::mem::replace(&mut cold.reader, R::new(&self.context));
+        Some(flow.read_by(reader))
+    }
+
+    /// A live flow, all but its reader.
+    fn flow(&self, id: u32) -> Flow<()> {
+        let (hot, cold) = (&self.hot[id], &self.cold[id]);
+        let carried = if self.carried.is_empty() { None } else { self.carried.get(&id) };
+        let sent = |side: usize| {
+            let carried = carried.map_or(Counters::default(), |carried| carried[side]);
+            Counters {
+                packets: u64::from(hot.packets[side]) + carried.packets,
+                bytes: u64::from(hot.bytes[side]) + carried.bytes,
+            }
+        };
+        Flow {
+            key: self.key(id),
+            sent: [sent(0), sent(1)],
             start: cold.start,
             end: hot.end,
             precision: cold.precision(),
@@ -315,9 +362,9 @@ impl<R: Reader> FlowTable<R> {
             first_ordinal: cold.ordinal,
             encapsulation: cold.encapsulation,
             repeated: cold.repeated,
-            reader: std::mem::replace(&mut cold.reader, R::new(&self.context)),
+            reader: (),
             tcp: hot.connection(),
-        })
+        }
     }
 
     /// Where to look for a key; not yet looked up.
@@ -504,7 +551,7 @@ impl<R: Reader> FlowTable<R> {
             if hot.is(READ) && length > 0 {
                 let cut = (payload.len() as u64) < u64::from(length);
                 let reader = &mut self.cold[id].reader;
-                let wanted = reader.datagram(&self.context, side, payload, cut, at);
+                let wanted = reader.datagram(side, payload, cut, at);
                 hot.set(READ, wanted);
                 self.news = reader.has_news().then_some(id).or(self.news);
             }
@@ -524,7 +571,7 @@ impl<R: Reader> FlowTable<R> {
         if hot.is(READ) {
             let cold = &mut self.cold[id];
             let segment = TcpSegment { side, tcp, payload, length, at };
-            hot.set(READ, cold.read(&segment, &connection, &self.context, &mut self.budget));
+            hot.set(READ, cold.read(&segment, &connection, &mut self.budget));
             self.news = cold.reader.has_news().then_some(id).or(self.news);
         }
         connection.is_over() && !was_over

@@ -84,7 +84,9 @@ impl Encapsulation {
         (0..u32::from(self.tags())).map(move |at| (all >> (at * TAG_BITS)) as u16 & TAG)
     }
 
-    fn tags(&self) -> u8 {
+    /// How many VLAN tags are around the packet, those around its tunnels included.
+    #[inline]
+    pub fn tags(&self) -> u8 {
         (self.tunnels[0] & COUNT) as u8
     }
 

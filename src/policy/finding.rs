@@ -209,6 +209,10 @@ pub enum Because {
     DoesNotRunJob,
     /// The inventory lists no jobs for this VM.
     JobsUnknown,
+    /// The socket belongs to the component's process, on the audited VM itself.
+    ProcessIsIt,
+    /// The socket belongs to another process.
+    ProcessIsAnother,
     /// A certificate in clear names the component.
     CertificateNamesIt,
     /// A certificate in clear names another component.

@@ -2,19 +2,19 @@
 
 use std::fmt;
 
-use super::append::{Append, text};
 use super::escape::clean;
+use super::text::{Text, text};
 use super::{Record, number, words};
 use crate::flow::community_id::{self, DEFAULT_SEED};
 use crate::inventory::SubnetLookup;
 use crate::packet::{Endpoint, Transport};
 use crate::policy::cell::End;
-use crate::policy::{Because, Column, Finding, Inherited, Missing, Reason, RowRef, Verdict, columns};
+use crate::policy::{Because, Column, Finding, Inherited, Missing, Reason, RowRef, Shown, Verdict, columns};
 use crate::protocol::tls::{self, Decryption, Version};
 use crate::protocol::{NatsAuthentication, Requests};
 
 /// Appends a short text of what was held against the row that decides, and what else was seen.
-pub(super) fn append_evidence(record: &Record<'_>, out: &mut Vec<u8>) {
+pub(super) fn append_evidence(record: &Record<'_>, out: &mut Text) {
     let mut parts = Parts { out, first: true };
     match &record.judgement.findings {
         None => parts.next().word("no documented row names this port, source or destination"),
@@ -34,7 +34,7 @@ pub(super) fn append_words(
     row: Option<RowRef>,
     column: Column,
     finding: &Finding,
-    out: &mut Vec<u8>,
+    out: &mut Text,
 ) {
     let words = Words { record, row, column };
     for (at, because) in finding.because().enumerate() {
@@ -47,13 +47,13 @@ pub(super) fn append_words(
 
 /// Parts separated by semicolons.
 struct Parts<'b> {
-    out: &'b mut Vec<u8>,
+    out: &'b mut Text,
     first: bool,
 }
 
 impl Parts<'_> {
     /// Where the next part goes.
-    fn next(&mut self) -> &mut Vec<u8> {
+    fn next(&mut self) -> &mut Text {
         if !std::mem::replace(&mut self.first, false) {
             self.out.word("; ");
         }
@@ -147,6 +147,8 @@ enum Piece<'a> {
     Vm,
     /// The groups that the capture itself names at this end.
     Learnt,
+    /// The local process that has the socket.
+    Process,
     /// What the row documents in this column.
     Documented,
     /// The component that the row documents in this column, or else the whole cell.
@@ -160,9 +162,9 @@ enum Piece<'a> {
 }
 
 impl Words<'_> {
-    fn one(&self, because: Because, out: &mut Vec<u8>) {
+    fn one(&self, because: Because, out: &mut Text) {
         use Piece::{
-            Component, Documented, Ip, Learnt, Number, Requests, Show, Subnet, Text, TlsVersion, Vm,
+            Component, Documented, Ip, Learnt, Number, Process, Requests, Show, Subnet, Text, TlsVersion, Vm,
         };
         match because {
             Because::InInventory => self.say(&[Ip, Text(" is "), Vm], out),
@@ -193,6 +195,10 @@ impl Words<'_> {
                 self.say(&[Ip, Text(" is "), Vm, Text(" and does not run "), Component], out)
             }
             Because::JobsUnknown => self.say(&[Text("the inventory lists no jobs for "), Ip], out),
+            Because::ProcessIsIt => self.say(&[Text("the socket belongs to "), Process], out),
+            Because::ProcessIsAnother => {
+                self.say(&[Text("the socket belongs to "), Process, Text(", not to "), Component], out)
+            }
             Because::CertificateNamesIt => out.word("its certificate names the component"),
             Because::CertificateNamesAnother => {
                 self.say(&[Text("its certificate names another component than "), Component], out)
@@ -329,13 +335,13 @@ impl Words<'_> {
         }
     }
 
-    fn say(&self, pieces: &[Piece<'_>], out: &mut Vec<u8>) {
+    fn say(&self, pieces: &[Piece<'_>], out: &mut Text) {
         for piece in pieces {
             self.piece(piece, out);
         }
     }
 
-    fn piece(&self, piece: &Piece<'_>, out: &mut Vec<u8>) {
+    fn piece(&self, piece: &Piece<'_>, out: &mut Text) {
         match piece {
             Piece::Text(text) => out.word(text),
             Piece::Number(number) => out.number(*number),
@@ -343,6 +349,7 @@ impl Words<'_> {
             Piece::Ip => out.ip(self.end().ip),
             Piece::Vm => words::vm(self.record, self.end().ip, out),
             Piece::Learnt => self.learnt(out),
+            Piece::Process => out.clean(self.shown().process().unwrap_or_default()),
             Piece::Documented => self.documented(out),
             Piece::Component => self.component(out),
             Piece::Subnet => self.subnet(out),
@@ -359,13 +366,8 @@ impl Words<'_> {
     }
 
     /// The groups that the capture itself names at this end.
-    fn learnt(&self, out: &mut Vec<u8>) {
-        let subject = &self.record.subject;
-        let shown = match self.column {
-            Column::Destination => subject.destination_shown,
-            _ => subject.source_shown,
-        };
-        for (at, group) in shown.learnt_groups().enumerate() {
+    fn learnt(&self, out: &mut Text) {
+        for (at, group) in self.shown().learnt_groups().enumerate() {
             if at > 0 {
                 out.word(" or ");
             }
@@ -373,13 +375,13 @@ impl Words<'_> {
         }
     }
 
-    fn documented(&self, out: &mut Vec<u8>) {
+    fn documented(&self, out: &mut Text) {
         if let Some(at) = self.row {
             out.clean(&self.record.policy.row(at).cells[self.column as usize]);
         }
     }
 
-    fn component(&self, out: &mut Vec<u8>) {
+    fn component(&self, out: &mut Text) {
         let row = self.row.map(|at| self.record.policy.row(at));
         let end =
             row.map(|row| if self.column == Column::Destination { &row.destination } else { &row.source });
@@ -389,7 +391,7 @@ impl Words<'_> {
         }
     }
 
-    fn subnet(&self, out: &mut Vec<u8>) {
+    fn subnet(&self, out: &mut Text) {
         let destination = self.record.subject.destination.ip;
         let SubnetLookup::One(subnet) = self.record.policy.inventory().subnet(destination) else { return };
         out.show(subnet.range);
@@ -400,6 +402,13 @@ impl Words<'_> {
             out.clean(&subnet.azs.join(" "));
         }
         out.word(")");
+    }
+
+    fn shown(&self) -> &Shown {
+        match self.column {
+            Column::Destination => self.record.subject.destination_shown,
+            _ => self.record.subject.source_shown,
+        }
     }
 
     fn end(&self) -> Endpoint {
@@ -475,6 +484,17 @@ fn further(record: &Record<'_>, parts: &mut Parts<'_>) {
         out.word(observed.application.word());
         out.word(", security ");
         observed.security.words().iter().for_each(|word| out.word(word));
+    }
+    for (end, shown) in
+        [("source", record.subject.source_shown), ("destination", record.subject.destination_shown)]
+    {
+        if let Some(process) = shown.process() {
+            let out = parts.next();
+            out.word("local ");
+            out.word(end);
+            out.word(": ");
+            out.clean(process);
+        }
     }
     if observed.evidence.broken {
         parts.next().word("the bytes broke the rules of the protocol they began as");

@@ -4,12 +4,12 @@
 //! ([`escape`]) before it reaches a file or a terminal.
 
 pub mod account;
-mod append;
 mod csv_report;
 mod escape;
 mod explain;
 mod fields;
 mod groups;
+mod packets;
 mod rows;
 mod spoken;
 mod story;
@@ -17,6 +17,7 @@ mod strength;
 mod summary;
 #[cfg(test)]
 mod testing;
+mod text;
 mod timeline;
 mod words;
 
@@ -24,9 +25,12 @@ pub use account::Account;
 pub use csv_report::{COLUMNS, CsvReport, RowWriter};
 pub use escape::{clean, clean_bytes, clean_field, clean_line};
 pub use explain::evidence;
+pub use packets::{PacketCounts, PacketFolder};
 pub use rows::RowStatistics;
 pub use story::story;
 pub use summary::Summary;
+
+use std::sync::Arc;
 
 use crate::capture::{Precision, Timestamp};
 use crate::flow::ConnState;
@@ -88,7 +92,7 @@ pub enum Certificate {
     /// It could not be seen.
     Unseen,
     /// The leaf's names, as `CN=…; SAN=…`, unescaped.
-    Names(String),
+    Names(Arc<str>),
     /// A certificate was presented that cannot be parsed.
     Unreadable,
 }

@@ -101,6 +101,20 @@ pub fn shared(path: &str) -> PathBuf {
     root().join("../shared").join(path)
 }
 
+/// Every file below a folder, in order.
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        let path = entry.expect("it lists").path();
+        match path.is_dir() {
+            true => found.extend(files_below(&path)),
+            false => found.push(path),
+        }
+    }
+    found.sort();
+    found
+}
+
 /// The repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -300,6 +314,11 @@ impl Background {
                 Err(error) => panic!("no line with `{words}` ({error}); it said:\n{}", self.said),
             }
         }
+    }
+
+    /// Its process number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Interrupts it as Ctrl-C does, waits for its end, and returns its exit status.

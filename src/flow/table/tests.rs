@@ -3,7 +3,7 @@
 use super::*;
 use crate::capture::Precision;
 use crate::flow::{Clock, ConnState, Opener, Want};
-use crate::packet::{Encapsulation, Gap, TcpFlags};
+use crate::packet::{Encapsulation, TcpFlags};
 use proptest::prelude::*;
 
 const SYN: u8 = 0x02;
@@ -25,16 +25,16 @@ impl Reader for Text {
         Text::default()
     }
     fn begins(&mut self) {}
-    fn read(&mut self, (): &(), side: Side, bytes: &[u8], _: Timestamp) -> Want {
+    fn read(&mut self, side: Side, bytes: &[u8], _: Timestamp) -> Want {
         self.0[side.index()].extend_from_slice(bytes);
         Want { used: bytes.len(), skip: 0, done: false }
     }
-    fn gap(&mut self, (): &(), side: Side, _: Gap, _: u64, _: Timestamp) -> u64 {
+    fn gap(&mut self, side: Side, _: Gap, _: u64, _: Timestamp) -> u64 {
         self.0[side.index()].push(b'!');
         0
     }
     fn closed(&mut self, _: Side, _: bool, _: Timestamp) {}
-    fn datagram(&mut self, (): &(), side: Side, bytes: &[u8], _: bool, _: Timestamp) -> bool {
+    fn datagram(&mut self, side: Side, bytes: &[u8], _: bool, _: Timestamp) -> bool {
         self.0[side.index()].extend_from_slice(bytes);
         true
     }
@@ -387,6 +387,27 @@ fn the_middle_one_of_three_connections_can_end_first() {
     let flows = run.finish();
     let told: Vec<_> = flows.iter().map(|flow| (said(flow), packets(flow))).collect();
     assert_eq!(told, [("two", 7), ("one", 5), ("three", 5)]);
+}
+
+#[test]
+fn loss_is_told_to_flows_of_its_time_unless_their_sequence_numbers_tell_of_none() {
+    let second = |seconds: i64| Timestamp(seconds * Timestamp::SECOND);
+    let told = |flow: &Flow<Text>| flow.reader.0.iter().any(|text| text.contains(&b'!'));
+    let open = &conversation(1000, 5000, "hello")[..5];
+    for (sent, lost, expected) in [
+        (open, (20, 30), true),
+        (open, (5, 10), true),
+        (open, (5, 9), false),
+        (&conversation(1000, 5000, "hello")[..], (5, 30), false),
+        (&[datagram(Transport::UDP, CLIENT, "a")], (10, 11), true),
+        (&[datagram(Transport::UDP, CLIENT, "a")], (5, 6), false),
+    ] {
+        let mut run = Run::new(Limits::default());
+        run.send_all(10, sent);
+        run.table.lost(second(lost.0), second(lost.1));
+        let ended = run.finish();
+        assert_eq!(ended.iter().map(told).collect::<Vec<_>>(), [expected], "{sent:?} {lost:?}");
+    }
 }
 
 fn any_packet() -> impl Strategy<Value = Sent> {

@@ -117,6 +117,12 @@ impl Header {
         }
     }
 
+    /// Whether it is DATA that carries nothing and ends nothing: lawful, and never sent. Protocols whose
+    /// messages begin with zeros (Modbus) look like it.
+    fn is_idle(self) -> bool {
+        self.kind == Kind::Data && self.length == 0 && self.flags & Header::LOWEST == 0
+    }
+
     /// Whether it is what real peers send: known type, only flags defined for it, a stream opened by a
     /// client, and a payload within the default SETTINGS_MAX_FRAME_SIZE.
     ///
@@ -166,15 +172,14 @@ pub fn opening(bytes: &[u8]) -> Probe {
     }
     let payload = bytes.get(HEADER_LENGTH..).unwrap_or_default();
     let length = header.length as usize;
-    let entries = payload.get(..length).unwrap_or(payload).chunks_exact(6);
-    let known = entries.clone().all(|entry| setting(entry[0], entry[1], &entry[2..]));
-    match (known, entries.len(), payload.get(length..).and_then(Header::read)) {
-        (false, _, _) => Probe::NotForUs,
-        (true, 1.., _) => Probe::Certain,
-        (true, 0, Some(next)) if next.plausible() => Probe::Certain,
-        (true, 0, Some(_)) => Probe::NotForUs,
-        (true, 0, None) => Probe::Unsure,
-    }
+    // The first entry decides, so that bytes which come later do not.
+    let entry = payload.get(..length).unwrap_or(payload).first_chunk::<6>();
+    let sure = match (entry, payload.get(length..).and_then(Header::read)) {
+        (Some([high, low, value @ ..]), _) => setting(*high, *low, value),
+        (None, Some(next)) => next.plausible(),
+        (None, None) => return Probe::Unsure,
+    };
+    if sure { Probe::Certain } else { Probe::NotForUs }
 }
 
 /// Whether the bytes are [`SHAPE_FRAMES`] plausible frames in a row, whatever stands before them.
@@ -184,7 +189,7 @@ pub fn shape(bytes: &[u8]) -> Probe {
         let Some(header) = Header::read(rest) else {
             return Probe::Unsure;
         };
-        if !header.plausible() {
+        if !header.plausible() || header.is_idle() {
             return Probe::NotForUs;
         }
         let end = HEADER_LENGTH + header.length as usize;
@@ -226,6 +231,14 @@ mod tests {
     const EMPTY: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
     const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0\x01\x02\x03\x04\x05\x06\x07\x08";
     const WINDOW: &[u8] = b"\0\0\x04\x08\0\0\0\0\x05\0\0\x10\0";
+
+    #[test]
+    fn answers_of_modbus_are_no_frames() {
+        // Exception 11 of unit 10, as gateways repeat it (Modbus messaging on TCP/IP, section 3.1.3).
+        let answer = [0, 0, 0, 0, 0, 3, 10, 0x88, 11];
+        assert_eq!(shape(&answer), Probe::NotForUs);
+        assert_eq!(shape(&answer.repeat(3)), Probe::NotForUs);
+    }
 
     #[test]
     fn recognises_both_openings() {
