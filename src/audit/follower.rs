@@ -9,6 +9,7 @@ use super::reader::FlowReader;
 use crate::capture::Timestamp;
 use crate::flow::{First, Flow, FlowTable, Limits, Place, Stamp};
 use crate::packet::{Head, Transport};
+use crate::pki::KnownCertificates;
 use crate::protocol::Address;
 use crate::report::Account;
 
@@ -17,6 +18,7 @@ pub(super) struct Follower<'p> {
     plan: &'p Plan,
     table: FlowTable<FlowReader>,
     ended: Vec<Flow<FlowReader>>,
+    certificates: KnownCertificates,
     places: Places,
     /// Once the captures are at their end: what is left of the table, last first.
     remaining: Option<Vec<(First, u32)>>,
@@ -73,6 +75,7 @@ impl<'p> Follower<'p> {
             plan,
             table: FlowTable::new(limits, Arc::clone(&plan.keys)),
             ended: Vec::new(),
+            certificates: KnownCertificates::default(),
             places: Places::default(),
             remaining: None,
         }
@@ -83,7 +86,10 @@ impl<'p> Follower<'p> {
         self.table.tick(now, &mut self.ended);
         for flow in self.ended.drain(..) {
             let order = (ordinal, Part::Due, flow.first());
-            events.push(Event { order, what: What::Ended(Ended::new(flow, self.plan)) });
+            events.push(Event {
+                order,
+                what: What::Ended(Ended::new(flow, self.plan, &mut self.certificates)),
+            });
         }
     }
 
@@ -112,7 +118,10 @@ impl<'p> Follower<'p> {
             events.push(Event { order, what: What::Settled(Box::new(connection)) });
         }
         for flow in self.ended.drain(..) {
-            events.push(Event { order, what: What::Ended(Ended::new(flow, self.plan)) });
+            events.push(Event {
+                order,
+                what: What::Ended(Ended::new(flow, self.plan, &mut self.certificates)),
+            });
         }
     }
 
@@ -130,7 +139,10 @@ impl<'p> Follower<'p> {
             remaining.pop();
             if let Some(flow) = self.table.end(id) {
                 let order = (u64::MAX, Part::Remaining, first);
-                events.push(Event { order, what: What::Ended(Ended::new(flow, self.plan)) });
+                events.push(Event {
+                    order,
+                    what: What::Ended(Ended::new(flow, self.plan, &mut self.certificates)),
+                });
             }
         }
     }
