@@ -154,7 +154,9 @@ impl Conversation {
                 self.active = upgraded.map_or(Active::Probing, |parser| Active::Http2(Box::new(parser)));
                 // What follows the switch is a beginning again.
                 self.from_start = true;
-                Step::More { used }
+                // Nothing used means that these bytes are that beginning: nobody lends them again before
+                // more of them come, and that may be never. A parser that is new uses something first.
+                if used == 0 { self.read(side, bytes, at) } else { Step::More { used } }
             }
             Step::Broken => {
                 self.evidence.broken = true;
