@@ -5,6 +5,7 @@
 //! Nothing here knows what the bytes mean. Time is packet time: the clock is the largest time seen.
 
 pub mod community_id;
+mod losses;
 mod stream;
 mod table;
 mod tcp;
@@ -186,6 +187,11 @@ impl<R> Flow<R> {
             }
             _ => ConnState::Oth,
         }
+    }
+
+    /// Both sides of a TCP flow closed it, or one reset it.
+    pub fn is_over(&self) -> bool {
+        self.tcp.is_over()
     }
 
     /// A TCP flow whose beginning is in the capture: a SYN or a SYN-ACK was seen.

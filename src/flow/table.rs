@@ -5,11 +5,12 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::OccupiedEntry;
 use std::hash::BuildHasher;
 
+use super::losses::Losses;
 use super::stream::{Budget, Piece, Reader, Streams};
 use super::wheel::{Entry, Wheel};
 use super::{Counters, Flow, Key, Opener, Stamp, tcp};
 use crate::capture::Timestamp;
-use crate::packet::{Head, Side, Tcp, Transport};
+use crate::packet::{Gap, Head, Side, Tcp, Transport};
 
 /// How long a connection attempt without an answer is waited for.
 const ATTEMPT: i64 = 60 * Timestamp::SECOND;
@@ -76,6 +77,7 @@ pub struct FlowTable<R: Reader> {
     /// The flow the last packet went to.
     last: Option<u32>,
     budget: Budget,
+    losses: Losses,
     limits: Limits,
     live: usize,
     account: Account,
@@ -117,6 +119,7 @@ impl<R: Reader> FlowTable<R> {
             passed: Vec::new(),
             last: None,
             budget: Budget { held: 0, cap: limits.stream_bytes, refused: 0 },
+            losses: Losses::default(),
             limits,
             live: 0,
             account: Account::default(),
@@ -217,8 +220,42 @@ impl<R: Reader> FlowTable<R> {
             },
             None => self.unhang(half, id, flow.previous, &flow.key),
         }
+        let until = flow.is_over().then_some(flow.end);
+        if self.losses.touch(flow.start, until) {
+            flow.lost();
+        }
         flow.finish(&mut self.budget);
         Some(flow)
+    }
+
+    /// Packets of this time were dropped before they could be read: flows of that time may lack some.
+    pub fn lost(&mut self, from: Timestamp, to: Timestamp) {
+        self.losses.add(from, to);
+    }
+
+    /// The flow that has this number now; see [`FlowTable::last`].
+    pub fn get(&self, id: u32) -> Option<&Flow<R>> {
+        self.flow(id)
+    }
+
+    /// The number of the flow the last packet went to. Another flow may have it once that one has ended.
+    pub fn last(&self) -> Option<u32> {
+        self.last
+    }
+
+    /// Flows are numbered below this.
+    pub fn numbers(&self) -> u32 {
+        self.slab.len() as u32
+    }
+
+    /// Flows in the table.
+    pub fn len(&self) -> usize {
+        self.live
+    }
+
+    /// No flow is in the table.
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
     }
 
     fn half(&self, key: &Key) -> u32 {
@@ -440,6 +477,19 @@ impl<R: Reader> Flow<R> {
         };
     }
 
+    /// Packets of its time were dropped.
+    fn lost(&mut self) {
+        match &mut self.streams {
+            Some(streams) => streams.lost(self.end, &mut self.reader),
+            None if self.key.transport == Transport::UDP => {
+                for side in [Side::A, Side::B] {
+                    self.reader.gap(side, Gap::Loss, u64::MAX, self.end);
+                }
+            }
+            None => {}
+        }
+    }
+
     fn finish(&mut self, budget: &mut Budget) {
         if let Some(mut streams) = self.streams.take() {
             budget.held = budget.held.saturating_sub(streams.held());
@@ -480,7 +530,7 @@ mod tests {
     use super::*;
     use crate::capture::Precision;
     use crate::flow::{Clock, ConnState, Want};
-    use crate::packet::{Encapsulation, Endpoint, Gap, TcpFlags};
+    use crate::packet::{Encapsulation, Endpoint, TcpFlags};
     use proptest::prelude::*;
 
     const SYN: u8 = 0x02;
@@ -624,6 +674,27 @@ mod tests {
             run.send(seconds, sent);
         }
         run.finish()
+    }
+
+    #[test]
+    fn loss_is_told_to_flows_of_its_time_unless_their_sequence_numbers_tell_of_none() {
+        let second = |seconds: i64| Timestamp(seconds * Timestamp::SECOND);
+        let told = |flow: &Flow<Text>| flow.reader.0.iter().any(|text| text.contains(&b'!'));
+        let open = &conversation(1000, 5000, "hello")[..5];
+        for (sent, lost, expected) in [
+            (open, (20, 30), true),
+            (open, (5, 10), true),
+            (open, (5, 9), false),
+            (&conversation(1000, 5000, "hello")[..], (5, 30), false),
+            (&[datagram(Transport::UDP, CLIENT, "a")], (10, 11), true),
+            (&[datagram(Transport::UDP, CLIENT, "a")], (5, 6), false),
+        ] {
+            let mut run = Run::new(Limits::default());
+            run.send_all(10, sent);
+            run.table.lost(second(lost.0), second(lost.1));
+            let ended = run.finish();
+            assert_eq!(ended.iter().map(told).collect::<Vec<_>>(), [expected], "{sent:?} {lost:?}");
+        }
     }
 
     fn packets(flow: &Flow<Text>) -> u64 {
