@@ -8,15 +8,17 @@
 
 mod learning;
 mod links;
+mod sockets;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::capture::{CaptureError, Filter, FilterError, LinkType, Packet, Secrets, Timestamp, link_name};
-use crate::flow::{Flow, FlowTable, Limits, Place, Reader, Want};
+use crate::flow::{Clock, Flow, FlowTable, Limits, Place, Reader, Stamp, Want};
+use crate::local::Owners;
 use crate::packet::{Decoded, Decoder, Gap, Inside, Side, Transport, Uncounted, inside};
-use crate::pki::{Authorities, CertificateNames, Usage};
+use crate::pki::{Authorities, KnownCertificates, Leaf, Usage};
 use crate::policy::{Circumstances, Judgement, Observed, OpenedBy, Policy, Shown, Subject, Verdict};
 use crate::protocol::tls::{self, ClientCertificate, KeyStore};
 use crate::protocol::{Conversation, Step};
@@ -45,6 +47,8 @@ pub struct Plan {
     pub limits: Limits,
     /// The keys to decrypt with; what captures carry joins them.
     pub keys: Arc<KeyStore>,
+    /// Whose the sockets of this machine are, if it is the one that is audited.
+    pub owners: Option<Arc<Mutex<Owners>>>,
 }
 
 /// Is handed every judged flow, in the report's order, for what is not the report.
@@ -67,6 +71,7 @@ impl Plan {
             strict: false,
             limits: Limits::default(),
             keys: Arc::default(),
+            owners: None,
         }
     }
 }
@@ -78,6 +83,7 @@ pub struct Audit<'p, W: io::Write> {
     decoder: Decoder,
     flows: FlowTable<FlowReader>,
     ended: Vec<Flow<FlowReader>>,
+    clock: Clock,
     ordinal: u64,
     judge: Judge<'p, W>,
     account: Account,
@@ -113,6 +119,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
             decoder: Decoder::new(),
             flows: FlowTable::new(plan.limits, Arc::clone(&plan.keys)),
             ended: Vec::new(),
+            clock: Clock::default(),
             ordinal: 0,
             judge: Judge::new(plan, report.map(CsvReport::new).transpose()?),
             account: Account::default(),
@@ -137,11 +144,23 @@ impl<'p, W: io::Write> Audit<'p, W> {
         }
         match self.decoder.decode(packet) {
             Decoded::Segment(segment) => {
-                let packets = u64::from(segment.packets);
-                match self.flows.packet(&segment, packet, self.ordinal, &mut self.ended) {
+                let packets = u64::from(segment.head.packets);
+                let (clock, is_due) = self.clock.advance(packet.time);
+                if is_due {
+                    self.flows.tick(clock, &mut self.ended);
+                }
+                let stamp = Stamp {
+                    capture: packet.capture,
+                    number: packet.number,
+                    ordinal: self.ordinal,
+                    time: packet.time,
+                    precision: packet.precision,
+                    clock,
+                };
+                match self.flows.packet(&segment.head, segment.payload, &stamp, &mut self.ended) {
                     Place::Flow => {
                         self.account.in_flows += packets;
-                        if self.judge.plan.learn && segment.transport == Transport::UDP {
+                        if self.judge.plan.learn && segment.head.transport == Transport::UDP {
                             self.judge.learn_answers(self.flows.last_reader());
                         }
                     }
@@ -157,7 +176,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
                         self.account.tunnelled_unread += packets;
                         break;
                     };
-                    match self.flows.packet(&inner, packet, self.ordinal, &mut self.ended) {
+                    match self.flows.packet(&inner.head, inner.payload, &stamp, &mut self.ended) {
                         Place::Flow => self.account.tunnelled += packets,
                         Place::Refused => self.account.tunnelled_flow_cap += packets,
                     }
@@ -190,8 +209,11 @@ impl<'p, W: io::Write> Audit<'p, W> {
 
     /// Time goes on without packets: flows that are due end.
     pub fn advance(&mut self, now: Timestamp) {
-        self.flows.advance(now, &mut self.ended);
-        self.judge_ended();
+        let (clock, is_due) = self.clock.advance(now);
+        if is_due {
+            self.flows.tick(clock, &mut self.ended);
+            self.judge_ended();
+        }
     }
 
     /// The report could not be written, so that there is no use in going on.
@@ -202,7 +224,11 @@ impl<'p, W: io::Write> Audit<'p, W> {
     /// Ends the audit: every flow still open is judged, and the report is complete.
     pub fn finish(mut self) -> Outcome {
         let (judge, captures) = (&mut self.judge, &self.captures);
-        self.flows.finish(|flow| judge.ended(flow, captures));
+        for (_, id) in self.flows.remaining() {
+            if let Some(flow) = self.flows.end(id) {
+                judge.ended(flow, captures);
+            }
+        }
         self.judge.flush();
         let mut account = self.account;
         let incomplete = self.decoder.finish();
@@ -262,6 +288,7 @@ struct Judge<'p, W: io::Write> {
     rows: RowStatistics,
     links: Links,
     learning: Learning,
+    certificates: KnownCertificates,
     out_of_scope: u64,
     write_error: Option<csv::Error>,
 }
@@ -276,6 +303,7 @@ impl<'p, W: io::Write> Judge<'p, W> {
             rows: RowStatistics::new(&plan.policy),
             links: Links::default(),
             learning: Learning::default(),
+            certificates: KnownCertificates::default(),
             out_of_scope: 0,
             write_error: None,
         }
@@ -306,7 +334,7 @@ impl<'p, W: io::Write> Judge<'p, W> {
                 observed.inherit(inherited);
             }
         }
-        let names = observed.tls().map(certificates);
+        let names = observed.tls().map(|tls| certificates(tls, &mut self.certificates));
         if let Some(authorities) = &self.plan.authorities {
             observed.chains = judge_chains(observed.tls(), authorities, flow.start);
         }
@@ -314,7 +342,7 @@ impl<'p, W: io::Write> Judge<'p, W> {
             self.learn_names(&flow, source, &observed, names.as_ref());
         }
         let shown = |side: usize| match names.as_ref().and_then(|names| names[side].1.as_ref()) {
-            Some(names) => Shown::by_certificate(names.iter(), policy.names()),
+            Some(leaf) => Shown::by_certificate(leaf.names.iter(), policy.names()),
             None => Shown::default(),
         };
         let (server_shown, client_shown) = (shown(0), shown(1));
@@ -327,8 +355,13 @@ impl<'p, W: io::Write> Judge<'p, W> {
             None => self.learning.groups(flow.key.end(side).ip),
             Some(_) => &[],
         };
-        let source_shown = &source_shown.clone().learnt(learnt(source));
-        let destination_shown = &destination_shown.clone().learnt(learnt(source.other()));
+        let process = |side: Side| {
+            let owners = self.plan.owners.as_ref().filter(|_| flow.encapsulation.network().is_none())?;
+            sockets::process(owners, &flow, side)
+        };
+        let shown = |shown: &Shown, side: Side| shown.clone().learnt(learnt(side)).owned(process(side));
+        let source_shown = &shown(source_shown, source);
+        let destination_shown = &shown(destination_shown, source.other());
         let subject = Subject {
             source: flow.key.end(source),
             destination: flow.key.end(source.other()),
@@ -353,7 +386,8 @@ impl<'p, W: io::Write> Judge<'p, W> {
             policy,
             subject,
             judgement: &judgement,
-            known_deviation: known_deviation.as_deref(),
+            deviations: &self.plan.deviations,
+            known_deviation,
             counted,
             capture,
             certificates: certificates.as_ref(),
@@ -377,7 +411,7 @@ impl<'p, W: io::Write> Judge<'p, W> {
         flow: &Flow<FlowReader>,
         source: Side,
         observed: &Observed,
-        certificates: Option<&[(Certificate, Option<CertificateNames>); 2]>,
+        certificates: Option<&[(Certificate, Option<Arc<Leaf>>); 2]>,
     ) {
         // Application containers talk through tunnels, and name no VM of the platform.
         if flow.encapsulation.network().is_some() {
@@ -389,9 +423,9 @@ impl<'p, W: io::Write> Judge<'p, W> {
         }
         let accepted = observed.tls().is_some_and(|tls| matches!(tls.outcome(), tls::Outcome::Accepted(_)));
         let doubtful = matches!(observed.chains[0], Some(Err(_)));
-        if let (true, Some([(_, Some(names)), _])) = (accepted && !doubtful, certificates) {
+        if let (true, Some([(_, Some(leaf)), _])) = (accepted && !doubtful, certificates) {
             let client = observed.tls().and_then(tls::Evidence::client).unwrap_or(source);
-            self.learning.certificate(flow.key.end(client.other()).ip, names, policy);
+            self.learning.certificate(flow.key.end(client.other()).ip, &leaf.names, policy);
         }
     }
 
@@ -409,7 +443,7 @@ impl<'p, W: io::Write> Judge<'p, W> {
             return;
         }
         if let (Some(report), None) = (&mut self.report, &self.write_error) {
-            self.write_error = report.write(record).err();
+            self.write_error = report.write(record).err().map(csv::Error::from);
         }
     }
 
@@ -465,7 +499,8 @@ fn counted(flow: &Flow<FlowReader>, source: Side) -> Counted {
 }
 
 /// The certificates of the server and of the client, for the report and for telling components apart.
-fn certificates(tls: &tls::Evidence) -> [(Certificate, Option<CertificateNames>); 2] {
+fn certificates(tls: &tls::Evidence, known: &mut KnownCertificates) -> [(Certificate, Option<Arc<Leaf>>); 2] {
+    let mut leaf = |chain: &tls::Chain| leaf(chain, known);
     let server = match tls.server_chain() {
         Some(chain) => leaf(chain),
         None => (Certificate::Unseen, None),
@@ -481,11 +516,11 @@ fn certificates(tls: &tls::Evidence) -> [(Certificate, Option<CertificateNames>)
     [server, client]
 }
 
-fn leaf(chain: &tls::Chain) -> (Certificate, Option<CertificateNames>) {
-    match chain.certificates.first().map(|der| CertificateNames::from_der(der)) {
+fn leaf(chain: &tls::Chain, known: &mut KnownCertificates) -> (Certificate, Option<Arc<Leaf>>) {
+    match chain.certificates.first().map(|der| known.leaf(der)) {
         None => (Certificate::Empty, None),
-        Some(Ok(names)) => (Certificate::Names(names.to_string()), Some(names)),
-        Some(Err(_)) => (Certificate::Unreadable, None),
+        Some(Some(leaf)) => (Certificate::Names(Arc::clone(&leaf.text)), Some(leaf)),
+        Some(None) => (Certificate::Unreadable, None),
     }
 }
 
@@ -510,7 +545,7 @@ fn judge_chains(
 
 /// Hands a flow's bytes to its conversation.
 #[derive(Debug)]
-struct FlowReader {
+pub(crate) struct FlowReader {
     conversation: Conversation,
     watch: Watch,
 }

@@ -12,6 +12,8 @@ pub mod capture;
 pub mod cli;
 pub mod flow;
 pub mod inventory;
+pub mod local;
+pub mod measure;
 pub mod packet;
 pub mod pki;
 pub mod policy;

@@ -145,7 +145,8 @@ impl Site {
     fn live(&self, arguments: &[&str]) -> (Background, PathBuf) {
         let report = self.folder.join("live.csv");
         let mut command = self.doppler.command(BINARY);
-        command.args(["live", "-i", "eth0", "-o"]).arg(&report);
+        // A capture does not tell whose the sockets were.
+        command.args(["live", "--no-processes", "-i", "eth0", "-o"]).arg(&report);
         command.arg("--inventory").arg(self.folder.join("hosts.csv")).args(arguments);
         let mut live = Background::start(command);
         live.wait_for("capturing on eth0");

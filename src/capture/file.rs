@@ -180,11 +180,15 @@ impl fmt::Debug for FileSource {
     }
 }
 
-/// What to say of a file that starts like this, and is no capture.
+/// How much of a file that is no capture is looked at, in bytes.
+pub(super) const FOREIGN: usize = 64;
+
+/// What to say of a file that starts like this, and is no capture; only the first [`FOREIGN`] bytes count.
 pub(super) fn foreign(start: &[u8]) -> (String, &'static str) {
     const CONVERT: &str = "convert it with `editcap -F pcapng IN OUT`";
     const DECOMPRESS: &str = "decompress it, or compress it with gzip or zstd instead";
     const OTHER: &str = "give a capture that tcpdump, Wireshark or `bosh pcap` wrote";
+    let start = start.get(..FOREIGN).unwrap_or(start);
     let (found, advice) = match start {
         [b's', b'n', b'o', b'o', b'p', 0, ..] => (", but a snoop file", CONVERT),
         [b'X', b'C', b'P', 0, ..] => (", but a Network Associates Sniffer file", CONVERT),

@@ -24,7 +24,8 @@ use std::fmt;
 pub use file::{FileSource, open};
 pub use filter::{Filter, FilterError};
 pub use link::link_name;
-pub use live::{Live, LiveEvent, LiveOptions, LiveStats};
+pub use live::{Drained, HOLD_BACK, Interfaces, LiveOptions, LiveStats};
+pub(crate) use map::map;
 pub use merge::Merged;
 pub use record::MAX_CAPTURED;
 

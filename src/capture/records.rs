@@ -1,5 +1,6 @@
 //! The loop over a capture's records, the same for both formats and for both kinds of window.
 
+use super::file::{FOREIGN, foreign};
 use super::pcap::{FILE_HEADER, Pcap};
 use super::pcapng::{self, Pcapng};
 use super::record::{Damage, Found, Record, SecretsRecord, array};
@@ -85,8 +86,8 @@ impl<W: Window> Records<W> {
             window.skip(start).map_err(unreadable)?;
             Format::Pcap(pcap)
         } else {
-            window.fill(8).map_err(unreadable)?;
-            let (what, advice) = super::file::foreign(window.bytes());
+            window.fill(FOREIGN).map_err(unreadable)?;
+            let (what, advice) = foreign(window.bytes());
             return Err(fail(what, advice));
         };
         Ok(Records {

@@ -1,6 +1,7 @@
 //! What the user typed.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -25,13 +26,22 @@ pub(super) enum Command {
     ///
     /// Exit status: 0 nothing to report of it, 1 it is to be reported, 2 an error, or no such flow.
     Explain(ExplainArguments),
-    /// Audit a live interface.
+    /// Audit live interfaces.
     ///
-    /// Runs until the duration is over or it is interrupted, then writes the report. Exit status as for
-    /// `check`.
-    Live(LiveArguments),
+    /// Runs until the duration is over or it is interrupted. Exit status as for `check`.
+    Live(super::live::LiveArguments),
+    /// Measure how fast captures are audited on this machine.
+    ///
+    /// Exit status: 0, or 2 on an error.
+    Bench(super::bench::BenchArguments),
     /// Look at documented tables, check, import, compare and draft them.
     Policy(super::policy::PolicyArguments),
+    /// Tell of local sockets, for `live`, which starts this by itself.
+    #[command(hide = true, name = super::processes::COMMAND)]
+    Processes {
+        /// The folder of BOSH jobs.
+        jobs: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -57,20 +67,6 @@ pub(super) struct ExplainArguments {
 
     #[command(flatten)]
     pub(super) judging: JudgingArguments,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct LiveArguments {
-    /// The interface to capture on, or `any`.
-    #[arg(short = 'i', long, value_name = "IFACE")]
-    pub(super) interface: String,
-
-    /// Stop after this many seconds.
-    #[arg(long, value_name = "SECONDS")]
-    pub(super) duration: Option<u64>,
-
-    #[command(flatten)]
-    pub(super) audit: AuditArguments,
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,11 @@
-//! SIGINT and SIGTERM: the first finishes the report with what was read, a second ends at once.
+//! Signals: the first SIGINT or SIGTERM finishes the report with what was read, a second ends at once.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 
 /// Set once the user has asked to stop.
 #[derive(Clone, Debug)]
@@ -11,16 +15,19 @@ pub(super) struct Interrupt(Arc<AtomicBool>);
 const ENDED_AT_ONCE: i32 = 130;
 
 impl Interrupt {
-    /// Begins to listen.
-    pub(super) fn new() -> Result<Interrupt, ctrlc::Error> {
-        let interrupt = Interrupt(Arc::new(AtomicBool::new(false)));
-        let flag = interrupt.clone();
-        ctrlc::set_handler(move || {
-            if flag.0.swap(true, Ordering::Relaxed) {
-                std::process::exit(ENDED_AT_ONCE);
-            }
-        })?;
-        Ok(interrupt)
+    /// Begins to listen; the end of the terminal (SIGHUP) is an interrupt too.
+    pub(super) fn new() -> io::Result<Interrupt> {
+        Interrupt::on(&[SIGINT, SIGTERM, SIGHUP])
+    }
+
+    fn on(signals: &[i32]) -> io::Result<Interrupt> {
+        let flag = Arc::new(AtomicBool::new(false));
+        for signal in signals {
+            // In this order: the first signal finds the flag unset, and sets it.
+            flag::register_conditional_shutdown(*signal, ENDED_AT_ONCE, Arc::clone(&flag))?;
+            flag::register(*signal, Arc::clone(&flag))?;
+        }
+        Ok(Interrupt(flag))
     }
 
     pub(super) fn is_set(&self) -> bool {

@@ -1,8 +1,10 @@
 //! The command line: what was typed (`args`) becomes a plan with everything opened (`plan`), which is run
-//! (`check`, `explain`, `live`) to an exit status.
+//! (`check`, `explain`, `live`, `bench`) to an exit status.
 
 mod args;
+mod bench;
 mod check;
+mod confine;
 mod explain;
 mod input;
 mod interrupt;
@@ -11,6 +13,7 @@ mod live;
 mod output;
 mod plan;
 mod policy;
+mod processes;
 mod progress;
 
 use std::fmt;
@@ -49,7 +52,9 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Live(arguments) => live::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments),
+        Command::Processes { jobs } => processes::run(jobs),
     };
     ExitCode::from(status.unwrap_or_else(|error| {
         complain(&error);

@@ -67,6 +67,7 @@ pub(super) fn judging(arguments: &JudgingArguments) -> Result<Plan, Box<dyn Erro
         strict: arguments.strict,
         limits: Limits::default(),
         keys: Arc::new(keylog::read(&arguments.keylog)?),
+        owners: None,
     })
 }
 

@@ -4,40 +4,83 @@
 use crate::packet::{Endpoint, Transport, icmp_counterpart};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sha1::{Digest, Sha1};
 use std::net::IpAddr;
 
 /// The seed that every tool uses unless told otherwise.
 pub const DEFAULT_SEED: u16 = 0;
+/// Bytes of an identifier: `1:` and the base64 of a SHA-1.
+pub const COMMUNITY_ID_BYTES: usize = 2 + 28;
 
-/// The Community ID of a flow, `1:` and the base64 of a SHA-1: 30 characters.
+/// The Community ID of a flow, [`COMMUNITY_ID_BYTES`] characters.
 ///
 /// It is the same from both ends, except for one-way ICMP messages: there `source` must be the sender
 /// of the message, whose ports are its type and code. The two addresses are of one family. SCTP with
 /// both ports 0 counts as a protocol without ports.
 pub fn community_id(source: Endpoint, destination: Endpoint, transport: Transport, seed: u16) -> String {
+    bytes(source, destination, transport, seed).map(char::from).iter().collect()
+}
+
+/// The same as ASCII, without an allocation.
+pub fn bytes(
+    source: Endpoint,
+    destination: Endpoint,
+    transport: Transport,
+    seed: u16,
+) -> [u8; COMMUNITY_ID_BYTES] {
     let (low, high) = if source < destination || is_one_way(source, transport) {
         (source, destination)
     } else {
         (destination, source)
     };
-    let mut hash = Sha1::new();
-    hash.update(seed.to_be_bytes());
+    let mut hashed = Hashed { block: [0; 64], length: 0 };
+    hashed.push(seed.to_be_bytes());
     for ip in [low.ip, high.ip] {
         match ip {
-            IpAddr::V4(ip) => hash.update(ip.octets()),
-            IpAddr::V6(ip) => hash.update(ip.octets()),
+            IpAddr::V4(ip) => hashed.push(ip.octets()),
+            IpAddr::V6(ip) => hashed.push(ip.octets()),
         }
     }
-    hash.update([transport.0, 0]);
+    hashed.push([transport.0, 0]);
     if has_ports(low, high, transport) {
-        hash.update(low.port.to_be_bytes());
-        hash.update(high.port.to_be_bytes());
+        hashed.push(low.port.to_be_bytes());
+        hashed.push(high.port.to_be_bytes());
     }
-    let mut id = String::with_capacity(2 + 28);
-    id.push_str("1:");
-    STANDARD.encode_string(hash.finalize(), &mut id);
+    let mut id = [b'='; COMMUNITY_ID_BYTES];
+    id[..2].copy_from_slice(b"1:");
+    // Twenty bytes give these twenty-eight characters: it cannot run out of room.
+    let _ = STANDARD.encode_slice(hashed.sha1(), &mut id[2..]);
     id
+}
+
+/// What is hashed, put together first: hashing it at once is cheaper than piece by piece.
+struct Hashed {
+    /// One block of SHA-1: seed, two addresses, protocol and padding, and two ports leave room in it for
+    /// the mark and the length that end a message.
+    block: [u8; 64],
+    length: usize,
+}
+
+impl Hashed {
+    fn push<const N: usize>(&mut self, bytes: [u8; N]) {
+        if let Some(place) = self.block.get_mut(self.length..self.length + N) {
+            place.copy_from_slice(&bytes);
+            self.length += N;
+        }
+    }
+
+    /// FIPS 180-4 section 6.1 for a message of one block.
+    fn sha1(mut self) -> [u8; 20] {
+        let bits = self.length as u64 * 8;
+        self.block[self.length] = 0x80;
+        self.block[56..].copy_from_slice(&bits.to_be_bytes());
+        let mut state = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
+        sha1::compress(&mut state, &[self.block.into()]);
+        let mut digest = [0; 20];
+        for (place, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
+            *place = word.to_be_bytes();
+        }
+        digest
+    }
 }
 
 /// One-way ICMP messages are not put in order: what answers them, if anything, is another flow.
@@ -61,6 +104,7 @@ fn is_icmp(transport: Transport) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha1::{Digest, Sha1};
 
     /// The specification's published vectors (`baseline_deflt.json`, `baseline_seed1.json`): protocol,
     /// source, destination, ports, ID with seed 0, ID with seed 1. Two-way flows are published from both

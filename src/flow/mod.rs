@@ -5,20 +5,58 @@
 //! Nothing here knows what the bytes mean. Time is packet time: the clock is the largest time seen.
 
 pub mod community_id;
+mod losses;
 mod stream;
 mod table;
 mod tcp;
 mod wheel;
 
 pub use stream::{Reader, Want};
-pub use table::{Account, FlowTable, Limits, Place};
+pub use table::{Account, First, FlowTable, Limits, Place};
 pub use tcp::ConnState;
 
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
 use crate::capture::{Precision, Timestamp};
-use crate::packet::{Encapsulation, Endpoint, Segment, Side, Transport};
+use crate::packet::{Encapsulation, Endpoint, Head, Side, Transport};
+
+/// Which packet of an audit one is, and when it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// Which capture it came from: an index into the audit's list of captures.
+    pub capture: u16,
+    /// Its number within that capture, from 1.
+    pub number: u64,
+    /// Its number over all captures of the audit, from 1.
+    pub ordinal: u64,
+    /// When it was captured.
+    pub time: Timestamp,
+    /// The unit its time was recorded in.
+    pub precision: Precision,
+    /// What the audit's clock shows once it was read: the largest time so far.
+    pub clock: Timestamp,
+}
+
+/// The clock of an audit: the largest time seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clock {
+    now: Option<Timestamp>,
+}
+
+impl Clock {
+    /// Moves on to `time`, unless it is there already; says what it shows then, and whether flow tables
+    /// are to look for flows that are due ([`FlowTable::tick`]): with every second that begins.
+    pub fn advance(&mut self, time: Timestamp) -> (Timestamp, bool) {
+        let Some(before) = self.now else {
+            self.now = Some(time);
+            return (time, true);
+        };
+        let now = before.max(time);
+        self.now = Some(now);
+        (now, wheel::second(now) > wheel::second(before))
+    }
+}
 
 /// The two ends of a flow in a fixed order, lower first, so that both directions find the same flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +72,10 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of a segment, and the side that sent it.
-    pub fn of(segment: &Segment<'_>) -> (Key, Side) {
-        let (source, destination, transport) = (segment.source, segment.destination, segment.transport);
-        let network = segment.encapsulation.network();
+    /// The key of a packet, and the side that sent it.
+    pub fn of(head: &Head) -> (Key, Side) {
+        let (source, destination, transport) = (head.source, head.destination, head.transport);
+        let network = head.encapsulation.network();
         if source <= destination {
             (Key { a: source, b: destination, transport, network }, Side::A)
         } else {
@@ -134,6 +172,11 @@ impl Opener {
 }
 
 impl<R> Flow<R> {
+    /// What orders it among others that end together.
+    pub fn first(&self) -> First {
+        (self.first_ordinal, self.encapsulation.depth())
+    }
+
     /// How the flow went, in Zeek's letters, seen from `originator`.
     pub fn state(&self, originator: Side) -> ConnState {
         match self.key.transport {
@@ -144,6 +187,11 @@ impl<R> Flow<R> {
             }
             _ => ConnState::Oth,
         }
+    }
+
+    /// Both sides of a TCP flow closed it, or one reset it.
+    pub fn is_over(&self) -> bool {
+        self.tcp.is_over()
     }
 
     /// A TCP flow whose beginning is in the capture: a SYN or a SYN-ACK was seen.

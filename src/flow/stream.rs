@@ -155,6 +155,16 @@ impl Streams {
         }
     }
 
+    /// Packets may be missing at the end of a direction that is not closed; within it, sequence numbers tell.
+    pub(super) fn lost<R: Reader>(&mut self, at: Timestamp, reader: &mut R) {
+        for side in [Side::A, Side::B] {
+            let half = &mut self.halves[side.index()];
+            if !half.closed {
+                half.lose(side, Gap::Loss, u64::MAX, at, reader);
+            }
+        }
+    }
+
     /// Bytes held for both directions.
     pub(super) fn held(&self) -> usize {
         self.halves.iter().map(Half::held).sum()

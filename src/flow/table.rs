@@ -5,11 +5,12 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::OccupiedEntry;
 use std::hash::BuildHasher;
 
+use super::losses::Losses;
 use super::stream::{Budget, Piece, Reader, Streams};
 use super::wheel::{Entry, Wheel};
-use super::{Counters, Flow, Key, Opener, tcp};
-use crate::capture::{Packet, Timestamp};
-use crate::packet::{Segment, Side, Tcp, Transport};
+use super::{Counters, Flow, Key, Opener, Stamp, tcp};
+use crate::capture::Timestamp;
+use crate::packet::{Gap, Head, Side, Tcp, Transport};
 
 /// How long a connection attempt without an answer is waited for.
 const ATTEMPT: i64 = 60 * Timestamp::SECOND;
@@ -72,11 +73,11 @@ pub struct FlowTable<R: Reader> {
     free: Vec<u32>,
     hasher: RandomState,
     wheel: Wheel,
-    clock: Option<Timestamp>,
     passed: Vec<Entry>,
     /// The flow the last packet went to.
     last: Option<u32>,
     budget: Budget,
+    losses: Losses,
     limits: Limits,
     live: usize,
     account: Account,
@@ -115,10 +116,10 @@ impl<R: Reader> FlowTable<R> {
             free: Vec::new(),
             hasher: RandomState::default(),
             wheel: Wheel::new(),
-            clock: None,
             passed: Vec::new(),
             last: None,
             budget: Budget { held: 0, cap: limits.stream_bytes, refused: 0 },
+            losses: Losses::default(),
             limits,
             live: 0,
             account: Account::default(),
@@ -131,63 +132,52 @@ impl<R: Reader> FlowTable<R> {
         Account { stream_refused: self.budget.refused, ..self.account }
     }
 
-    /// Moves the clock to `now`, unless it is there already; flows that are due go to `ended`.
-    pub fn advance(&mut self, now: Timestamp, ended: &mut Vec<Flow<R>>) {
-        if self.clock.is_some_and(|clock| now <= clock) {
-            return;
-        }
-        self.clock = Some(now);
+    /// The audit's clock shows `now`: flows that are due go to `ended`, in the order of their first packets.
+    ///
+    /// Does something once in every second that begins, as [`Clock::advance`](super::Clock::advance) tells;
+    /// it is to be told of each, before the packet that the clock was moved by.
+    pub fn tick(&mut self, now: Timestamp, ended: &mut Vec<Flow<R>>) {
         let mut passed = std::mem::take(&mut self.passed);
         if self.wheel.advance(now, &mut passed) {
             let first = ended.len();
             for entry in passed.drain(..) {
                 self.look_at(entry, now, ended);
             }
-            ended[first..].sort_unstable_by_key(first_packet);
+            ended[first..].sort_unstable_by_key(Flow::first);
         }
         self.passed = passed;
     }
 
-    /// Puts one decoded packet into its flow; flows it puts an end to go to `ended`.
-    ///
-    /// `ordinal` numbers the packets of all captures together, from 1.
-    pub fn packet(
-        &mut self,
-        segment: &Segment<'_>,
-        packet: &Packet<'_>,
-        ordinal: u64,
-        ended: &mut Vec<Flow<R>>,
-    ) -> Place {
-        self.advance(packet.time, ended);
-        let (key, side) = Key::of(segment);
+    /// Puts one decoded packet into its flow; a flow that it takes the place of goes to `ended`.
+    pub fn packet(&mut self, head: &Head, payload: &[u8], stamp: &Stamp, ended: &mut Vec<Flow<R>>) -> Place {
+        let (key, side) = Key::of(head);
         let half = self.half(&key);
-        let found = self.find(half, &key).map(|id| self.choose(id, side, segment.tcp));
+        let found = self.find(half, &key).map(|id| self.choose(id, side, head.tcp));
         let (id, is_new) = match found {
             Some(Choice::This(id)) => (Some(id), false),
             Some(Choice::Successor(id)) => {
                 self.end_oldest(id, ended);
                 // The oldest may have been this one.
                 let previous = self.find(half, &key);
-                (self.begin(half, key, side, segment, packet, ordinal, previous), true)
+                (self.begin(half, key, side, head, stamp, previous), true)
             }
-            None => (self.begin(half, key, side, segment, packet, ordinal, None), true),
+            None => (self.begin(half, key, side, head, stamp, None), true),
         };
         self.last = id;
         let Some(id) = id else {
-            self.account.refused_packets += u64::from(segment.packets);
+            self.account.refused_packets += u64::from(head.packets);
             return Place::Refused;
         };
-        let clock = self.clock.unwrap_or(packet.time);
         let Some(flow) = self.slab[id as usize].flow.as_mut() else { return Place::Refused };
         let was_over = flow.tcp.is_over();
-        let repeated = flow.packet(side, segment, packet.time, clock, &mut self.budget);
+        let repeated = flow.packet(side, head, payload, stamp, &mut self.budget);
         self.account.repeated += u64::from(repeated);
         if flow.reader.has_news() {
             self.news = Some(id);
         }
         // Its first packet tells which time-out a flow has; a close brings the deadline forward.
         if is_new || (flow.tcp.is_over() && !was_over) {
-            let deadline = Timestamp(clock.0.saturating_add(flow.time_out()));
+            let deadline = Timestamp(stamp.clock.0.saturating_add(flow.time_out()));
             let entry = Entry { id, generation: self.slab[id as usize].generation };
             self.wheel.insert(entry, deadline);
         }
@@ -206,17 +196,66 @@ impl<R: Reader> FlowTable<R> {
         self.flow(id)
     }
 
-    /// Every flow still there goes to `take`, in the order of their first packets; one at a time, since
-    /// a list of them would take as much memory as the table.
-    pub fn finish(&mut self, mut take: impl FnMut(Flow<R>)) {
-        let flow = |(id, slot): (usize, &Slot<R>)| Some((first_packet(slot.flow.as_ref()?), id as u32));
-        let mut order: Vec<((u64, u8), u32)> = self.slab.iter().enumerate().filter_map(flow).collect();
+    /// Every flow still there, in the order of their first packets: each is to be let go with
+    /// [`FlowTable::end`]. A list of the flows themselves would take as much memory as the table.
+    pub fn remaining(&self) -> Vec<(First, u32)> {
+        let flow = |(id, slot): (usize, &Slot<R>)| Some((slot.flow.as_ref()?.first(), id as u32));
+        let mut order: Vec<(First, u32)> = self.slab.iter().enumerate().filter_map(flow).collect();
         order.sort_unstable();
-        let mut ended = Vec::new();
-        for (_, id) in order {
-            self.end(id, &mut ended);
-            ended.drain(..).for_each(&mut take);
+        order
+    }
+
+    /// Lets go of one flow, told from others by what [`FlowTable::remaining`] says.
+    pub fn end(&mut self, id: u32) -> Option<Flow<R>> {
+        let slot = self.slab.get_mut(id as usize)?;
+        let mut flow = slot.flow.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(id);
+        self.live -= 1;
+        let half = self.half(&flow.key);
+        match self.entry(half, id) {
+            Some(entry) => match flow.previous {
+                Some(previous) => entry.into_mut().id = previous,
+                None => drop(entry.remove()),
+            },
+            None => self.unhang(half, id, flow.previous, &flow.key),
         }
+        let until = flow.is_over().then_some(flow.end);
+        if self.losses.touch(flow.start, until) {
+            flow.lost();
+        }
+        flow.finish(&mut self.budget);
+        Some(flow)
+    }
+
+    /// Packets of this time were dropped before they could be read: flows of that time may lack some.
+    pub fn lost(&mut self, from: Timestamp, to: Timestamp) {
+        self.losses.add(from, to);
+    }
+
+    /// The flow that has this number now; see [`FlowTable::last`].
+    pub fn get(&self, id: u32) -> Option<&Flow<R>> {
+        self.flow(id)
+    }
+
+    /// The number of the flow the last packet went to. Another flow may have it once that one has ended.
+    pub fn last(&self) -> Option<u32> {
+        self.last
+    }
+
+    /// Flows are numbered below this.
+    pub fn numbers(&self) -> u32 {
+        self.slab.len() as u32
+    }
+
+    /// Flows in the table.
+    pub fn len(&self) -> usize {
+        self.live
+    }
+
+    /// No flow is in the table.
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
     }
 
     fn half(&self, key: &Key) -> u32 {
@@ -268,21 +307,19 @@ impl<R: Reader> FlowTable<R> {
         self.slab.get(id as usize)?.flow.as_ref()
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one caller, and every argument is a different thing")]
     fn begin(
         &mut self,
         half: u32,
         key: Key,
         side: Side,
-        segment: &Segment<'_>,
-        packet: &Packet<'_>,
-        ordinal: u64,
+        head: &Head,
+        stamp: &Stamp,
         previous: Option<u32>,
     ) -> Option<u32> {
         if self.live >= self.limits.flows {
             return None;
         }
-        let flow = Flow::new(key, side, segment, packet, ordinal, previous, R::new(&self.context));
+        let flow = Flow::new(key, side, head, stamp, previous, R::new(&self.context));
         let id = match self.free.pop() {
             Some(id) => id,
             None => {
@@ -317,7 +354,7 @@ impl<R: Reader> FlowTable<R> {
             count += 1;
         }
         if count >= GENERATIONS {
-            self.end(oldest, ended);
+            ended.extend(self.end(oldest));
         }
     }
 
@@ -327,28 +364,10 @@ impl<R: Reader> FlowTable<R> {
         let Some(flow) = slot.flow.as_ref().filter(|_| slot.generation == entry.generation) else { return };
         let deadline = Timestamp(flow.touched.0.saturating_add(flow.time_out()));
         if now > deadline {
-            self.end(entry.id, ended);
+            ended.extend(self.end(entry.id));
         } else {
             self.wheel.insert(entry, deadline);
         }
-    }
-
-    fn end(&mut self, id: u32, ended: &mut Vec<Flow<R>>) {
-        let slot = &mut self.slab[id as usize];
-        let Some(mut flow) = slot.flow.take() else { return };
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(id);
-        self.live -= 1;
-        let half = self.half(&flow.key);
-        match self.entry(half, id) {
-            Some(entry) => match flow.previous {
-                Some(previous) => entry.into_mut().id = previous,
-                None => drop(entry.remove()),
-            },
-            None => self.unhang(half, id, flow.previous, &flow.key),
-        }
-        flow.finish(&mut self.budget);
-        ended.push(flow);
     }
 
     /// Takes `id` out of the chain of flows that used the same key one after the other.
@@ -364,10 +383,9 @@ impl<R: Reader> FlowTable<R> {
     }
 }
 
-/// Orders flows by their first packets; one packet may begin several flows, one inside the other.
-fn first_packet<R>(flow: &Flow<R>) -> (u64, u8) {
-    (flow.first_ordinal, flow.encapsulation.depth())
-}
+/// Orders flows by their first packets: its ordinal, and how many tunnels are around the flow, since one
+/// packet may begin several flows, one inside the other.
+pub type First = (u64, u8);
 
 enum Choice {
     This(u32),
@@ -376,32 +394,24 @@ enum Choice {
 }
 
 impl<R: Reader> Flow<R> {
-    fn new(
-        key: Key,
-        side: Side,
-        segment: &Segment<'_>,
-        packet: &Packet<'_>,
-        ordinal: u64,
-        previous: Option<u32>,
-        reader: R,
-    ) -> Flow<R> {
+    fn new(key: Key, side: Side, head: &Head, stamp: &Stamp, previous: Option<u32>, reader: R) -> Flow<R> {
         Flow {
             key,
-            start: packet.time,
-            end: packet.time,
-            precision: packet.precision,
+            start: stamp.time,
+            end: stamp.time,
+            precision: stamp.precision,
             sent: [Counters::default(); 2],
             first_sender: side,
             opener: None,
-            first_packet: (packet.capture, packet.number),
-            first_ordinal: ordinal,
-            encapsulation: segment.encapsulation,
+            first_packet: (stamp.capture, stamp.number),
+            first_ordinal: stamp.ordinal,
+            encapsulation: head.encapsulation,
             repeated: 0,
             reader,
             tcp: tcp::Connection::default(),
-            streams: segment.tcp.is_some().then(Box::default),
+            streams: head.tcp.is_some().then(Box::default),
             datagrams_wanted: key.transport == Transport::UDP,
-            touched: packet.time,
+            touched: stamp.clock,
             previous,
         }
     }
@@ -421,31 +431,34 @@ impl<R: Reader> Flow<R> {
     fn packet(
         &mut self,
         side: Side,
-        segment: &Segment<'_>,
-        at: Timestamp,
-        clock: Timestamp,
+        head: &Head,
+        payload: &[u8],
+        stamp: &Stamp,
         budget: &mut Budget,
     ) -> bool {
+        let (at, length) = (stamp.time, head.payload_length);
         let sent = &mut self.sent[side.index()];
-        sent.packets += u64::from(segment.packets);
-        sent.bytes += segment.wire_bytes;
+        sent.packets += u64::from(head.packets);
+        sent.bytes += head.wire_bytes;
         self.start = self.start.min(at);
         self.end = self.end.max(at);
-        self.touched = clock;
-        let Some(tcp) = segment.tcp else {
-            if self.datagrams_wanted && segment.payload_length > 0 {
-                let cut = (segment.payload.len() as u64) < u64::from(segment.payload_length);
-                self.datagrams_wanted = self.reader.datagram(side, segment.payload, cut, at);
+        self.touched = stamp.clock;
+        let Some(tcp) = head.tcp else {
+            if self.datagrams_wanted && length > 0 {
+                let cut = (payload.len() as u64) < u64::from(length);
+                self.datagrams_wanted = self.reader.datagram(side, payload, cut, at);
             }
             return false;
         };
-        let repeated = self.tcp.packet(side, tcp.flags, tcp.sequence, segment.payload_length);
+        let repeated = self.tcp.packet(side, tcp.flags, tcp.sequence, length);
         self.repeated += u32::from(repeated);
         if tcp.flags.syn() {
             self.opened(side, tcp.flags.ack());
         }
         if let Some(streams) = self.streams.as_mut() {
-            feed(streams, &mut self.reader, &self.tcp, side, tcp, segment, at, budget);
+            let fin = tcp.flags.fin();
+            let piece = Piece { sequence: tcp.sequence, payload, length, fin, at };
+            feed(streams, &mut self.reader, &self.tcp, side, tcp, piece, budget);
             if streams.are_done() {
                 budget.held = budget.held.saturating_sub(streams.held());
                 self.streams = None;
@@ -464,6 +477,19 @@ impl<R: Reader> Flow<R> {
         };
     }
 
+    /// Packets of its time were dropped.
+    fn lost(&mut self) {
+        match &mut self.streams {
+            Some(streams) => streams.lost(self.end, &mut self.reader),
+            None if self.key.transport == Transport::UDP => {
+                for side in [Side::A, Side::B] {
+                    self.reader.gap(side, Gap::Loss, u64::MAX, self.end);
+                }
+            }
+            None => {}
+        }
+    }
+
     fn finish(&mut self, budget: &mut Budget) {
         if let Some(mut streams) = self.streams.take() {
             budget.held = budget.held.saturating_sub(streams.held());
@@ -472,15 +498,13 @@ impl<R: Reader> Flow<R> {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of a flow that are borrowed apart")]
 fn feed<R: Reader>(
     streams: &mut Streams,
     reader: &mut R,
     connection: &tcp::Connection,
     side: Side,
     tcp: Tcp,
-    segment: &Segment<'_>,
-    at: Timestamp,
+    piece: Piece<'_>,
     budget: &mut Budget,
 ) {
     let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags.syn()));
@@ -496,20 +520,18 @@ fn feed<R: Reader>(
         streams.has_sent(side.other(), tcp.acknowledgement);
     }
     if tcp.flags.rst() {
-        streams.reset(side, tcp.sequence, at, reader);
-    } else if segment.payload_length > 0 || tcp.flags.fin() {
-        let (payload, length) = (segment.payload, segment.payload_length);
-        let piece = Piece { sequence, payload, length, fin: tcp.flags.fin(), at };
-        streams.piece(side, piece, reader, budget);
+        streams.reset(side, tcp.sequence, piece.at, reader);
+    } else if piece.length > 0 || piece.fin {
+        streams.piece(side, Piece { sequence, ..piece }, reader, budget);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::{LinkType, Precision};
-    use crate::flow::{ConnState, Want};
-    use crate::packet::{Encapsulation, Endpoint, Gap, TcpFlags};
+    use crate::capture::Precision;
+    use crate::flow::{Clock, ConnState, Want};
+    use crate::packet::{Encapsulation, Endpoint, TcpFlags};
     use proptest::prelude::*;
 
     const SYN: u8 = 0x02;
@@ -584,19 +606,20 @@ mod tests {
     /// A table, and the flows that ended so far.
     struct Run {
         table: FlowTable<Text>,
+        clock: Clock,
         ended: Vec<Flow<Text>>,
         packets: u64,
     }
 
     impl Run {
         fn new(limits: Limits) -> Run {
-            Run { table: FlowTable::new(limits, ()), ended: Vec::new(), packets: 0 }
+            Run { table: FlowTable::new(limits, ()), clock: Clock::default(), ended: Vec::new(), packets: 0 }
         }
 
         fn send(&mut self, seconds: i64, sent: Sent) -> Place {
             self.packets += 1;
             let end = |port| Endpoint { ip: [10, 0, 0, if port == SERVER { 2 } else { 1 }].into(), port };
-            let segment = Segment {
+            let head = Head {
                 source: end(sent.from),
                 destination: end(sent.to),
                 transport: sent.transport,
@@ -605,22 +628,24 @@ mod tests {
                     acknowledgement: sent.acknowledgement,
                     flags: TcpFlags(sent.flags),
                 }),
-                payload: sent.text.as_bytes(),
                 payload_length: sent.text.len() as u32,
                 packets: 1,
                 wire_bytes: 60,
                 encapsulation: Encapsulation::default(),
             };
-            let packet = Packet {
-                capture: 0,
-                number: self.packets,
-                time: Timestamp(seconds * Timestamp::SECOND),
-                precision: Precision::Micro,
-                link: LinkType::Ethernet,
-                wire_length: 60,
-                bytes: &[],
-            };
-            self.table.packet(&segment, &packet, self.packets, &mut self.ended)
+            let time = Timestamp(seconds * Timestamp::SECOND);
+            let clock = self.tick(time);
+            let (ordinal, precision) = (self.packets, Precision::Micro);
+            let stamp = Stamp { capture: 0, number: ordinal, ordinal, time, precision, clock };
+            self.table.packet(&head, sent.text.as_bytes(), &stamp, &mut self.ended)
+        }
+
+        fn tick(&mut self, time: Timestamp) -> Timestamp {
+            let (clock, is_due) = self.clock.advance(time);
+            if is_due {
+                self.table.tick(clock, &mut self.ended);
+            }
+            clock
         }
 
         fn send_all(&mut self, seconds: i64, all: &[Sent]) {
@@ -630,12 +655,14 @@ mod tests {
         }
 
         fn advance(&mut self, seconds: i64) -> usize {
-            self.table.advance(Timestamp(seconds * Timestamp::SECOND), &mut self.ended);
+            self.tick(Timestamp(seconds * Timestamp::SECOND));
             self.ended.len()
         }
 
         fn finish(mut self) -> Vec<Flow<Text>> {
-            self.table.finish(|flow| self.ended.push(flow));
+            for (_, id) in self.table.remaining() {
+                self.ended.extend(self.table.end(id));
+            }
             assert!(self.table.index.is_empty(), "a flow is left in the index");
             assert_eq!((self.table.live, self.table.budget.held), (0, 0));
             self.ended
@@ -648,6 +675,27 @@ mod tests {
             run.send(seconds, sent);
         }
         run.finish()
+    }
+
+    #[test]
+    fn loss_is_told_to_flows_of_its_time_unless_their_sequence_numbers_tell_of_none() {
+        let second = |seconds: i64| Timestamp(seconds * Timestamp::SECOND);
+        let told = |flow: &Flow<Text>| flow.reader.0.iter().any(|text| text.contains(&b'!'));
+        let open = &conversation(1000, 5000, "hello")[..5];
+        for (sent, lost, expected) in [
+            (open, (20, 30), true),
+            (open, (5, 10), true),
+            (open, (5, 9), false),
+            (&conversation(1000, 5000, "hello")[..], (5, 30), false),
+            (&[datagram(Transport::UDP, CLIENT, "a")], (10, 11), true),
+            (&[datagram(Transport::UDP, CLIENT, "a")], (5, 6), false),
+        ] {
+            let mut run = Run::new(Limits::default());
+            run.send_all(10, sent);
+            run.table.lost(second(lost.0), second(lost.1));
+            let ended = run.finish();
+            assert_eq!(ended.iter().map(told).collect::<Vec<_>>(), [expected], "{sent:?} {lost:?}");
+        }
     }
 
     fn packets(flow: &Flow<Text>) -> u64 {

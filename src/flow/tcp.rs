@@ -48,9 +48,10 @@ impl ConnState {
     }
 }
 
-impl fmt::Display for ConnState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl ConnState {
+    /// The word in the report.
+    pub fn word(self) -> &'static str {
+        match self {
             ConnState::S0 => "S0",
             ConnState::S1 => "S1",
             ConnState::Sf => "SF",
@@ -64,7 +65,13 @@ impl fmt::Display for ConnState {
             ConnState::Sh => "SH",
             ConnState::Shr => "SHR",
             ConnState::Oth => "OTH",
-        })
+        }
+    }
+}
+
+impl fmt::Display for ConnState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 

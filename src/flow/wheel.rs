@@ -55,7 +55,8 @@ impl Wheel {
     }
 }
 
-fn second(time: Timestamp) -> i64 {
+/// The whole second that a time is in.
+pub(super) fn second(time: Timestamp) -> i64 {
     time.0.div_euclid(Timestamp::SECOND)
 }
 

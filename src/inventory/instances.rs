@@ -61,7 +61,7 @@ pub(super) struct Claim {
 }
 
 /// Who holds an address.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Holder {
     /// The VM at this index.
     One(usize),
@@ -76,7 +76,13 @@ pub(super) struct Instances {
     pub(super) holders: HashMap<IpAddr, Holder, foldhash::fast::RandomState>,
     /// Sorted by address.
     pub(super) conflicts: Vec<Conflict>,
+    /// Of VMs and of conflicts, the first that reads the same.
+    first: [Vec<usize>; 2],
 }
+
+/// The name that reports give to an address: of two addresses it is equal where it reads the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct VmName(Holder);
 
 impl Instances {
     /// Puts the claims together.
@@ -95,6 +101,21 @@ impl Instances {
             merging.add_by_address(claim)?;
         }
         Ok(merging.finish())
+    }
+
+    pub(super) fn name(&self, address: &IpAddr) -> Option<VmName> {
+        let [vms, conflicts] = &self.first;
+        Some(VmName(match *self.holders.get(address)? {
+            Holder::One(index) => Holder::One(*vms.get(index)?),
+            Holder::Several(index) => Holder::Several(*conflicts.get(index)?),
+        }))
+    }
+
+    pub(super) fn named(&self, VmName(holder): VmName) -> &[Arc<Vm>] {
+        match holder {
+            Holder::One(index) => self.vms.get(index).map_or(&[], std::slice::from_ref),
+            Holder::Several(index) => self.conflicts.get(index).map_or(&[], |conflict| &conflict.vms),
+        }
     }
 }
 
@@ -183,8 +204,22 @@ impl Merging {
             };
             instances.holders.insert(address, holder);
         }
+        let conflicts = instances.conflicts.iter().map(|conflict| conflict.vms.as_slice());
+        instances.first = [first(instances.vms.iter().map(std::slice::from_ref)), first(conflicts)];
         instances
     }
+}
+
+/// Of each list of instances, the place of the first with the same names.
+fn first<'a>(lists: impl Iterator<Item = &'a [Arc<Vm>]>) -> Vec<usize> {
+    let mut known: HashMap<Vec<&str>, usize> = HashMap::new();
+    lists
+        .enumerate()
+        .map(|(place, vms)| {
+            let names = vms.iter().map(|vm| vm.instance.as_str()).collect();
+            *known.entry(names).or_insert(place)
+        })
+        .collect()
 }
 
 impl Claim {

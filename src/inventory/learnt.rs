@@ -25,12 +25,19 @@ pub enum LearntFrom {
     Certificate,
 }
 
-impl fmt::Display for LearntFrom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl LearntFrom {
+    /// The word for it in reports.
+    pub fn word(self) -> &'static str {
+        match self {
             LearntFrom::Dns => "DNS",
             LearntFrom::Certificate => "a certificate",
-        })
+        }
+    }
+}
+
+impl fmt::Display for LearntFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 

@@ -31,7 +31,7 @@ use subnets::Subnets;
 
 pub use canonical::canonical;
 pub use error::{InventoryError, Place};
-pub use instances::{Conflict, MAX_CLAIMANTS, Vm};
+pub use instances::{Conflict, MAX_CLAIMANTS, Vm, VmName};
 pub use learnt::{Dispute, Learnt, LearntFrom, LearntGroup};
 pub use names::Names;
 pub use read::MAX_FILE_BYTES;
@@ -129,6 +129,17 @@ impl Inventory {
                 conflict.map_or(Lookup::Unknown, |conflict| Lookup::Ambiguous(&conflict.vms))
             }
         }
+    }
+
+    /// What an address is called: the name of its VM, or of all that claim it.
+    pub fn name(&self, address: IpAddr) -> Option<VmName> {
+        self.instances.name(&address)
+    }
+
+    /// The VMs of that name: one, or all that claim an address of that name. They bear the same instance
+    /// name as those at the address, and may differ from them in the rest.
+    pub fn instances(&self, name: VmName) -> &[Arc<Vm>] {
+        self.instances.named(name)
     }
 
     /// Which subnet an address is in.

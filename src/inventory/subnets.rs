@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use foldhash::fast::RandomState;
 use ipnet::IpNet;
 
 /// One subnet of a network.
@@ -46,7 +47,7 @@ pub(super) struct Subnets {
 #[derive(Clone, Debug, Default)]
 struct Family {
     /// Prefix lengths in use, each with its ranges; a range held by several networks is listed with all.
-    lengths: Vec<(u8, HashMap<IpNet, Vec<usize>>)>,
+    lengths: Vec<(u8, HashMap<IpNet, Vec<usize>, RandomState>)>,
 }
 
 impl Subnets {
@@ -112,7 +113,7 @@ impl Subnets {
         let family = if range.addr().is_ipv4() { &mut self.v4 } else { &mut self.v6 };
         match family.lengths.iter_mut().find(|(length, _)| *length == range.prefix_len()) {
             Some((_, ranges)) => ranges.entry(range).or_default().push(index),
-            None => family.lengths.push((range.prefix_len(), HashMap::from([(range, vec![index])]))),
+            None => family.lengths.push((range.prefix_len(), HashMap::from_iter([(range, vec![index])]))),
         }
         self.subnets.push(subnet);
         index

@@ -25,15 +25,18 @@ fn every_packet_is_in_one_place() {
                 let (name, of_packets) = match decoder.decode(packet) {
                     Decoded::Segment(segment) => {
                         let place = format!("{} packet {}", path.display(), packet.number);
-                        assert!(segment.payload.len() <= segment.payload_length as usize, "{place}");
-                        assert!(segment.wire_bytes >= segment.payload.len() as u64, "{place}");
-                        let cut = if segment.payload.len() < segment.payload_length as usize {
+                        assert!(segment.payload.len() <= segment.head.payload_length as usize, "{place}");
+                        assert!(segment.head.wire_bytes >= segment.payload.len() as u64, "{place}");
+                        let cut = if segment.payload.len() < segment.head.payload_length as usize {
                             ", cut"
                         } else {
                             ""
                         };
-                        let joined = if segment.packets > 1 { ", joined" } else { "" };
-                        (format!("protocol {}{cut}{joined}", segment.transport.0), u64::from(segment.packets))
+                        let joined = if segment.head.packets > 1 { ", joined" } else { "" };
+                        (
+                            format!("protocol {}{cut}{joined}", segment.head.transport.0),
+                            u64::from(segment.head.packets),
+                        )
                     }
                     Decoded::Held => ("held".to_owned(), 0),
                     Decoded::Uncounted(reason) => (format!("{reason:?}"), 1),

@@ -3,7 +3,7 @@
 use super::fragments::{Fragments, Key};
 use super::ip::{Carried, Fragment, IpPacket, Part};
 use super::link::Frame;
-use super::{Decoded, Encapsulation, Endpoint, Segment, Transport, Uncounted, ip, link, transport};
+use super::{Decoded, Encapsulation, Endpoint, Head, Segment, Transport, Uncounted, ip, link, transport};
 use crate::capture::Packet;
 
 /// Decodes packets, and keeps the fragments whose datagrams are not yet whole.
@@ -149,17 +149,17 @@ fn segment<'a>(
     packets: u32,
     wire_bytes: u64,
 ) -> Decoded<'a> {
-    Decoded::Segment(Segment {
+    let head = Head {
         source: Endpoint { ip: found.source, port: upper.source_port },
         destination: Endpoint { ip: found.destination, port: upper.destination_port },
         transport: Transport(protocol),
         tcp: upper.tcp,
-        payload: upper.payload,
         payload_length: upper.payload_length,
         packets,
         wire_bytes,
         encapsulation,
-    })
+    };
+    Decoded::Segment(Segment { head, payload: upper.payload })
 }
 
 #[cfg(test)]
@@ -205,13 +205,13 @@ mod tests {
         let bytes = tcp(b"hello");
         let mut decoder = Decoder::new();
         let segment = decoded(&mut decoder, &packet(&bytes));
-        assert_eq!(segment.source, Endpoint { ip: [10, 0, 0, 1].into(), port: 1025 });
-        assert_eq!(segment.destination, Endpoint { ip: [10, 0, 0, 2].into(), port: 443 });
-        assert_eq!(segment.transport, Transport::TCP);
+        assert_eq!(segment.head.source, Endpoint { ip: [10, 0, 0, 1].into(), port: 1025 });
+        assert_eq!(segment.head.destination, Endpoint { ip: [10, 0, 0, 2].into(), port: 443 });
+        assert_eq!(segment.head.transport, Transport::TCP);
         let header = Tcp { sequence: 7, acknowledgement: 9, flags: TcpFlags(0x12) };
-        assert_eq!(segment.tcp, Some(header));
-        assert_eq!((segment.payload, segment.payload_length), (&b"hello"[..], 5));
-        assert_eq!((segment.packets, segment.wire_bytes), (1, 59));
+        assert_eq!(segment.head.tcp, Some(header));
+        assert_eq!((segment.payload, segment.head.payload_length), (&b"hello"[..], 5));
+        assert_eq!((segment.head.packets, segment.head.wire_bytes), (1, 59));
     }
 
     #[test]
@@ -222,9 +222,12 @@ mod tests {
         builder.write(&mut bytes, b"query").unwrap();
         let mut decoder = Decoder::new();
         let segment = decoded(&mut decoder, &packet(&bytes));
-        assert_eq!((segment.source.port, segment.destination.port), (53, 5353));
-        assert_eq!((segment.payload, segment.tcp), (&b"query"[..], None));
-        assert_eq!((segment.encapsulation.tags, &segment.encapsulation.vlans[..2]), (2, &[100, 4000][..]));
+        assert_eq!((segment.head.source.port, segment.head.destination.port), (53, 5353));
+        assert_eq!((segment.payload, segment.head.tcp), (&b"query"[..], None));
+        assert_eq!(
+            (segment.head.encapsulation.tags, &segment.head.encapsulation.vlans[..2]),
+            (2, &[100, 4000][..])
+        );
     }
 
     #[test]
@@ -233,13 +236,16 @@ mod tests {
         let mut padded = tcp(b"");
         padded.resize(60, 0xee);
         let segment = decoded(&mut decoder, &packet(&padded));
-        assert_eq!((segment.payload, segment.payload_length, segment.wire_bytes), (&b""[..], 0, 60));
+        assert_eq!(
+            (segment.payload, segment.head.payload_length, segment.head.wire_bytes),
+            (&b""[..], 0, 60)
+        );
 
         let whole = tcp(&[7; 1000]);
         for cut in [48, 53, 54, 100] {
             let cut_packet = Packet { bytes: &whole[..cut], ..packet(&whole) };
             let segment = decoded(&mut decoder, &cut_packet);
-            assert_eq!((segment.payload.len(), segment.payload_length), (cut.saturating_sub(54), 1000));
+            assert_eq!((segment.payload.len(), segment.head.payload_length), (cut.saturating_sub(54), 1000));
         }
         for cut in 0..48 {
             let cut_packet = Packet { bytes: &whole[..cut], ..packet(&whole) };
@@ -258,9 +264,9 @@ mod tests {
         let offloaded = Packet { wire_length: 70_000, ..packet(&bytes) };
         let mut decoder = Decoder::new();
         let segment = decoded(&mut decoder, &offloaded);
-        assert_eq!((segment.payload, segment.payload_length), (&b"hello"[..], 70_000 - 54));
+        assert_eq!((segment.payload, segment.head.payload_length), (&b"hello"[..], 70_000 - 54));
         let lying_record = Packet { wire_length: 1, ..packet(&bytes) };
-        assert_eq!(decoded(&mut decoder, &lying_record).payload_length, 5);
+        assert_eq!(decoded(&mut decoder, &lying_record).head.payload_length, 5);
     }
 
     #[test]
@@ -272,8 +278,8 @@ mod tests {
             icmp.write(&mut bytes, b"ping").unwrap();
             let mut decoder = Decoder::new();
             let segment = decoded(&mut decoder, &packet(&bytes));
-            assert_eq!((segment.transport, segment.payload), (Transport::ICMP, &b"ping"[..]));
-            (segment.source, segment.destination)
+            assert_eq!((segment.head.transport, segment.payload), (Transport::ICMP, &b"ping"[..]));
+            (segment.head.source, segment.head.destination)
         };
         let (source, destination) = ends([10, 0, 0, 1], [10, 0, 0, 2], false);
         assert_eq!((source.port, destination.port), (8, 0));
@@ -327,9 +333,9 @@ mod tests {
             }
             assert_eq!(decoder.held(), 2);
             let segment = decoded(&mut decoder, &packet(last));
-            assert_eq!((segment.payload, segment.payload_length), (&[5; 30][..], 30));
-            assert_eq!((segment.source.port, segment.packets), (53, 3));
-            assert_eq!(segment.wire_bytes, frames.iter().map(|it| it.len() as u64).sum::<u64>());
+            assert_eq!((segment.payload, segment.head.payload_length), (&[5; 30][..], 30));
+            assert_eq!((segment.head.source.port, segment.head.packets), (53, 3));
+            assert_eq!(segment.head.wire_bytes, frames.iter().map(|it| it.len() as u64).sum::<u64>());
             assert_eq!((decoder.finish(), decoder.take_given_up()), (0, GivenUp::default()));
         }
     }
@@ -408,7 +414,7 @@ mod tests {
                 read += 1;
                 if let Decoded::Segment(segment) = decoder.decode(&packet(frame)) {
                     prop_assert_eq!(segment.payload, &payload);
-                    given += u64::from(segment.packets);
+                    given += u64::from(segment.head.packets);
                 }
             }
             prop_assert!(given >= frames.len() as u64);
@@ -435,9 +441,9 @@ mod tests {
                 };
                 match decoder.decode(&read) {
                     Decoded::Segment(segment) => {
-                        prop_assert!(segment.payload.len() <= segment.payload_length as usize);
-                        prop_assert!(segment.payload.len() as u64 <= segment.wire_bytes);
-                        counted += u64::from(segment.packets);
+                        prop_assert!(segment.payload.len() <= segment.head.payload_length as usize);
+                        prop_assert!(segment.payload.len() as u64 <= segment.head.wire_bytes);
+                        counted += u64::from(segment.head.packets);
                     }
                     Decoded::Held => {}
                     Decoded::Uncounted(_) => counted += 1,
@@ -469,7 +475,7 @@ mod tests {
             let mut decoder = Decoder::new();
             let cut = Packet { bytes: &bytes[..kept], ..packet(&bytes) };
             if let Decoded::Segment(segment) = decoder.decode(&cut) {
-                prop_assert!(segment.payload.len() <= segment.payload_length as usize);
+                prop_assert!(segment.payload.len() <= segment.head.payload_length as usize);
                 prop_assert!(segment.payload.len() <= kept);
             }
         }

@@ -208,6 +208,15 @@ impl Encapsulation {
 /// One decoded packet: everything the flow table needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a> {
+    /// What its headers say.
+    pub head: Head,
+    /// The payload above the transport header, as far as it was captured.
+    pub payload: &'a [u8],
+}
+
+/// What the headers of a packet say; its payload may be elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
     /// Who sent it.
     pub source: Endpoint,
     /// To whom.
@@ -216,8 +225,6 @@ pub struct Segment<'a> {
     pub transport: Transport,
     /// The TCP header, when it is TCP.
     pub tcp: Option<Tcp>,
-    /// The payload above the transport header, as far as it was captured.
-    pub payload: &'a [u8],
     /// The payload's length on the wire, in bytes.
     pub payload_length: u32,
     /// Captured packets it is made of: more than one when fragments were put together.

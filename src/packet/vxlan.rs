@@ -4,7 +4,7 @@
 //! not read here stays what it was anyway, a packet of the outer flow.
 
 use super::ip::Part;
-use super::{Endpoint, Segment, Transport, Uncounted, ip, link, transport};
+use super::{Endpoint, Head, Segment, Transport, Uncounted, ip, link, transport};
 use crate::capture::LinkType;
 
 /// What a VXLAN datagram carries.
@@ -21,12 +21,12 @@ pub enum Inside<'a> {
 ///
 /// One is: UDP to port 4789, flags with the I bit alone, and reserved bits zero (RFC 7348 section 5).
 pub fn inside<'a>(outer: &Segment<'a>) -> Option<Inside<'a>> {
-    if outer.transport != Transport::UDP || outer.destination.port != PORT {
+    if outer.head.transport != Transport::UDP || outer.head.destination.port != PORT {
         return None;
     }
     let (header, frame) = outer.payload.split_first_chunk::<HEADER>()?;
     let [FLAGS, 0, 0, 0, a, b, c, 0] = *header else { return None };
-    let wire_length = outer.payload_length.saturating_sub(HEADER as u32);
+    let wire_length = outer.head.payload_length.saturating_sub(HEADER as u32);
     let inner = segment(outer, u32::from_be_bytes([0, a, b, c]), frame, wire_length);
     Some(inner.map_or(Inside::Unread, Inside::Segment))
 }
@@ -44,7 +44,7 @@ fn segment<'a>(
     wire_length: u32,
 ) -> Result<Segment<'a>, Uncounted> {
     let found = link::find_ip(LinkType::Ethernet, frame)?;
-    let mut encapsulation = outer.encapsulation;
+    let mut encapsulation = outer.head.encapsulation;
     let tags = found.encapsulation.vlans.iter().take(usize::from(found.encapsulation.tags));
     if !encapsulation.enter(vni) || !tags.copied().all(|tag| encapsulation.push(tag)) {
         return Err(Uncounted::Malformed);
@@ -53,16 +53,16 @@ fn segment<'a>(
     let packet = ip::parse(found.ip, wire_length.saturating_sub(before_ip))?;
     let Part::Whole(carried) = packet.part else { return Err(Uncounted::FragmentIncomplete) };
     let upper = transport::parse(carried)?;
-    Ok(Segment {
+    let head = Head {
         source: Endpoint { ip: packet.source, port: upper.source_port },
         destination: Endpoint { ip: packet.destination, port: upper.destination_port },
         transport: Transport(carried.protocol),
         tcp: upper.tcp,
-        payload: upper.payload,
         payload_length: upper.payload_length,
         encapsulation,
-        ..*outer
-    })
+        ..outer.head
+    };
+    Ok(Segment { head, payload: upper.payload })
 }
 
 #[cfg(test)]
@@ -76,17 +76,17 @@ mod tests {
     const VNI: [u8; 8] = [FLAGS, 0, 0, 0, 0, 1, 2, 0];
 
     fn outer(payload: &[u8]) -> Segment<'_> {
-        Segment {
+        let head = Head {
             source: Endpoint { ip: [10, 0, 0, 1].into(), port: 50_000 },
             destination: Endpoint { ip: [10, 0, 0, 2].into(), port: PORT },
             transport: Transport::UDP,
             tcp: None,
-            payload,
             payload_length: payload.len() as u32,
             packets: 1,
             wire_bytes: payload.len() as u64 + 42,
             encapsulation: Encapsulation::default(),
-        }
+        };
+        Segment { head, payload }
     }
 
     fn tcp(payload: &[u8]) -> Vec<u8> {
@@ -111,17 +111,17 @@ mod tests {
     fn the_inner_frame_is_a_packet_of_its_own() {
         let datagram = datagram(&tcp(b"hello"));
         let mut outer = outer(&datagram);
-        assert!(outer.encapsulation.push(100));
+        assert!(outer.head.encapsulation.push(100));
         let inner = unwrap(inside(&outer));
-        assert_eq!(inner.source, Endpoint { ip: [10, 255, 0, 1].into(), port: 1025 });
-        assert_eq!(inner.destination, Endpoint { ip: [10, 255, 0, 2].into(), port: 8080 });
-        assert_eq!((inner.transport, inner.payload), (Transport::TCP, &b"hello"[..]));
-        assert_eq!(inner.tcp.map(|tcp| tcp.sequence), Some(7));
-        assert_eq!((inner.packets, inner.wire_bytes), (1, outer.wire_bytes));
-        let layers: Vec<Layer> = inner.encapsulation.layers().collect();
+        assert_eq!(inner.head.source, Endpoint { ip: [10, 255, 0, 1].into(), port: 1025 });
+        assert_eq!(inner.head.destination, Endpoint { ip: [10, 255, 0, 2].into(), port: 8080 });
+        assert_eq!((inner.head.transport, inner.payload), (Transport::TCP, &b"hello"[..]));
+        assert_eq!(inner.head.tcp.map(|tcp| tcp.sequence), Some(7));
+        assert_eq!((inner.head.packets, inner.head.wire_bytes), (1, outer.head.wire_bytes));
+        let layers: Vec<Layer> = inner.head.encapsulation.layers().collect();
         assert_eq!(layers, [Layer::Vlan(100), Layer::Vxlan(0x0102)]);
-        assert_eq!(inner.encapsulation.network(), Some(0x0102));
-        assert_eq!(outer.encapsulation.network(), None);
+        assert_eq!(inner.head.encapsulation.network(), Some(0x0102));
+        assert_eq!(outer.head.encapsulation.network(), None);
     }
 
     #[test]
@@ -130,8 +130,8 @@ mod tests {
         let tagged = [&frame[..12], &[0x81, 0, 0, 7], &frame[12..]].concat();
         let datagram = datagram(&tagged);
         let mut outer = outer(&datagram);
-        assert!(outer.encapsulation.push(100));
-        let layers: Vec<Layer> = unwrap(inside(&outer)).encapsulation.layers().collect();
+        assert!(outer.head.encapsulation.push(100));
+        let layers: Vec<Layer> = unwrap(inside(&outer)).head.encapsulation.layers().collect();
         assert_eq!(layers, [Layer::Vlan(100), Layer::Vxlan(0x0102), Layer::Vlan(7)]);
     }
 
@@ -140,7 +140,7 @@ mod tests {
         let datagram = datagram(&tcp(&[9; 100]));
         let cut = Segment { payload: &datagram[..80], ..outer(&datagram) };
         let inner = unwrap(inside(&cut));
-        assert_eq!((inner.payload.len(), inner.payload_length), (80 - 8 - 54, 100));
+        assert_eq!((inner.payload.len(), inner.head.payload_length), (80 - 8 - 54, 100));
         for end in 8..8 + 14 + 20 + 14 {
             let cut = Segment { payload: &datagram[..end], ..outer(&datagram) };
             assert!(matches!(inside(&cut), Some(Inside::Unread)), "{end}");
@@ -161,7 +161,7 @@ mod tests {
         let outer = outer(&thrice);
         let first = unwrap(inside(&outer));
         let second = unwrap(inside(&first));
-        assert_eq!(second.encapsulation.depth(), 2);
+        assert_eq!(second.head.encapsulation.depth(), 2);
         assert!(matches!(inside(&second), Some(Inside::Unread)));
     }
 
@@ -174,9 +174,10 @@ mod tests {
             assert!(inside(&outer(&other)).is_none(), "{at}");
         }
         let mut elsewhere = outer(&datagram);
-        elsewhere.destination.port = 8472;
+        elsewhere.head.destination.port = 8472;
         assert!(inside(&elsewhere).is_none());
-        let tcp_to_it = Segment { transport: Transport::TCP, ..outer(&datagram) };
+        let mut tcp_to_it = outer(&datagram);
+        tcp_to_it.head.transport = Transport::TCP;
         assert!(inside(&tcp_to_it).is_none());
         let arp = [&VNI[..], &[0xff; 12], &[8, 6], &[0; 28]].concat();
         assert!(matches!(inside(&outer(&arp)), Some(Inside::Unread)));
@@ -198,10 +199,10 @@ mod tests {
                 datagram[at] = value;
             }
             let mut segment = outer(&datagram);
-            segment.payload_length += extra;
+            segment.head.payload_length += extra;
             let mut depth = 0;
             while let Some(Inside::Segment(inner)) = inside(&segment) {
-                prop_assert!(inner.payload.len() <= inner.payload_length as usize);
+                prop_assert!(inner.payload.len() <= inner.head.payload_length as usize);
                 prop_assert!(inner.payload.len() < segment.payload.len());
                 depth += 1;
                 segment = inner;

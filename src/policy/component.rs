@@ -13,13 +13,31 @@ pub(super) struct Component {
     jobs: Vec<String>,
 }
 
-/// What the capture itself shows of who an end is.
+/// The local process of an end, on the audited VM itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// The BOSH job it is of; `None` for a program that is no job's.
+    job: Option<String>,
+    /// What it is called in evidence.
+    text: String,
+}
+
+impl Process {
+    /// A process of this job, or of none; `text` names it.
+    pub fn new(job: Option<&str>, text: String) -> Process {
+        Process { job: job.map(|job| crate::inventory::canonical(job).into_owned()), text }
+    }
+}
+
+/// What the capture itself shows of who an end is, and the VM it was taken on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
     /// The components that a certificate in clear names: empty when none was seen or none is known by it.
     components: Vec<String>,
     /// The groups its address is learnt to be of.
     learnt: Vec<LearntGroup>,
+    /// The process that has the socket.
+    process: Option<Process>,
 }
 
 impl Shown {
@@ -32,12 +50,22 @@ impl Shown {
             .collect();
         components.sort();
         components.dedup();
-        Shown { components, learnt: Vec::new() }
+        Shown { components, ..Shown::default() }
     }
 
     /// The same, of an end whose address is learnt to be of these groups.
     pub fn learnt(self, groups: &[LearntGroup]) -> Shown {
         Shown { learnt: groups.to_vec(), ..self }
+    }
+
+    /// The same, of an end whose socket this process has.
+    pub fn owned(self, process: Option<Process>) -> Shown {
+        Shown { process, ..self }
+    }
+
+    /// The process that has the socket, in words for evidence.
+    pub fn process(&self) -> Option<&str> {
+        self.process.as_ref().map(|process| process.text.as_str())
     }
 
     /// The groups its address is learnt to be of.
@@ -68,9 +96,20 @@ impl Component {
         Some(self.jobs.iter().any(|job| jobs.contains(job)))
     }
 
-    /// A certificate in clear names components, and this is none of them.
-    pub(super) fn contradicting(&self, shown: &Shown) -> bool {
-        !shown.components.is_empty() && !shown.components.contains(&self.name)
+    /// Why another process than this one speaks: the socket is another's, or a certificate in clear names
+    /// components and this is none of them.
+    pub(super) fn contradicting(&self, shown: &Shown) -> Option<Because> {
+        if self.has_socket(shown) == Some(false) {
+            return Some(Because::ProcessIsAnother);
+        }
+        let another = !shown.components.is_empty() && !shown.components.contains(&self.name);
+        another.then_some(Because::CertificateNamesAnother)
+    }
+
+    /// Whether the process that has the socket is this one; one without jobs has no process of its own.
+    fn has_socket(&self, shown: &Shown) -> Option<bool> {
+        let process = shown.process.as_ref().filter(|_| !self.jobs.is_empty())?;
+        Some(process.job.as_ref().is_some_and(|job| self.jobs.contains(job)))
     }
 
     pub(super) fn find(
@@ -80,8 +119,10 @@ impl Component {
         no_inventory: bool,
         shown: &Shown,
     ) -> Finding {
-        if self.contradicting(shown) {
-            Finding::contradicted(wrong, Because::CertificateNamesAnother)
+        if let Some(because) = self.contradicting(shown) {
+            Finding::contradicted(wrong, because)
+        } else if self.has_socket(shown) == Some(true) {
+            Finding::confirmed(Because::ProcessIsIt)
         } else if shown.components.contains(&self.name) {
             Finding::confirmed(Because::CertificateNamesIt)
         } else {
@@ -132,6 +173,24 @@ mod tests {
         for component in ["Log Cache", "Nozzle", "Auth Proxy"] {
             assert_eq!(find(component, Some("log-cache"), None).0, Grade::Confirmed, "{component}");
         }
+    }
+
+    #[test]
+    fn the_local_process_outranks_the_inventory_and_agrees_with_the_certificate_or_contradicts() {
+        let names = Names::shipped();
+        let find = |job: Option<&str>, certificate: Option<&str>| {
+            let process = Process::new(job, String::new());
+            let shown = Shown::by_certificate(certificate, &names).owned(Some(process));
+            let component = Component::bind("Reverse Log Proxy", &names);
+            let finding = component.find(Reason::WrongSource, Some(true), false, &shown);
+            (finding.grade, finding.because().next())
+        };
+        let another = (Grade::Contradicted, Some(Because::ProcessIsAnother));
+        assert_eq!(find(Some("reverse-log-proxy"), None), (Grade::Confirmed, Some(Because::ProcessIsIt)));
+        assert_eq!(find(Some("loggregator_trafficcontroller"), None), another);
+        assert_eq!(find(None, None), another);
+        let liar = find(Some("reverse_log_proxy"), Some("metron"));
+        assert_eq!(liar, (Grade::Contradicted, Some(Because::CertificateNamesAnother)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::{Reason, Row, RowRef, Table, Verdict};
+use super::{Reason, Row, RowRef, Table, Verdict, quoted};
 
 /// What reports say of one row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,7 +103,10 @@ pub enum CoverageError {
         column: &'static str,
     },
     /// A value that no report holds.
-    #[error("{file}: line {line}: `{}` is no {what}; expected a report that this program wrote with -o", value.escape_debug())]
+    #[error(
+        "{file}: line {line}: `{}` is no {what}; expected a report that this program wrote with -o",
+        quoted(value)
+    )]
     Value {
         /// The file.
         file: String,
@@ -115,7 +118,10 @@ pub enum CoverageError {
         value: String,
     },
     /// It was made with other tables.
-    #[error("{file}: line {line}: row `{}` is not in the tables; name those of the report with --policy", row.escape_debug())]
+    #[error(
+        "{file}: line {line}: row `{}` is not in the tables; name those of the report with --policy",
+        quoted(row)
+    )]
     OtherTables {
         /// The file.
         file: String,
@@ -127,7 +133,7 @@ pub enum CoverageError {
     /// It was made with another version of a table.
     #[error(
         "{file}: line {line}: row `{}` reads otherwise in the tables; name the version the report was made with",
-        row.escape_debug()
+        quoted(row)
     )]
     OtherVersion {
         /// The file.

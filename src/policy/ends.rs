@@ -1,7 +1,9 @@
 //! The source and destination columns: is this address a VM the row names?
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::cell::End;
 use super::component::{Component, Shown};
@@ -25,6 +27,44 @@ pub(super) enum BoundEnd {
         component: Option<Component>,
     },
     Either(Vec<BoundEnd>),
+}
+
+/// One end of a flow; what the inventory has at its address is looked up once for all rows.
+pub(super) struct Place<'a> {
+    ip: IpAddr,
+    vm: OnceCell<Lookup<'a>>,
+    subnet: OnceCell<SubnetLookup<'a>>,
+    shown: &'a Shown,
+    inventory: &'a Inventory,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(ip: IpAddr, shown: &'a Shown, inventory: &'a Inventory) -> Place<'a> {
+        Place { ip, vm: OnceCell::new(), subnet: OnceCell::new(), shown, inventory }
+    }
+
+    /// The VMs that have this address: one, or several that claim it.
+    pub(super) fn vms(&self) -> impl Iterator<Item = &'a Vm> + use<'a> {
+        let (one, several): (Option<&Vm>, &[Arc<Vm>]) = match self.vm() {
+            Lookup::Unknown => (None, &[]),
+            Lookup::One(vm) => (Some(vm), &[]),
+            Lookup::Ambiguous(vms) => (None, vms),
+        };
+        one.into_iter().chain(several.iter().map(|vm| &**vm))
+    }
+
+    /// The groups that the capture itself names here.
+    pub(super) fn learnt_groups(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.shown.learnt_groups()
+    }
+
+    fn vm(&self) -> Lookup<'a> {
+        *self.vm.get_or_init(|| self.inventory.vm(self.ip))
+    }
+
+    fn subnet(&self) -> SubnetLookup<'a> {
+        *self.subnet.get_or_init(|| self.inventory.subnet(self.ip))
+    }
 }
 
 /// Which column an end stands in, and so which words a contradiction gets.
@@ -75,48 +115,40 @@ impl BoundEnd {
         }
     }
 
-    /// Holds `ip` against the cell; `peer` is the other end, for `Any*`.
-    pub(super) fn find(
-        &self,
-        role: Role,
-        ip: IpAddr,
-        peer: IpAddr,
-        shown: &Shown,
-        inventory: &Inventory,
-        options: &Options,
-    ) -> Finding {
+    /// Holds an end against the cell; `peer` is the other one, for `Any*`.
+    pub(super) fn find(&self, role: Role, place: &Place<'_>, peer: &Place<'_>, options: &Options) -> Finding {
         let (groups, named, component) = match self {
-            BoundEnd::AnyInSubnet => return any_in_subnet(ip, peer, inventory, options),
+            BoundEnd::AnyInSubnet => return any_in_subnet(place, peer, options),
             BoundEnd::AnyVmRunning { component, named } => {
-                return any_vm_running(role, component, *named, ip, shown, inventory, options);
+                return any_vm_running(role, component, *named, place, options);
             }
             BoundEnd::Vm { groups, named, component } => (groups, *named, component),
             BoundEnd::Either(ends) => {
-                let findings = ends.iter().map(|end| end.find(role, ip, peer, shown, inventory, options));
+                let findings = ends.iter().map(|end| end.find(role, place, peer, options));
                 return findings
                     .min_by_key(|finding| finding.grade)
                     .unwrap_or(Finding::confirmed(Because::NothingAsked));
             }
         };
         // A name learnt from the capture loses to an inventory that knows the VM or the address.
-        let learnt = match inventory.vm(ip) {
-            Lookup::Unknown if !named => shown.learnt_as(groups),
+        let learnt = match place.vm() {
+            Lookup::Unknown if !named => place.shown.learnt_as(groups),
             _ => None,
         };
         let address = match learnt {
             Some(from) => Finding::inferred(Because::Learnt(from)),
-            None => address(role, named, ip, inventory, options, |vm| groups.contains(&vm.group)),
+            None => address(role, named, place, options, |vm| groups.contains(&vm.group)),
         };
         match component {
             // On the wrong VM it does not matter which process it is.
             None => address,
             Some(_) if address.grade == Grade::Contradicted => address,
             Some(component) => {
-                let on_vm = match inventory.vm(ip) {
+                let on_vm = match place.vm() {
                     Lookup::One(vm) => component.runs_on(vm),
                     _ => None,
                 };
-                let found = component.find(role.wrong(), on_vm, inventory.is_empty(), shown);
+                let found = component.find(role.wrong(), on_vm, place.inventory.is_empty(), place.shown);
                 let by_jobs_alone = found.because().any(|because| because == Because::DoesNotRunJob);
                 address.and(match options.inventory_partial && by_jobs_alone {
                     true => Finding::unseen(Reason::UnseenInventory, Because::PartialInventory),
@@ -131,8 +163,7 @@ impl BoundEnd {
 fn address(
     role: Role,
     named: bool,
-    ip: IpAddr,
-    inventory: &Inventory,
+    place: &Place<'_>,
     options: &Options,
     is_one: impl Fn(&Vm) -> bool,
 ) -> Finding {
@@ -145,10 +176,10 @@ fn address(
             Finding::contradicted(role.wrong(), because)
         }
     };
-    if inventory.is_empty() {
+    if place.inventory.is_empty() {
         return Finding::unseen(Reason::UnseenInventory, Because::NoInventory);
     }
-    match inventory.vm(ip) {
+    match place.vm() {
         Lookup::One(vm) if is_one(vm) => Finding::confirmed(Because::InInventory),
         Lookup::One(_) => contradicted(Because::OtherVm),
         Lookup::Ambiguous(vms) if vms.iter().any(|vm| is_one(vm)) => {
@@ -163,12 +194,10 @@ fn any_vm_running(
     role: Role,
     component: &Component,
     named: bool,
-    ip: IpAddr,
-    shown: &Shown,
-    inventory: &Inventory,
+    place: &Place<'_>,
     options: &Options,
 ) -> Finding {
-    let jobs_known = match inventory.vm(ip) {
+    let jobs_known = match place.vm() {
         Lookup::One(vm) => component.runs_on(vm),
         _ => None,
     };
@@ -179,26 +208,27 @@ fn any_vm_running(
         }
         Some(false) if named => Finding::unseen(Reason::UnseenInventory, Because::PartialInventory),
         Some(false) => Finding::unseen(Reason::UnseenInventory, Because::NotNamed),
-        None if matches!(inventory.vm(ip), Lookup::One(_)) => {
+        None if matches!(place.vm(), Lookup::One(_)) => {
             Finding::unseen(Reason::UnseenInventory, Because::JobsUnknown)
         }
-        None => address(role, named, ip, inventory, options, |vm| component.runs_on(vm) == Some(true)),
+        None => address(role, named, place, options, |vm| component.runs_on(vm) == Some(true)),
     };
-    // The VM is chosen by its job; a certificate can only say that another process is speaking.
-    match component.contradicting(shown) {
-        true => address.and(Finding::contradicted(role.wrong(), Because::CertificateNamesAnother)),
-        false => address,
+    // The VM is chosen by its job; a socket's owner or a certificate can only say that another process is
+    // speaking.
+    match component.contradicting(place.shown) {
+        Some(because) => address.and(Finding::contradicted(role.wrong(), because)),
+        None => address,
     }
 }
 
 /// `Any*`: the destination's own subnet, read literally; the source need not be a known VM.
-fn any_in_subnet(source: IpAddr, destination: IpAddr, inventory: &Inventory, options: &Options) -> Finding {
+fn any_in_subnet(source: &Place<'_>, destination: &Place<'_>, options: &Options) -> Finding {
     let unseen = |because| Finding::unseen(Reason::UnseenSubnet, because);
-    match inventory.subnet(destination) {
-        SubnetLookup::One(subnet) if subnet.range.contains(&source) => {
+    match destination.subnet() {
+        SubnetLookup::One(subnet) if subnet.range.contains(&source.ip) => {
             Finding::confirmed(Because::SameSubnet)
         }
-        SubnetLookup::One(subnet) => match inventory.subnet(source) {
+        SubnetLookup::One(subnet) => match source.subnet() {
             SubnetLookup::Overlapping => unseen(Because::SubnetOverlaps),
             SubnetLookup::One(other) if other.network == subnet.network => {
                 if options.subnet_scope == SubnetScope::Network {
@@ -218,21 +248,25 @@ fn any_in_subnet(source: IpAddr, destination: IpAddr, inventory: &Inventory, opt
 /// A row documented inside one VM: both ends are one address, or addresses that never leave a VM.
 pub(super) fn inside_vm(
     destination_end: &BoundEnd,
-    source: IpAddr,
-    destination: IpAddr,
-    inventory: &Inventory,
+    source: &Place<'_>,
+    destination: &Place<'_>,
     options: &Options,
 ) -> [Finding; 2] {
-    let inside = source == destination || (stays_inside(source) || stays_inside(destination));
+    let ends = [source.ip, destination.ip];
+    let inside = source.ip == destination.ip || ends.into_iter().any(stays_inside);
     if !inside {
         return [
             Finding::contradicted(Reason::WrongSource, Because::CrossesTheNetwork),
             Finding::contradicted(Reason::WrongDestination, Because::CrossesTheNetwork),
         ];
     }
-    let which = [source, destination].into_iter().find(|ip| !stays_inside(*ip));
+    let which = ends.into_iter().find(|ip| !stays_inside(*ip));
     let on_vm = match which {
-        Some(ip) => destination_end.find(Role::Destination, ip, ip, &Shown::default(), inventory, options),
+        Some(ip) => {
+            let shown = Shown::default();
+            let place = Place::new(ip, &shown, destination.inventory);
+            destination_end.find(Role::Destination, &place, &place, options)
+        }
         None => Finding::unseen(Reason::UnseenInventory, Because::Loopback),
     };
     [Finding::confirmed(Because::InsideVm), on_vm]
@@ -266,7 +300,9 @@ mod tests {
         let (inventory, names) = (policy.inventory(), policy.names());
         let end = BoundEnd::bind(&End::parse(cell).unwrap(), names, inventory);
         let (ip, peer) = (ip.parse().unwrap(), peer.parse().unwrap());
-        let finding = end.find(Role::Source, ip, peer, &Shown::default(), inventory, &options);
+        let shown = Shown::default();
+        let [place, peer] = [ip, peer].map(|ip| Place::new(ip, &shown, inventory));
+        let finding = end.find(Role::Source, &place, &peer, &options);
         (finding.grade, finding.reason)
     }
 

@@ -20,14 +20,21 @@ pub enum Grade {
     Contradicted,
 }
 
-impl fmt::Display for Grade {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Grade {
+    /// The word in the report.
+    pub fn word(self) -> &'static str {
+        match self {
             Grade::Confirmed => "confirmed",
             Grade::Inferred => "inferred",
             Grade::Unseen => "unseen",
             Grade::Contradicted => "contradicted",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Grade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 
@@ -47,13 +54,20 @@ impl Verdict {
     pub const ALL: [Verdict; 3] = [Verdict::Allowed, Verdict::Unproven, Verdict::Violation];
 }
 
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Verdict {
+    /// The word in the report.
+    pub fn word(self) -> &'static str {
+        match self {
             Verdict::Allowed => "allowed",
             Verdict::Unproven => "unproven",
             Verdict::Violation => "violation",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 
@@ -195,6 +209,10 @@ pub enum Because {
     DoesNotRunJob,
     /// The inventory lists no jobs for this VM.
     JobsUnknown,
+    /// The socket belongs to the component's process, on the audited VM itself.
+    ProcessIsIt,
+    /// The socket belongs to another process.
+    ProcessIsAnother,
     /// A certificate in clear names the component.
     CertificateNamesIt,
     /// A certificate in clear names another component.

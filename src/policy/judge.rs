@@ -1,8 +1,8 @@
 //! The verdict: every candidate row held against a flow, and the one that decides.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use foldhash::fast::RandomState;
 
 use super::cell::Ports;
 use super::component::Shown;
-use super::ends::{self, BoundEnd, Role};
+use super::ends::{self, BoundEnd, Place, Role};
 use super::finding::{Because, Column, Finding, Grade, Reason, Verdict};
 use super::nearby::Nearby;
 use super::observed::Observed;
 use super::{Options, Row, Table, security};
-use crate::inventory::{Inventory, Lookup, Names, Vm};
+use crate::inventory::{Inventory, Names, Vm};
 use crate::packet::{Endpoint, Transport};
 
 /// All rows in force, bound to an inventory and indexed by transport and port.
@@ -224,33 +224,81 @@ impl Policy {
     pub fn in_scope(&self, subject: &Subject<'_>) -> bool {
         let is_destination = |vm: &Vm| {
             let near = self.nearby.rows([vm].into_iter(), [].into_iter());
-            near.into_iter().any(|index| self.rows[index].destination.holds(vm))
+            near.iter().any(|&index| self.rows[index].destination.holds(vm))
         };
         self.documents(subject.transport, subject.destination.port)
-            || [subject.source.ip, subject.destination.ip]
-                .into_iter()
-                .any(|ip| self.vms(ip).any(is_destination))
+            || self.ends_of(subject).iter().flat_map(Place::vms).any(is_destination)
     }
 
     /// Holds every candidate row against the flow.
     pub fn judge(&self, subject: &Subject<'_>) -> Judgement {
-        let candidates = self.candidates(subject);
+        let ends = self.ends_of(subject);
+        self.best_candidate(subject, &ends, usize::MAX)
+            .unwrap_or_else(|| self.closest_elsewhere(subject, &ends))
+    }
+
+    /// Every candidate row with its findings, in table order; where no row has the port, the closest one, if any is close.
+    pub fn explain(&self, subject: &Subject<'_>) -> Vec<(RowRef, [Finding; 6])> {
+        let ends = self.ends_of(subject);
+        let candidates = self.candidates(subject, &ends);
         if candidates.is_empty() {
-            return self.closest_elsewhere(subject);
+            let closest = self.closest_elsewhere(subject, &ends);
+            return closest.row.zip(closest.findings).into_iter().collect();
         }
-        let mut best: Option<(Rank, usize, [Finding; 6])> = None;
-        let mut open = Vec::new();
-        for index in candidates {
-            let findings = self.findings(index, subject);
-            let rank = Rank::of(&findings, self.tables[self.rows[index].at.table].overlay);
+        candidates
+            .iter()
+            .map(|&index| {
+                (self.rows[index].at, self.findings(index, subject, self.ends(index, subject, &ends)))
+            })
+            .collect()
+    }
+
+    /// The row that would allow the flow or leave it unproven.
+    pub fn explains(&self, subject: &Subject<'_>) -> Option<RowRef> {
+        let judgement = self.best_candidate(subject, &self.ends_of(subject), 0)?;
+        judgement.row.filter(|_| judgement.verdict != Verdict::Violation)
+    }
+
+    /// Source and destination.
+    fn ends_of<'a>(&'a self, subject: &Subject<'a>) -> [Place<'a>; 2] {
+        [
+            Place::new(subject.source.ip, subject.source_shown, &self.inventory),
+            Place::new(subject.destination.ip, subject.destination_shown, &self.inventory),
+        ]
+    }
+
+    /// What the candidate that decides says; `None` where there is no candidate, or none whose ends have at
+    /// most so many contradictions.
+    fn best_candidate(
+        &self,
+        subject: &Subject<'_>,
+        ends: &[Place<'_>; 2],
+        mut most: usize,
+    ) -> Option<Judgement> {
+        let candidates = self.candidates(subject, ends);
+        if candidates.is_empty() {
+            return None;
+        }
+        let mut best: Option<(Rank, RowRef, [Finding; 6])> = None;
+        let mut also = Vec::new();
+        for &index in candidates.iter() {
+            let both = self.ends(index, subject, ends);
+            // What it carries cannot make it closer than a row with fewer contradictions.
+            if both.iter().filter(|finding| finding.grade == Grade::Contradicted).count() > most {
+                continue;
+            }
+            let findings = self.findings(index, subject, both);
+            let at = self.rows[index].at;
+            let rank = Rank::of(&findings, self.tables[at.table].overlay);
             if rank.contradicted == 0 {
-                open.push(index);
+                also.push(at);
             }
             if best.as_ref().is_none_or(|(least, _, _)| rank < *least) {
-                best = Some((rank, index, findings));
+                most = most.min(rank.contradicted);
+                best = Some((rank, at, findings));
             }
         }
-        let Some((rank, index, findings)) = best else { return self.closest_elsewhere(subject) };
+        let (rank, at, findings) = best?;
         let verdict = match (rank.contradicted, rank.unseen) {
             (0, false) => Verdict::Allowed,
             (0, true) => Verdict::Unproven,
@@ -262,62 +310,38 @@ impl Policy {
             Verdict::Violation => Some(Grade::Contradicted),
         };
         let reason = decisive.and_then(|grade| first_reason(&findings, grade));
-        let also =
-            open.into_iter().filter(|&other| other != index).map(|other| self.rows[other].at).collect();
-        Judgement { verdict, reason, row: Some(self.rows[index].at), also, findings: Some(findings) }
-    }
-
-    /// Every candidate row with its findings, in table order; where no row has the port, the closest one, if any is close.
-    pub fn explain(&self, subject: &Subject<'_>) -> Vec<(RowRef, [Finding; 6])> {
-        let candidates = self.candidates(subject);
-        if candidates.is_empty() {
-            let closest = self.closest_elsewhere(subject);
-            return closest.row.zip(closest.findings).into_iter().collect();
-        }
-        candidates.into_iter().map(|index| (self.rows[index].at, self.findings(index, subject))).collect()
-    }
-
-    /// The row that would allow the flow or leave it unproven, as reports write it.
-    pub fn explains(&self, subject: &Subject<'_>) -> Option<String> {
-        if self.candidates(subject).is_empty() {
-            return None;
-        }
-        let judgement = self.judge(subject);
-        judgement.row.filter(|_| judgement.verdict != Verdict::Violation).map(|row| self.name(row))
-    }
-
-    /// The VMs that have this address: one, or several that claim it.
-    fn vms(&self, ip: IpAddr) -> impl Iterator<Item = &Vm> {
-        let (one, several): (Option<&Vm>, &[Arc<Vm>]) = match self.inventory.vm(ip) {
-            Lookup::Unknown => (None, &[]),
-            Lookup::One(vm) => (Some(vm), &[]),
-            Lookup::Ambiguous(vms) => (None, vms),
-        };
-        one.into_iter().chain(several.iter().map(|vm| &**vm))
+        also.retain(|other| *other != at);
+        Some(Judgement { verdict, reason, row: Some(at), also, findings: Some(findings) })
     }
 
     /// Rows of this transport and port, in table order; of those that leave the port open, the ones whose
     /// ends are not contradicted.
-    fn candidates(&self, subject: &Subject<'_>) -> Vec<usize> {
+    fn candidates(&self, subject: &Subject<'_>, ends: &[Place<'_>; 2]) -> Cow<'_, [usize]> {
         let (transport, port) = (subject.transport, subject.destination.port);
-        let mut rows = self.by_port.get(&(transport, port)).cloned().unwrap_or_default();
-        let before = rows.len();
+        let named = self.by_port.get(&(transport, port)).map_or(&[][..], Vec::as_slice);
         let wide = self.by_range.iter().filter(|(t, range, _)| *t == transport && range.contains(&port));
-        rows.extend(wide.map(|(_, _, index)| *index));
         let open = self.by_ends.iter().filter(|(t, _)| *t == transport).map(|(_, index)| *index);
-        rows.extend(open.filter(|&index| {
-            self.ends(index, subject).iter().all(|finding| finding.grade != Grade::Contradicted)
-        }));
-        if rows.len() > before {
-            rows.sort_unstable();
-            rows.dedup();
+        let open = open.filter(|&index| {
+            self.ends(index, subject, ends).iter().all(|finding| finding.grade != Grade::Contradicted)
+        });
+        let mut others = wide.map(|(_, _, index)| *index).chain(open).peekable();
+        if others.peek().is_none() {
+            return Cow::Borrowed(named);
         }
-        rows
+        let mut rows: Vec<usize> = named.iter().copied().chain(others).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        Cow::Owned(rows)
     }
 
-    fn findings(&self, index: usize, subject: &Subject<'_>) -> [Finding; 6] {
+    /// All findings of a row, of which those on its ends are known.
+    fn findings(
+        &self,
+        index: usize,
+        subject: &Subject<'_>,
+        [source, destination]: [Finding; 2],
+    ) -> [Finding; 6] {
         let row = self.row(self.rows[index].at);
-        let [source, destination] = self.ends(index, subject);
         [
             source,
             destination,
@@ -336,44 +360,38 @@ impl Policy {
         ]
     }
 
-    fn ends(&self, index: usize, subject: &Subject<'_>) -> [Finding; 2] {
+    fn ends(&self, index: usize, subject: &Subject<'_>, ends: &[Place<'_>; 2]) -> [Finding; 2] {
         let bound = &self.rows[index];
-        let (inventory, options) = (&self.inventory, &self.options);
-        let (source, destination) = (subject.source.ip, subject.destination.ip);
+        let [source, destination] = ends;
         if self.row(bound.at).security.inside_vm {
-            return ends::inside_vm(&bound.destination, source, destination, inventory, options);
+            return ends::inside_vm(&bound.destination, source, destination, &self.options);
         }
-        let (from, to) = (&bound.source, &bound.destination);
-        let both = [
-            from.find(Role::Source, source, destination, subject.source_shown, inventory, options),
-            to.find(Role::Destination, destination, source, subject.destination_shown, inventory, options),
+        let mut both = [
+            bound.source.find(Role::Source, source, destination, &self.options),
+            bound.destination.find(Role::Destination, destination, source, &self.options),
         ];
-        both.map(|finding| match finding.grade {
-            // Only a guess says which end is which, so nothing is held against either.
-            Grade::Contradicted if subject.opened_by.is_guess() => {
-                Finding::unseen(Reason::UnseenDirection, Because::DirectionGuessed)
+        // Only a guess says which end is which, so nothing is held against either.
+        if subject.opened_by.is_guess() {
+            for finding in both.iter_mut().filter(|finding| finding.grade == Grade::Contradicted) {
+                *finding = Finding::unseen(Reason::UnseenDirection, Because::DirectionGuessed);
             }
-            _ => finding,
-        })
+        }
+        both
     }
 
     /// No row has this port: the row that agrees on most of destination, source and transport, if any
     /// agrees on an end at all.
-    fn closest_elsewhere(&self, subject: &Subject<'_>) -> Judgement {
+    fn closest_elsewhere(&self, subject: &Subject<'_>, ends: &[Place<'_>; 2]) -> Judgement {
         let agrees = |finding: &Finding| finding.grade <= Grade::Inferred;
         let mut best: Option<((usize, bool), usize)> = None;
-        let ends = [subject.source.ip, subject.destination.ip];
-        let shown = [subject.source_shown, subject.destination_shown];
-        let near = self.nearby.rows(
-            ends.into_iter().flat_map(|ip| self.vms(ip)),
-            shown.into_iter().flat_map(Shown::learnt_groups),
-        );
-        for index in near {
-            let [source, destination] = self.ends(index, subject);
+        let near =
+            self.nearby.rows(ends.iter().flat_map(Place::vms), ends.iter().flat_map(Place::learnt_groups));
+        for &index in near.iter() {
+            let [source, destination] = self.ends(index, subject, ends);
             let transport = self.row(self.rows[index].at).transports.contains(&subject.transport);
-            let ends = usize::from(agrees(&source)) + usize::from(agrees(&destination));
-            let closeness = (ends + usize::from(transport), agrees(&destination));
-            if ends > 0 && best.is_none_or(|(most, _)| closeness > most) {
+            let agreeing = usize::from(agrees(&source)) + usize::from(agrees(&destination));
+            let closeness = (agreeing + usize::from(transport), agrees(&destination));
+            if agreeing > 0 && best.is_none_or(|(most, _)| closeness > most) {
                 best = Some((closeness, index));
             }
         }
@@ -383,7 +401,7 @@ impl Policy {
             row: best.map(|(_, index)| self.rows[index].at),
             also: Vec::new(),
             // What the flow carried is only held against the row that comes closest.
-            findings: best.map(|(_, index)| self.findings(index, subject)),
+            findings: best.map(|(_, index)| self.findings(index, subject, self.ends(index, subject, ends))),
         }
     }
 }
@@ -413,7 +431,7 @@ impl Rank {
                 findings
                     .iter()
                     .flat_map(Finding::because)
-                    .filter(|b| *b == Because::CertificateNamesIt)
+                    .filter(|b| matches!(b, Because::CertificateNamesIt | Because::ProcessIsIt))
                     .count(),
             ),
         }

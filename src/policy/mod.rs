@@ -24,11 +24,13 @@ pub mod table;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use component::Shown;
+pub use component::{Process, Shown};
 pub use finding::{Because, Column, Finding, Grade, Missing, Reason, Verdict};
 pub use judge::{Judgement, OpenedBy, Policy, RowRef, Subject, columns};
 pub use observed::{Application, Basis, Circumstances, Inherited, Observed, Security, TlsKind};
 pub use table::{Row, Table, TableError};
+
+use std::fmt;
 
 use crate::protocol::tls::Version;
 
@@ -72,4 +74,13 @@ pub enum WeakCipher {
     Note,
     /// They contradict the security column.
     Deny,
+}
+
+/// Text of a file as it may stand in an error: control characters escaped, cut when long.
+fn quoted(text: &str) -> impl fmt::Display + '_ {
+    const SHOWN: usize = 80;
+    fmt::from_fn(move |f| match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => write!(f, "{}…", text.get(..end).unwrap_or_default().escape_debug()),
+        None => write!(f, "{}", text.escape_debug()),
+    })
 }

@@ -1,7 +1,10 @@
 //! Which rows name an end of a flow, so that a flow on a port that no row documents is held against those
 //! only: tables may have tens of thousands of rows.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
 
 use super::ends::BoundEnd;
 use crate::inventory::Vm;
@@ -9,9 +12,9 @@ use crate::inventory::Vm;
 /// Rows by what their ends name.
 #[derive(Debug, Default)]
 pub(super) struct Nearby {
-    by_group: HashMap<String, Vec<usize>>,
-    by_job: HashMap<String, Vec<usize>>,
-    /// Rows with an end that is not told by a VM.
+    by_group: HashMap<String, Vec<usize>, RandomState>,
+    by_job: HashMap<String, Vec<usize>, RandomState>,
+    /// Rows with an end that is not told by a VM, in table order.
     anywhere: Vec<usize>,
 }
 
@@ -19,7 +22,7 @@ impl Nearby {
     /// Adds one end of the row at this index.
     pub(super) fn add(&mut self, index: usize, end: &BoundEnd) {
         match end {
-            BoundEnd::AnyInSubnet => self.anywhere.push(index),
+            BoundEnd::AnyInSubnet => self.add_anywhere(index),
             BoundEnd::AnyVmRunning { component, .. } => {
                 for job in component.jobs() {
                     self.by_job.entry(job.to_owned()).or_default().push(index);
@@ -36,7 +39,9 @@ impl Nearby {
 
     /// Adds a row whose ends are told by where its addresses are.
     pub(super) fn add_anywhere(&mut self, index: usize) {
-        self.anywhere.push(index);
+        if self.anywhere.last() != Some(&index) {
+            self.anywhere.push(index);
+        }
     }
 
     /// Rows that may name one of these VMs or groups, in table order.
@@ -44,8 +49,8 @@ impl Nearby {
         &self,
         vms: impl Iterator<Item = &'a Vm>,
         groups: impl Iterator<Item = &'a str>,
-    ) -> Vec<usize> {
-        let mut rows = self.anywhere.clone();
+    ) -> Cow<'_, [usize]> {
+        let mut rows = Vec::new();
         for vm in vms {
             rows.extend(self.by_group.get(&vm.group).into_iter().flatten());
             let jobs = vm.jobs.iter().flatten();
@@ -54,8 +59,13 @@ impl Nearby {
         for group in groups {
             rows.extend(self.by_group.get(group).into_iter().flatten());
         }
+        // Most traffic that no page documents is of hosts that no page names.
+        if rows.is_empty() {
+            return Cow::Borrowed(&self.anywhere);
+        }
+        rows.extend(&self.anywhere);
         rows.sort_unstable();
         rows.dedup();
-        rows
+        Cow::Owned(rows)
     }
 }

@@ -38,9 +38,10 @@ pub enum Application {
     Unknown,
 }
 
-impl fmt::Display for Application {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Application {
+    /// The word in the report.
+    pub fn word(self) -> &'static str {
+        match self {
             Application::Grpc => "gRPC over HTTP/2",
             Application::Http2 => "HTTP/2",
             Application::Http1 => "HTTP/1.1",
@@ -54,7 +55,13 @@ impl fmt::Display for Application {
             Application::Syslog => "syslog",
             Application::Tls => "TLS",
             Application::Unknown => "unknown",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Application {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 
@@ -83,15 +90,22 @@ impl From<tls::Basis> for Basis {
     }
 }
 
-impl fmt::Display for Basis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Basis {
+    /// The word in the report.
+    pub fn word(self) -> &'static str {
+        match self {
             Basis::Clear => "clear",
             Basis::Decrypted => "decrypted",
             Basis::Inferred => "inferred",
             Basis::Inherited => "inherited",
             Basis::Unseen => "unseen",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Basis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 
@@ -132,8 +146,9 @@ pub struct Security {
     pub credential: Option<Credential>,
 }
 
-impl fmt::Display for Security {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Security {
+    /// What the report calls it, in pieces.
+    pub fn words(self) -> [&'static str; 3] {
         let tls = self.tls.map(|kind| match kind {
             TlsKind::Mutual => "mutual TLS",
             TlsKind::Server => "TLS",
@@ -148,10 +163,16 @@ impl fmt::Display for Security {
             Credential::Other => "other authentication",
         });
         match (tls, credential) {
-            (Some(tls), Some(credential)) => write!(f, "{tls} + {credential}"),
-            (Some(one), None) | (None, Some(one)) => f.write_str(one),
-            (None, None) => f.write_str("none"),
+            (Some(tls), Some(credential)) => [tls, " + ", credential],
+            (Some(one), None) | (None, Some(one)) => [one, "", ""],
+            (None, None) => ["none", "", ""],
         }
+    }
+}
+
+impl fmt::Display for Security {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.words().iter().try_for_each(|word| f.write_str(word))
     }
 }
 

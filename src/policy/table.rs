@@ -1,10 +1,16 @@
 //! Documented tables, read from CSV in the page's own six columns.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::cell::{self, App, End, Ports, Security};
+use super::quoted;
 use super::shipped::{self, Shipped};
 use crate::packet::Transport;
+
+/// The largest table that is read, in bytes: thousands of times a documented page.
+pub const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// One documented page.
 #[derive(Clone, Debug)]
@@ -72,7 +78,10 @@ pub enum TableError {
         column: &'static str,
     },
     /// A cell cannot be read.
-    #[error("{file}: line {line}, column `{column}`: `{}` is not understood; expected {expected}", cell.escape_debug())]
+    #[error(
+        "{file}: line {line}, column `{column}`: `{}` is not understood; expected {expected}",
+        quoted(cell)
+    )]
     Cell {
         /// The file.
         file: String,
@@ -92,6 +101,12 @@ pub enum TableError {
         file: String,
         /// What is missing.
         what: &'static str,
+    },
+    /// It is longer than [`MAX_FILE_BYTES`].
+    #[error("{file}: larger than {MAX_FILE_BYTES} bytes; give a table, or the rows that are needed")]
+    TooLong {
+        /// The file.
+        file: String,
     },
     /// A table's name would not stand in a report.
     #[error("{file}: a table's name holds no `:` and no space; rename the file")]
@@ -182,7 +197,14 @@ impl Table {
     /// Reads a file, whose table is called by the file's name, behind the set's if there is one.
     fn read(path: &Path, set: &str) -> Result<Table, TableError> {
         let file = path.display().to_string();
-        let text = std::fs::read(path).map_err(|error| TableError::Io { file: file.clone(), error })?;
+        let mut text = Vec::new();
+        // The length is not asked for beforehand: a pipe has none, and a file may grow.
+        File::open(path)
+            .and_then(|opened| opened.take(MAX_FILE_BYTES + 1).read_to_end(&mut text))
+            .map_err(|error| TableError::Io { file: file.clone(), error })?;
+        if text.len() as u64 > MAX_FILE_BYTES {
+            return Err(TableError::TooLong { file });
+        }
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let name = if set.is_empty() { stem.into_owned() } else { format!("{set}/{stem}") };
         Table::parse(&file, &name, &text)

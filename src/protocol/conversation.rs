@@ -110,8 +110,10 @@ enum Active {
 const MIDSTREAM_TRIES: u8 = 16;
 /// How many datagrams of one side are probed.
 const DATAGRAM_TRIES: u8 = 4;
-/// First bytes that no recogniser is sure of are kept up to this many; then they are unrecognised.
-const UNSURE_BYTES: usize = 4096;
+/// First bytes that no recogniser is sure of are kept up to this many; then they are unrecognised. The longest
+/// request line ([`http1::LINE_CAP`]) is within it, and further bytes are not looked at, however they were cut
+/// into segments.
+const UNSURE_BYTES: usize = 16 * 1024;
 
 impl Conversation {
     /// A conversation whose TLS these keys may open.
@@ -263,7 +265,8 @@ impl Conversation {
     }
 
     fn probe(&mut self, side: Side, bytes: &[u8], at: i64) -> Step {
-        match probe(bytes, self.from_start, self.evidence.has_prologue()) {
+        let first = if self.from_start { bytes.get(..UNSURE_BYTES).unwrap_or(bytes) } else { bytes };
+        match probe(first, self.from_start, self.evidence.has_prologue()) {
             Found::Yes(mut active) => {
                 if let (Active::Tls(parser), Some(keys)) = (&mut active, &self.keys)
                     && keys.is_given()

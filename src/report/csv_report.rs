@@ -1,15 +1,18 @@
 //! The report itself: one CSV row a flow, in a fixed order of columns.
 
-use std::fmt::{self, Write as _};
+use std::collections::HashMap;
 use std::io;
 
-use super::escape::{clean, clean_bytes, is_formula};
-use super::{Certificate, Record, evidence};
-use crate::capture::{Precision, Timestamp};
+use foldhash::fast::RandomState;
+
+use super::Record;
+use super::explain::append_evidence;
+use super::fields::{Fields, field};
+use super::text::{Text, text};
+use super::words::{self, Clock};
 use crate::flow::community_id;
-use crate::inventory::Lookup;
-use crate::packet::{Encapsulation, Layer, Transport};
-use crate::protocol::tls::{self, Alpn, Basis};
+use crate::policy::{Policy, Reason, RowRef};
+use crate::protocol::tls::{self, Alpn, Basis, Version};
 
 /// The columns, in order: a stable contract, new ones at the end.
 pub const COLUMNS: [&str; 45] = [
@@ -62,167 +65,172 @@ pub const COLUMNS: [&str; 45] = [
 
 /// Writes judged flows as CSV.
 pub struct CsvReport<W: io::Write> {
-    writer: csv::Writer<W>,
-    field: String,
+    output: W,
+    rows: RowWriter,
+    buffer: Vec<u8>,
 }
+
+/// Rows are handed to the output when they come to this many bytes.
+const BUFFERED: usize = 256 * 1024;
 
 impl<W: io::Write> CsvReport<W> {
     /// Begins a report: writes the header.
     pub fn new(output: W) -> csv::Result<CsvReport<W>> {
-        let mut writer = csv::WriterBuilder::new().buffer_capacity(256 * 1024).from_writer(output);
-        writer.write_record(COLUMNS)?;
-        Ok(CsvReport { writer, field: String::new() })
+        let mut header = csv::Writer::from_writer(Vec::with_capacity(BUFFERED));
+        header.write_record(COLUMNS)?;
+        let buffer = header.into_inner().map_err(|error| error.into_error())?;
+        Ok(CsvReport { output, rows: RowWriter::default(), buffer })
     }
 
     /// Writes one flow.
-    pub fn write(&mut self, record: &Record<'_>) -> csv::Result<()> {
-        let (policy, subject, judgement) = (record.policy, &record.subject, record.judgement);
-        let (observed, counted) = (subject.observed, &record.counted);
-        let tls = observed.tls();
-        self.text(judgement.verdict)?;
-        self.text(Maybe(judgement.reason))?;
-        self.text(Maybe(judgement.row.map(|at| clean(&policy.tables()[at.table].name))))?;
-        self.text(Maybe(judgement.row.map(|at| at.row + 1)))?;
-        self.text(Joined(judgement.also.iter().map(|at| policy.name(*at))))?;
-        self.text(vm(record, subject.source.ip))?;
-        self.text(vm(record, subject.destination.ip))?;
-        self.text(subject.source.ip)?;
-        self.text(subject.source.port)?;
-        self.text(subject.destination.ip)?;
-        self.text(subject.destination.port)?;
-        self.text(transport(subject.transport))?;
-        self.text(observed.application)?;
-        self.text(observed.security)?;
-        self.text(Maybe(tls.and_then(tls::Evidence::version).map(tls::Version::name)))?;
-        self.text(Maybe(tls.and_then(tls::Evidence::cipher).map(cipher)))?;
-        self.text(Maybe(server_name(record)))?;
-        self.text(Maybe(tls.and_then(alpn)))?;
-        let [server, client] =
-            record.certificates.map_or([None, None], |[server, client]| [Some(server), Some(client)]);
-        self.text(Maybe(client.map(certificate)))?;
-        self.text(Maybe(server.map(certificate)))?;
-        self.text(time(counted.start, counted.precision))?;
-        self.text(time(counted.end, counted.precision))?;
-        self.text(counted.packets[0])?;
-        self.text(counted.packets[1])?;
-        self.text(counted.bytes[0])?;
-        self.text(counted.bytes[1])?;
-        self.text(counted.state)?;
-        for column in 0..6 {
-            self.text(Maybe(judgement.findings.map(|findings| findings[column].grade)))?;
-        }
-        self.text(evidence(record))?;
-        self.text(community_id::community_id(subject.source, subject.destination, subject.transport, 0))?;
-        self.text(Maybe(judgement.row.map(|at| Documented(&policy.row(at).cells))))?;
-        self.text(subject.opened_by.word())?;
-        self.text(observed.application_basis)?;
-        self.text(observed.security_basis)?;
-        self.text(clean(record.capture))?;
-        self.text(counted.first_packet)?;
-        self.text(encapsulation(counted.encapsulation))?;
-        self.text(Maybe(record.known_deviation.map(clean)))?;
-        self.text("final")?;
-        self.text(Maybe(tls.and_then(tls::Evidence::client_hello).and_then(|hello| hello.ja4)))?;
-        self.writer.write_record(None::<&[u8]>)
+    pub fn write(&mut self, record: &Record<'_>) -> io::Result<()> {
+        self.rows.row(record, &mut self.buffer);
+        self.write_when_full()
+    }
+
+    /// Writes whole rows that a [`RowWriter`] made elsewhere.
+    pub fn append(&mut self, rows: &[u8]) -> io::Result<()> {
+        self.buffer.extend_from_slice(rows);
+        self.write_when_full()
     }
 
     /// Everything written so far reaches the output.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush()
+        self.write_buffer()?;
+        self.output.flush()
     }
 
-    fn text(&mut self, text: impl fmt::Display) -> csv::Result<()> {
-        self.field.clear();
-        let _ = write!(self.field, "{text}");
-        if is_formula(&self.field) {
-            self.field.insert(0, '\'');
-        }
-        self.writer.write_field(&self.field)
+    fn write_when_full(&mut self) -> io::Result<()> {
+        if self.buffer.len() < BUFFERED { Ok(()) } else { self.write_buffer() }
     }
-}
 
-/// A field that may be empty.
-struct Maybe<T>(Option<T>);
-
-impl<T: fmt::Display> fmt::Display for Maybe<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.as_ref().map_or(Ok(()), |value| value.fmt(f))
+    fn write_buffer(&mut self) -> io::Result<()> {
+        let written = self.output.write_all(&self.buffer);
+        // What failed may have been written in part: it is not written again.
+        self.buffer.clear();
+        written
     }
 }
 
-/// Words separated by spaces.
-struct Joined<I>(I);
-
-impl<I: Iterator<Item = String> + Clone> fmt::Display for Joined<I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, word) in self.0.clone().enumerate() {
-            if at > 0 {
-                f.write_str(" ")?;
-            }
-            write!(f, "{}", clean(&word))?;
-        }
-        Ok(())
+impl<W: io::Write> Drop for CsvReport<W> {
+    /// An audit that ends early loses no row; who wants to know of errors flushes.
+    fn drop(&mut self) {
+        let _ = self.flush();
     }
 }
 
-struct Documented<'a>(&'a [String; 6]);
-
-impl fmt::Display for Documented<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, cell) in self.0.iter().enumerate() {
-            if at > 0 {
-                f.write_str(" | ")?;
-            }
-            write!(f, "{}", clean(cell))?;
-        }
-        Ok(())
-    }
+/// Makes rows of the flows that one policy judged; a thread that makes rows has one of its own.
+#[derive(Clone, Debug, Default)]
+pub struct RowWriter {
+    text: Text,
+    clock: Clock,
+    documented: HashMap<RowRef, Documented, RandomState>,
+    /// Of overlays that are not in force.
+    deviations: HashMap<RowRef, Documented, RandomState>,
 }
 
-/// The instance name the inventory gives an address; several, joined, when they conflict.
-pub(super) fn vm(record: &Record<'_>, ip: std::net::IpAddr) -> String {
-    match record.policy.inventory().vm(ip) {
-        Lookup::Unknown => String::new(),
-        Lookup::One(vm) => clean(&vm.instance).to_string(),
-        Lookup::Ambiguous(vms) => {
-            let names: Vec<String> = vms.iter().map(|vm| clean(&vm.instance).to_string()).collect();
-            names.join(" or ")
+/// What does not change from flow to flow of a documented row.
+#[derive(Clone, Debug)]
+struct Documented {
+    /// The field `table`.
+    table: Box<[u8]>,
+    /// `table:row`, as in `also_rows`, where it is one of several.
+    name: String,
+    /// The field `documented`.
+    cells: Box<[u8]>,
+}
+
+impl Documented {
+    fn new(policy: &Policy, at: RowRef) -> Documented {
+        Documented {
+            table: field(|out| out.clean(&policy.tables()[at.table].name)),
+            name: text(|out| out.clean(&policy.name(at))),
+            cells: field(|out| words::cells(&policy.row(at).cells, out)),
         }
     }
 }
 
-pub(super) fn transport(transport: Transport) -> impl fmt::Display {
-    struct Word(Transport);
-    impl fmt::Display for Word {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            match self.0 {
-                Transport::TCP => f.write_str("TCP"),
-                Transport::UDP => f.write_str("UDP"),
-                Transport::ICMP => f.write_str("ICMP"),
-                Transport::ICMPV6 => f.write_str("ICMPv6"),
-                Transport(132) => f.write_str("SCTP"),
-                Transport(number) => write!(f, "IP protocol {number}"),
-            }
+impl RowWriter {
+    /// Appends the row of one flow, with its line feed.
+    pub fn row(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
+        let (policy, subject, judgement) = (record.policy, &record.subject, record.judgement);
+        let (observed, counted) = (subject.observed, &record.counted);
+        let tls = observed.tls();
+        let [server, client] =
+            record.certificates.map_or([None, None], |[server, client]| [Some(server), Some(client)]);
+        for at in judgement.row.iter().chain(&judgement.also) {
+            self.documented.entry(*at).or_insert_with(|| Documented::new(policy, *at));
         }
+        let documented = |at| self.documented.get(&at);
+        if let Some(at) = record.known_deviation {
+            self.deviations.entry(at).or_insert_with(|| Documented::new(record.deviations, at));
+        }
+        let deviation = record.known_deviation.and_then(|at| self.deviations.get(&at));
+        let decides = judgement.row.and_then(documented);
+        let clock = &mut self.clock;
+
+        self.text.cut(0);
+        let mut row = Fields::new(&mut self.text);
+        row.word(judgement.verdict.word());
+        row.word(judgement.reason.map_or("", Reason::word));
+        row.made(decides.map_or(&[], |row| &row.table));
+        row.harmless(|out| judgement.row.iter().for_each(|at| out.number(at.row as u64 + 1)));
+        row.text(|out| joined(judgement.also.iter().filter_map(|at| documented(*at)), out));
+        row.text(|out| words::vm(record, subject.source.ip, out));
+        row.text(|out| words::vm(record, subject.destination.ip, out));
+        row.harmless(|out| out.ip(subject.source.ip));
+        row.number(subject.source.port.into());
+        row.harmless(|out| out.ip(subject.destination.ip));
+        row.number(subject.destination.port.into());
+        row.harmless(|out| words::transport(subject.transport, out));
+        row.word(observed.application.word());
+        row.harmless(|out| observed.security.words().iter().for_each(|word| out.word(word)));
+        row.word(tls.and_then(tls::Evidence::version).map_or("", Version::name));
+        row.harmless(|out| tls.and_then(tls::Evidence::cipher).iter().for_each(|at| words::cipher(*at, out)));
+        row.text(|out| server_name(record, out));
+        row.text(|out| tls.iter().for_each(|tls| alpn(tls, out)));
+        row.text(|out| client.iter().for_each(|client| words::certificate(client, out)));
+        row.text(|out| server.iter().for_each(|server| words::certificate(server, out)));
+        row.harmless(|out| clock.time(counted.start, counted.precision, out));
+        row.harmless(|out| clock.time(counted.end, counted.precision, out));
+        row.number(counted.packets[0]);
+        row.number(counted.packets[1]);
+        row.number(counted.bytes[0]);
+        row.number(counted.bytes[1]);
+        row.word(counted.state.word());
+        for column in 0..6 {
+            row.word(judgement.findings.as_ref().map_or("", |findings| findings[column].grade.word()));
+        }
+        row.text(|out| append_evidence(record, out));
+        row.made(&community_id::bytes(subject.source, subject.destination, subject.transport, 0));
+        row.made(decides.map_or(&[], |row| &row.cells));
+        row.word(subject.opened_by.word());
+        row.word(observed.application_basis.word());
+        row.word(observed.security_basis.word());
+        row.text(|out| out.clean(record.capture));
+        row.number(counted.first_packet);
+        row.harmless(|out| words::encapsulation(counted.encapsulation, out));
+        row.text(|out| deviation.iter().for_each(|row| out.word(&row.name)));
+        row.word("final");
+        let hello = tls.and_then(tls::Evidence::client_hello);
+        row.harmless(|out| hello.and_then(|hello| hello.ja4).iter().for_each(|ja4| out.show(ja4)));
+        row.finish();
+        out.extend_from_slice(self.text.as_bytes());
     }
-    Word(transport)
 }
 
-pub(super) fn cipher(suite: u16) -> impl fmt::Display {
-    struct Suite(u16);
-    impl fmt::Display for Suite {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            match tls::cipher_name(self.0) {
-                Some(name) => f.write_str(name),
-                None => write!(f, "0x{:04x}", self.0),
-            }
+/// Names of rows, separated by spaces.
+fn joined<'a>(rows: impl Iterator<Item = &'a Documented>, out: &mut Text) {
+    for (at, row) in rows.enumerate() {
+        if at > 0 {
+            out.word(" ");
         }
+        out.word(&row.name);
     }
-    Suite(suite)
 }
 
 /// SNI, or the name the client gave in clear.
-fn server_name(record: &Record<'_>) -> Option<String> {
+fn server_name(record: &Record<'_>, out: &mut Text) {
     let evidence = &record.subject.observed.evidence;
     let name = match (&evidence.tls, &evidence.http1, &evidence.http2) {
         (Some(tls), ..) => tls.server_name(),
@@ -230,65 +238,33 @@ fn server_name(record: &Record<'_>) -> Option<String> {
         (None, None, Some(http2)) => http2.authority.as_deref(),
         _ => None,
     };
-    name.map(|name| clean_bytes(name).to_string())
+    out.clean_bytes(name.unwrap_or_default());
 }
 
-/// `chosen (offered a b)`, `offered a b`, or nothing.
-fn alpn(tls: &tls::Evidence) -> Option<String> {
-    let chosen = match tls.alpn() {
-        Alpn::Chosen(name, Basis::Clear | Basis::Decrypted) => clean_bytes(name).to_string(),
-        Alpn::Chosen(name, Basis::Inferred) => format!("{} inferred", clean_bytes(name)),
-        Alpn::None(_) => "none chosen".to_owned(),
-        Alpn::Unseen(_) => "unseen".to_owned(),
-    };
-    let offered = match tls.alpn_offered() {
-        tls::Offer::Unseen(_) => "offer unseen".to_owned(),
-        tls::Offer::None => "none offered".to_owned(),
+/// `chosen (offered a b)`.
+fn alpn(tls: &tls::Evidence, out: &mut Text) {
+    match tls.alpn() {
+        Alpn::Chosen(name, basis) => {
+            out.clean_bytes(name);
+            out.word(if basis == Basis::Inferred { " inferred" } else { "" });
+        }
+        Alpn::None(_) => out.word("none chosen"),
+        Alpn::Unseen(_) => out.word("unseen"),
+    }
+    match tls.alpn_offered() {
+        tls::Offer::Unseen(_) => out.word(" (offer unseen)"),
+        tls::Offer::None => out.word(" (none offered)"),
         tls::Offer::List(names) => {
-            let names: Vec<String> = names.iter().map(|name| clean_bytes(name).to_string()).collect();
-            format!("offered {}", names.join(" "))
-        }
-    };
-    Some(format!("{chosen} ({offered})"))
-}
-
-pub(super) fn certificate(certificate: &Certificate) -> String {
-    match certificate {
-        Certificate::None => String::new(),
-        Certificate::Empty => "empty".to_owned(),
-        Certificate::Unseen => "unseen".to_owned(),
-        Certificate::Unreadable => "unreadable".to_owned(),
-        Certificate::Names(names) => clean(names).to_string(),
-    }
-}
-
-pub(super) fn encapsulation(encapsulation: Encapsulation) -> String {
-    let words: Vec<String> = encapsulation
-        .layers()
-        .map(|layer| match layer {
-            Layer::Vlan(id) => format!("vlan {id}"),
-            Layer::Vxlan(vni) => format!("vxlan {vni}"),
-        })
-        .collect();
-    words.join(" ")
-}
-
-/// RFC 3339 in UTC, with the capture's digits.
-pub(super) fn time(time: Timestamp, precision: Precision) -> impl fmt::Display {
-    struct Time(Timestamp, Precision);
-    impl fmt::Display for Time {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            let digits = match self.1 {
-                Precision::Micro => 6,
-                Precision::Nano => 9,
-            };
-            match jiff::Timestamp::from_nanosecond(i128::from(self.0.0)) {
-                Ok(time) => write!(f, "{time:.digits$}"),
-                Err(_) => write!(f, "{} ns", self.0.0),
+            out.word(" (offered ");
+            for (at, name) in names.iter().enumerate() {
+                if at > 0 {
+                    out.word(" ");
+                }
+                out.clean_bytes(name);
             }
+            out.word(")");
         }
     }
-    Time(time, precision)
 }
 
 #[cfg(test)]
@@ -297,7 +273,6 @@ mod tests {
     use crate::policy::testing::{Case, DOPPLER, LOG_API, MUTUAL, NATS, http, nats, one_row, policy, spoken};
     use crate::policy::{Options, testing};
     use crate::report::testing::{Judged, judged};
-    use std::collections::HashMap;
 
     /// One record, written and read back.
     fn written(judged: &Judged<'_>) -> HashMap<String, String> {
@@ -428,20 +403,5 @@ mod tests {
             let row = written(&judged(&policy, &case, None));
             assert!(row.values().all(|value| !value.contains("Secret")), "{row:?}");
         }
-    }
-
-    #[test]
-    fn times_are_rfc_3339_with_the_captures_digits() {
-        let at = Timestamp(1_795_000_000_123_456_789);
-        assert_eq!(time(at, Precision::Micro).to_string(), "2026-11-18T11:06:40.123456Z");
-        assert_eq!(time(at, Precision::Nano).to_string(), "2026-11-18T11:06:40.123456789Z");
-    }
-
-    #[test]
-    fn encapsulation_is_said_from_the_outside_in() {
-        let mut both = Encapsulation::default();
-        assert!(both.push(100) && both.push(200) && both.enter(7) && both.push(300));
-        assert_eq!(encapsulation(both), "vlan 100 vlan 200 vxlan 7 vlan 300");
-        assert_eq!(encapsulation(Encapsulation::default()), "");
     }
 }

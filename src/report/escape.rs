@@ -25,15 +25,22 @@ pub fn clean_line(text: &str) -> String {
 /// A field of a CSV file made from what others wrote, of any length: harmless, and no formula.
 pub fn clean_field(text: &str) -> String {
     let mut field = clean_line(text);
-    if is_formula(&field) {
+    if is_formula(field.as_bytes()) {
         field.insert(0, '\'');
     }
     field
 }
 
 /// A field that begins like this is a formula to a spreadsheet; `-` alone, standard input, is none.
-pub(super) fn is_formula(field: &str) -> bool {
-    field != "-" && field.starts_with(['=', '+', '-', '@', '\t', '\r', '\n'])
+pub(super) fn is_formula(field: &[u8]) -> bool {
+    matches!(field, [b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r' | b'\n', ..]) && field != b"-"
+}
+
+/// Short text of printable ASCII, which nearly all is: there is nothing to escape in it.
+#[inline]
+pub(super) fn is_plain(text: &[u8]) -> bool {
+    // Without a way out of the middle, so that many bytes are looked at together.
+    text.len() < SHOWN && text.iter().fold(true, |plain, byte| plain & (b' '..=b'~').contains(byte))
 }
 
 struct Clean<'a>(&'a str);
@@ -65,8 +72,8 @@ impl fmt::Display for CleanBytes<'_> {
 }
 
 fn write_clean(text: &str, budget: &mut usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    // Nearly all text is this, and has no need to be looked at character by character.
-    if text.len() < *budget && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+    // No need to look at it character by character.
+    if text.len() < *budget && is_plain(text.as_bytes()) {
         *budget -= text.len();
         return f.write_str(text);
     }

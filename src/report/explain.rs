@@ -3,65 +3,100 @@
 use std::fmt;
 
 use super::escape::clean;
-use super::{Record, csv_report, number};
-use crate::flow::community_id::{DEFAULT_SEED, community_id};
+use super::text::{Text, text};
+use super::{Record, number, words};
+use crate::flow::community_id::{self, DEFAULT_SEED};
 use crate::inventory::SubnetLookup;
 use crate::packet::{Endpoint, Transport};
 use crate::policy::cell::End;
-use crate::policy::{Because, Column, Finding, Inherited, Missing, Reason, RowRef, Verdict, columns};
-use crate::protocol::tls::{self, Decryption};
+use crate::policy::{Because, Column, Finding, Inherited, Missing, Reason, RowRef, Shown, Verdict, columns};
+use crate::protocol::tls::{self, Decryption, Version};
 use crate::protocol::{NatsAuthentication, Requests};
 
-/// A short text of what was held against the row that decides, and what else was seen.
-pub fn evidence<'a>(record: &'a Record<'a>) -> impl fmt::Display + 'a {
-    Evidence(record)
+/// Appends a short text of what was held against the row that decides, and what else was seen.
+pub(super) fn append_evidence(record: &Record<'_>, out: &mut Text) {
+    let mut parts = Parts { out, first: true };
+    match &record.judgement.findings {
+        None => parts.next().word("no documented row names this port, source or destination"),
+        Some(findings) => held(record, findings, &mut parts),
+    }
+    further(record, &mut parts);
 }
 
-/// Why a finding is what it is, held against this row.
-pub(super) fn words<'a>(
-    record: &'a Record<'a>,
+/// The same, for what formats.
+pub fn evidence(record: &Record<'_>) -> String {
+    text(|out| append_evidence(record, out))
+}
+
+/// Appends why a finding is what it is, held against this row.
+pub(super) fn append_words(
+    record: &Record<'_>,
     row: Option<RowRef>,
     column: Column,
-    finding: &'a Finding,
-) -> impl fmt::Display + 'a {
-    Words { record, row, column, finding }
+    finding: &Finding,
+    out: &mut Text,
+) {
+    let words = Words { record, row, column };
+    for (at, because) in finding.because().enumerate() {
+        if at > 0 {
+            out.word(", ");
+        }
+        words.one(because, out);
+    }
 }
 
-struct Evidence<'a>(&'a Record<'a>);
+/// Parts separated by semicolons.
+struct Parts<'b> {
+    out: &'b mut Text,
+    first: bool,
+}
 
-impl fmt::Display for Evidence<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut separate = Separator { f, first: true };
-        let record = self.0;
-        match &record.judgement.findings {
-            None => {
-                separate.part(format_args!("no documented row names this port, source or destination"))?
-            }
-            Some(findings) => {
-                // A row of another port is named for its ends only: it asks nothing of this flow.
-                let elsewhere = record.judgement.reason == Some(Reason::NoRowForPort);
-                let mut all: Vec<(Column, &Finding)> = columns(findings).collect();
-                // What decides is read first.
-                let reason = record.judgement.reason;
-                all.sort_by_key(|(_, finding)| (std::cmp::Reverse(finding.grade), finding.reason != reason));
-                all.retain(|(column, finding)| {
-                    !is_plain(*column, finding) && (!elsewhere || says_where(*column))
-                });
-                for (at, (column, finding)) in all.iter().enumerate() {
-                    let same = |other: &&(Column, &Finding)| {
-                        says_what(other.0) && other.1.because().eq(finding.because())
-                    };
-                    if says_what(*column) && all[..at].iter().any(|other| same(&other)) {
-                        continue;
-                    }
-                    let twin = all[at + 1..].iter().find(same).filter(|_| says_what(*column));
-                    let and = twin.map_or(String::new(), |(twin, _)| format!(" and {}", name(*twin)));
-                    let words = words(record, record.judgement.row, *column, finding);
-                    separate.part(format_args!("{}{and}: {words}", name(*column)))?;
-                }
-            }
+impl Parts<'_> {
+    /// Where the next part goes.
+    fn next(&mut self) -> &mut Text {
+        if !std::mem::replace(&mut self.first, false) {
+            self.out.word("; ");
         }
-        further(record, &mut separate)
+        self.out
+    }
+}
+
+/// What each column's finding is and why, what decides first.
+fn held(record: &Record<'_>, findings: &[Finding; 6], parts: &mut Parts<'_>) {
+    // A row of another port is named for its ends only: it asks nothing of this flow.
+    let elsewhere = record.judgement.reason == Some(Reason::NoRowForPort);
+    let mut all = Column::ALL;
+    let mut told = 0;
+    for (column, finding) in columns(findings) {
+        if !is_plain(column, finding) && (!elsewhere || says_where(column)) {
+            all[told] = column;
+            told += 1;
+        }
+    }
+    let all = &mut all[..told];
+    let finding = |column: Column| &findings[column as usize];
+    let reason = record.judgement.reason;
+    all.sort_by_key(|column| {
+        let finding = finding(*column);
+        (std::cmp::Reverse(finding.grade), finding.reason != reason)
+    });
+    for (at, column) in all.iter().enumerate() {
+        let same = |other: &&Column| {
+            says_what(*column)
+                && says_what(**other)
+                && finding(**other).because().eq(finding(*column).because())
+        };
+        if all[..at].iter().any(|other| same(&other)) {
+            continue;
+        }
+        let out = parts.next();
+        out.word(name(*column));
+        if let Some(twin) = all[at + 1..].iter().find(same) {
+            out.word(" and ");
+            out.word(name(*twin));
+        }
+        out.word(": ");
+        append_words(record, record.judgement.row, *column, finding(*column), out);
     }
 }
 
@@ -95,230 +130,292 @@ pub(super) fn name(column: Column) -> &'static str {
     }
 }
 
-struct Separator<'a, 'f> {
-    f: &'a mut fmt::Formatter<'f>,
-    first: bool,
-}
-
-impl Separator<'_, '_> {
-    fn part(&mut self, part: fmt::Arguments<'_>) -> fmt::Result {
-        if !std::mem::replace(&mut self.first, false) {
-            self.f.write_str("; ")?;
-        }
-        self.f.write_fmt(part)
-    }
-}
-
 struct Words<'a> {
     record: &'a Record<'a>,
     row: Option<RowRef>,
     column: Column,
-    finding: &'a Finding,
 }
 
-impl fmt::Display for Words<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, because) in self.finding.because().enumerate() {
-            if at > 0 {
-                f.write_str(", ")?;
-            }
-            self.one(because, f)?;
-        }
-        Ok(())
-    }
+/// What words are put together from.
+enum Piece<'a> {
+    Text(&'a str),
+    Number(u64),
+    Show(&'a dyn fmt::Display),
+    /// The address at this end.
+    Ip,
+    /// The VM that the inventory has at this end.
+    Vm,
+    /// The groups that the capture itself names at this end.
+    Learnt,
+    /// The local process that has the socket.
+    Process,
+    /// What the row documents in this column.
+    Documented,
+    /// The component that the row documents in this column, or else the whole cell.
+    Component,
+    /// The destination's subnet, with its network and zones.
+    Subnet,
+    /// The version of TLS, as far as it is known, and a space.
+    TlsVersion,
+    /// The requests that were read, by what they carried.
+    Requests,
 }
 
 impl Words<'_> {
+    fn one(&self, because: Because, out: &mut Text) {
+        use Piece::{
+            Component, Documented, Ip, Learnt, Number, Process, Requests, Show, Subnet, Text, TlsVersion, Vm,
+        };
+        match because {
+            Because::InInventory => self.say(&[Ip, Text(" is "), Vm], out),
+            Because::OtherVm => self.say(&[Ip, Text(" is "), Vm, Text(", not "), Documented], out),
+            Because::NotInInventory => {
+                self.say(&[Ip, Text(" is not in the inventory, documented is "), Documented], out)
+            }
+            Because::NoInventory => out.word("no inventory was given"),
+            Because::NotNamed => self.say(&[Text("the inventory names no "), Documented], out),
+            Because::PartialInventory => self.say(
+                &[Text("the inventory is partial and does not say that "), Ip, Text(" is "), Documented],
+                out,
+            ),
+            Because::AmbiguousAddress => self.say(&[Ip, Text(" is claimed by "), Vm], out),
+            Because::Learnt(from) => self.say(
+                &[
+                    Ip,
+                    Text(" is "),
+                    Learnt,
+                    Text(" by a name learnt from "),
+                    Text(from.word()),
+                    Text(" in this capture"),
+                ],
+                out,
+            ),
+            Because::RunsJob => self.say(&[Ip, Text(" is "), Vm, Text(" and runs the documented job")], out),
+            Because::DoesNotRunJob => {
+                self.say(&[Ip, Text(" is "), Vm, Text(" and does not run "), Component], out)
+            }
+            Because::JobsUnknown => self.say(&[Text("the inventory lists no jobs for "), Ip], out),
+            Because::ProcessIsIt => self.say(&[Text("the socket belongs to "), Process], out),
+            Because::ProcessIsAnother => {
+                self.say(&[Text("the socket belongs to "), Process, Text(", not to "), Component], out)
+            }
+            Because::CertificateNamesIt => out.word("its certificate names the component"),
+            Because::CertificateNamesAnother => {
+                self.say(&[Text("its certificate names another component than "), Component], out)
+            }
+            Because::SameSubnet => self.say(&[Ip, Text(" is in the destination's subnet "), Subnet], out),
+            Because::SameNetwork => self.say(&[Ip, Text(" is in the destination's network "), Subnet], out),
+            Because::OtherSubnetSameNetwork => self
+                .say(&[Ip, Text(" is in another subnet of the destination's network, not in "), Subnet], out),
+            Because::OutsideSubnet => {
+                self.say(&[Ip, Text(" is outside the destination's subnet "), Subnet], out)
+            }
+            Because::SubnetUnknown => out.word("no cloud config tells the destination's subnet"),
+            Because::SubnetOverlaps => out.word("subnets overlap there"),
+            Because::SubnetDynamic => out.word("the destination is on a network without ranges"),
+            Because::DirectionGuessed => out.word("which end opened the flow is only guessed"),
+            Because::PortMatches | Because::TransportMatches => out.word("as documented"),
+            Because::PortDiffers => self.say(
+                &[Number(self.record.subject.destination.port.into()), Text(", documented is "), Documented],
+                out,
+            ),
+            Because::TransportDiffers => self.say(&[Text("documented is "), Documented], out),
+            Because::Speaks(application) => self.say(&[Text(application.word()), Text(" in clear")], out),
+            Because::SpeaksInside(application) => {
+                self.say(&[Text(application.word()), Text(" inside TLS, decrypted")], out)
+            }
+            Because::SpeaksUnknownInside => {
+                out.word("the first bytes inside TLS, decrypted, are no protocol known")
+            }
+            Because::ContentTypeUnseen => out.word("HTTP/2, no content type seen"),
+            Because::SpeaksUnknown => out.word("the first bytes are no protocol known"),
+            Because::NoPayload => self.say(
+                &[Text("no payload was exchanged ("), Text(self.record.counted.state.word()), Text(")")],
+                out,
+            ),
+            Because::NotCaptured(missing) => out.word(missing_words(missing)),
+            Because::InsideTls => out.word("what is inside TLS is unseen"),
+            Because::AlpnInClear => out.word("ALPN chosen in clear"),
+            Because::AlpnDecrypted => out.word("ALPN chosen, decrypted"),
+            Because::AlpnInferred => out.word("ALPN inferred from record lengths"),
+            Because::OnlyH2Offered => out.word("only h2 was offered and the connection was accepted"),
+            Because::OnlyHttpOffered => {
+                out.word("every protocol offered is HTTP and the connection was accepted")
+            }
+            Because::NoAlpnOffered => out.word("the client offered no ALPN"),
+            Because::H2NotOffered => out.word("the client offered ALPN without h2"),
+            Because::AlpnOther => out.word("the server chose another protocol or none"),
+            Because::NotAccepted(None) => out.word("not seen to be accepted"),
+            Because::NotAccepted(Some(why)) => {
+                self.say(&[Text("not seen to be accepted ("), Show(&why), Text(")")], out)
+            }
+            Because::HandshakeAccepted => self.say(&[TlsVersion, Text("handshake accepted")], out),
+            Because::HandshakeRefused(None) => self.say(&[TlsVersion, Text("handshake refused")], out),
+            Because::HandshakeRefused(Some(alert)) => self.say(
+                &[
+                    TlsVersion,
+                    Text("handshake refused with alert "),
+                    Number(alert.into()),
+                    Text(" "),
+                    Text(tls::alert_name(alert).unwrap_or("")),
+                ],
+                out,
+            ),
+            Because::ClientCertificate => out.word("the client presented a certificate"),
+            Because::EmptyClientCertificate => {
+                out.word("the client was asked for a certificate and sent none")
+            }
+            Because::NoClientCertificate => out.word("the client presented no certificate"),
+            Because::ClientCertificateUnseen(why) => {
+                self.say(&[Text("client certificate unseen ("), Show(&why), Text(")")], out)
+            }
+            Because::Resumed => out.word("a resumed session shows no certificates"),
+            Because::Inherited => {
+                if let Some(inherited) = &self.record.subject.observed.inherited {
+                    out.show(InheritedFrom(inherited));
+                }
+            }
+            Because::InClear => out.word("no TLS"),
+            Because::TlsUnderPlainRow => {
+                self.say(&[TlsVersion, Text("where "), Documented, Text(" without TLS is documented")], out)
+            }
+            Because::TlsVersionBelow(version) => {
+                self.say(&[Text(version.name()), Text(" is below the accepted version")], out)
+            }
+            Because::TlsOfferBelow(version) => self.say(
+                &[
+                    Text("the client offers at most "),
+                    Text(version.name()),
+                    Text(", below the accepted version"),
+                ],
+                out,
+            ),
+            Because::WeakSuite(suite) => match tls::cipher_name(suite) {
+                Some(name) => self.say(&[Text("weak cipher suite "), Text(name)], out),
+                None => self.say(&[Show(&format_args!("weak cipher suite 0x{suite:04x}"))], out),
+            },
+            Because::Chain { client } => {
+                let who = if client { "client" } else { "server" };
+                match &self.record.subject.observed.chains[usize::from(client)] {
+                    Some(Err(problem)) => self
+                        .say(&[Text(who), Text(" certificate: "), Show(&clean(&problem.to_string()))], out),
+                    _ => self.say(&[Text(who), Text(" certificate")], out),
+                }
+            }
+            Because::EveryRequest => {
+                self.say(&[Text("every request carried it ("), Requests, Text(")")], out)
+            }
+            Because::RequestsWithout(count) => self.say(
+                &[Text(&number(count.into(), "request")), Text(" did not carry it ("), Requests, Text(")")],
+                out,
+            ),
+            Because::OtherCredentials => self
+                .say(&[Text("credentials were sent that may be such a token ("), Requests, Text(")")], out),
+            Because::RequestsUnread => {
+                self.say(&[Text("some requests could not be read ("), Requests, Text(")")], out)
+            }
+            Because::NoRequest => out.word("no request was read"),
+            Because::Only401 => self.say(&[Text("nothing but 401 came back ("), Requests, Text(")")], out),
+            Because::NatsPresented(presented) => out.word(nats_words(presented)),
+            Because::NatsRefused => out.word("the NATS server answered with an authorization error"),
+            Because::AnswerUnseen => {
+                out.word("user and password were sent, the server's answer was not seen")
+            }
+            Because::LoginAccepted => out.word("the login was accepted"),
+            Because::LoginRefused => out.word("the login was refused"),
+            Because::LoginAnonymous => out.word("the login carried no credentials"),
+            Because::SshItself => out.word("SSH authenticates and encrypts by itself"),
+            Because::NothingAsked => out.word("nothing is asked for"),
+            Because::DocumentOpen => {
+                self.say(&[Text("the document says "), Documented, Text(", which traffic cannot show")], out)
+            }
+            Because::InsideVm => out.word("inside one VM, as documented"),
+            Because::CrossesTheNetwork => out.word("documented inside one VM, and it crosses the network"),
+            Because::Loopback => out.word("which VM a loopback address is on is not in the capture"),
+        }
+    }
+
+    fn say(&self, pieces: &[Piece<'_>], out: &mut Text) {
+        for piece in pieces {
+            self.piece(piece, out);
+        }
+    }
+
+    fn piece(&self, piece: &Piece<'_>, out: &mut Text) {
+        match piece {
+            Piece::Text(text) => out.word(text),
+            Piece::Number(number) => out.number(*number),
+            Piece::Show(shown) => out.show(shown),
+            Piece::Ip => out.ip(self.end().ip),
+            Piece::Vm => words::vm(self.record, self.end().ip, out),
+            Piece::Learnt => self.learnt(out),
+            Piece::Process => out.clean(self.shown().process().unwrap_or_default()),
+            Piece::Documented => self.documented(out),
+            Piece::Component => self.component(out),
+            Piece::Subnet => self.subnet(out),
+            Piece::TlsVersion => {
+                let version = self.record.subject.observed.tls().and_then(tls::Evidence::version);
+                out.word(version.map_or("TLS", Version::name));
+                out.word(" ");
+            }
+            Piece::Requests => {
+                let requests = self.record.subject.observed.requests();
+                out.word(&requests.map_or(String::new(), requests_words));
+            }
+        }
+    }
+
+    /// The groups that the capture itself names at this end.
+    fn learnt(&self, out: &mut Text) {
+        for (at, group) in self.shown().learnt_groups().enumerate() {
+            if at > 0 {
+                out.word(" or ");
+            }
+            out.clean(group);
+        }
+    }
+
+    fn documented(&self, out: &mut Text) {
+        if let Some(at) = self.row {
+            out.clean(&self.record.policy.row(at).cells[self.column as usize]);
+        }
+    }
+
+    fn component(&self, out: &mut Text) {
+        let row = self.row.map(|at| self.record.policy.row(at));
+        let end =
+            row.map(|row| if self.column == Column::Destination { &row.destination } else { &row.source });
+        match end {
+            Some(End::AnyVmRunning(name) | End::Vm { component: Some(name), .. }) => out.clean(name),
+            _ => self.documented(out),
+        }
+    }
+
+    fn subnet(&self, out: &mut Text) {
+        let destination = self.record.subject.destination.ip;
+        let SubnetLookup::One(subnet) = self.record.policy.inventory().subnet(destination) else { return };
+        out.show(subnet.range);
+        out.word(" (");
+        out.clean(&subnet.network);
+        if !subnet.azs.is_empty() {
+            out.word(", ");
+            out.clean(&subnet.azs.join(" "));
+        }
+        out.word(")");
+    }
+
+    fn shown(&self) -> &Shown {
+        match self.column {
+            Column::Destination => self.record.subject.destination_shown,
+            _ => self.record.subject.source_shown,
+        }
+    }
+
     fn end(&self) -> Endpoint {
         match self.column {
             Column::Destination => self.record.subject.destination,
             _ => self.record.subject.source,
         }
-    }
-
-    /// What the row documents in this column.
-    fn documented(&self) -> impl fmt::Display + '_ {
-        let row = self.row.map(|at| self.record.policy.row(at));
-        clean(row.map_or("", |row| row.cells[self.column as usize].as_str()))
-    }
-
-    /// The component that the row documents in this column, or else the whole cell.
-    fn component(&self) -> String {
-        let row = self.row.map(|at| self.record.policy.row(at));
-        let end =
-            row.map(|row| if self.column == Column::Destination { &row.destination } else { &row.source });
-        match end {
-            Some(End::AnyVmRunning(name) | End::Vm { component: Some(name), .. }) => clean(name).to_string(),
-            _ => self.documented().to_string(),
-        }
-    }
-
-    fn vm(&self) -> String {
-        csv_report::vm(self.record, self.end().ip)
-    }
-
-    /// The groups that the capture itself names at this end.
-    fn learnt(&self) -> String {
-        let subject = &self.record.subject;
-        let shown = match self.column {
-            Column::Destination => subject.destination_shown,
-            _ => subject.source_shown,
-        };
-        let groups: Vec<String> = shown.learnt_groups().map(|group| clean(group).to_string()).collect();
-        groups.join(" or ")
-    }
-
-    fn one(&self, because: Because, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ip = self.end().ip;
-        match because {
-            Because::InInventory => write!(f, "{ip} is {}", self.vm()),
-            Because::OtherVm => write!(f, "{ip} is {}, not {}", self.vm(), self.documented()),
-            Because::NotInInventory => {
-                write!(f, "{ip} is not in the inventory, documented is {}", self.documented())
-            }
-            Because::NoInventory => f.write_str("no inventory was given"),
-            Because::NotNamed => write!(f, "the inventory names no {}", self.documented()),
-            Because::PartialInventory => {
-                write!(f, "the inventory is partial and does not say that {ip} is {}", self.documented())
-            }
-            Because::AmbiguousAddress => write!(f, "{ip} is claimed by {}", self.vm()),
-            Because::Learnt(from) => {
-                write!(f, "{ip} is {} by a name learnt from {from} in this capture", self.learnt())
-            }
-            Because::RunsJob => write!(f, "{ip} is {} and runs the documented job", self.vm()),
-            Because::DoesNotRunJob => {
-                write!(f, "{ip} is {} and does not run {}", self.vm(), self.component())
-            }
-            Because::JobsUnknown => write!(f, "the inventory lists no jobs for {ip}"),
-            Because::CertificateNamesIt => f.write_str("its certificate names the component"),
-            Because::CertificateNamesAnother => {
-                write!(f, "its certificate names another component than {}", self.component())
-            }
-            Because::SameSubnet => write!(f, "{ip} is in the destination's subnet {}", self.subnet()),
-            Because::SameNetwork => write!(f, "{ip} is in the destination's network {}", self.subnet()),
-            Because::OtherSubnetSameNetwork => {
-                write!(f, "{ip} is in another subnet of the destination's network, not in {}", self.subnet())
-            }
-            Because::OutsideSubnet => write!(f, "{ip} is outside the destination's subnet {}", self.subnet()),
-            Because::SubnetUnknown => f.write_str("no cloud config tells the destination's subnet"),
-            Because::SubnetOverlaps => f.write_str("subnets overlap there"),
-            Because::SubnetDynamic => f.write_str("the destination is on a network without ranges"),
-            Because::DirectionGuessed => f.write_str("which end opened the flow is only guessed"),
-            Because::PortMatches | Because::TransportMatches => f.write_str("as documented"),
-            Because::PortDiffers => {
-                write!(f, "{}, documented is {}", self.record.subject.destination.port, self.documented())
-            }
-            Because::TransportDiffers => write!(f, "documented is {}", self.documented()),
-            Because::Speaks(application) => write!(f, "{application} in clear"),
-            Because::SpeaksInside(application) => write!(f, "{application} inside TLS, decrypted"),
-            Because::SpeaksUnknownInside => {
-                f.write_str("the first bytes inside TLS, decrypted, are no protocol known")
-            }
-            Because::ContentTypeUnseen => f.write_str("HTTP/2, no content type seen"),
-            Because::SpeaksUnknown => f.write_str("the first bytes are no protocol known"),
-            Because::NoPayload => write!(f, "no payload was exchanged ({})", self.record.counted.state),
-            Because::NotCaptured(missing) => f.write_str(missing_words(missing)),
-            Because::InsideTls => f.write_str("what is inside TLS is unseen"),
-            Because::AlpnInClear => f.write_str("ALPN chosen in clear"),
-            Because::AlpnDecrypted => f.write_str("ALPN chosen, decrypted"),
-            Because::AlpnInferred => f.write_str("ALPN inferred from record lengths"),
-            Because::OnlyH2Offered => f.write_str("only h2 was offered and the connection was accepted"),
-            Because::OnlyHttpOffered => {
-                f.write_str("every protocol offered is HTTP and the connection was accepted")
-            }
-            Because::NoAlpnOffered => f.write_str("the client offered no ALPN"),
-            Because::H2NotOffered => f.write_str("the client offered ALPN without h2"),
-            Because::AlpnOther => f.write_str("the server chose another protocol or none"),
-            Because::NotAccepted(None) => f.write_str("not seen to be accepted"),
-            Because::NotAccepted(Some(why)) => write!(f, "not seen to be accepted ({why})"),
-            Because::HandshakeAccepted => write!(f, "{}handshake accepted", self.version()),
-            Because::HandshakeRefused(None) => write!(f, "{}handshake refused", self.version()),
-            Because::HandshakeRefused(Some(alert)) => write!(
-                f,
-                "{}handshake refused with alert {alert} {}",
-                self.version(),
-                tls::alert_name(alert).unwrap_or("")
-            ),
-            Because::ClientCertificate => f.write_str("the client presented a certificate"),
-            Because::EmptyClientCertificate => {
-                f.write_str("the client was asked for a certificate and sent none")
-            }
-            Because::NoClientCertificate => f.write_str("the client presented no certificate"),
-            Because::ClientCertificateUnseen(why) => write!(f, "client certificate unseen ({why})"),
-            Because::Resumed => f.write_str("a resumed session shows no certificates"),
-            Because::Inherited => match &self.record.subject.observed.inherited {
-                Some(inherited) => write!(f, "{}", InheritedFrom(inherited)),
-                None => Ok(()),
-            },
-            Because::InClear => f.write_str("no TLS"),
-            Because::TlsUnderPlainRow => {
-                write!(f, "{}where {} without TLS is documented", self.version(), self.documented())
-            }
-            Because::TlsVersionBelow(version) => {
-                write!(f, "{} is below the accepted version", version.name())
-            }
-            Because::TlsOfferBelow(version) => {
-                write!(f, "the client offers at most {}, below the accepted version", version.name())
-            }
-            Because::WeakSuite(suite) => match tls::cipher_name(suite) {
-                Some(name) => write!(f, "weak cipher suite {name}"),
-                None => write!(f, "weak cipher suite 0x{suite:04x}"),
-            },
-            Because::Chain { client } => {
-                let who = if client { "client" } else { "server" };
-                match &self.record.subject.observed.chains[usize::from(client)] {
-                    Some(Err(problem)) => write!(f, "{who} certificate: {}", clean(&problem.to_string())),
-                    _ => write!(f, "{who} certificate"),
-                }
-            }
-            Because::EveryRequest => write!(f, "every request carried it ({})", self.requests()),
-            Because::RequestsWithout(count) => {
-                write!(f, "{} did not carry it ({})", number(count.into(), "request"), self.requests())
-            }
-            Because::OtherCredentials => {
-                write!(f, "credentials were sent that may be such a token ({})", self.requests())
-            }
-            Because::RequestsUnread => write!(f, "some requests could not be read ({})", self.requests()),
-            Because::NoRequest => f.write_str("no request was read"),
-            Because::Only401 => write!(f, "nothing but 401 came back ({})", self.requests()),
-            Because::NatsPresented(presented) => f.write_str(nats_words(presented)),
-            Because::NatsRefused => f.write_str("the NATS server answered with an authorization error"),
-            Because::AnswerUnseen => {
-                f.write_str("user and password were sent, the server's answer was not seen")
-            }
-            Because::LoginAccepted => f.write_str("the login was accepted"),
-            Because::LoginRefused => f.write_str("the login was refused"),
-            Because::LoginAnonymous => f.write_str("the login carried no credentials"),
-            Because::SshItself => f.write_str("SSH authenticates and encrypts by itself"),
-            Because::NothingAsked => f.write_str("nothing is asked for"),
-            Because::DocumentOpen => {
-                write!(f, "the document says {}, which traffic cannot show", self.documented())
-            }
-            Because::InsideVm => f.write_str("inside one VM, as documented"),
-            Because::CrossesTheNetwork => f.write_str("documented inside one VM, and it crosses the network"),
-            Because::Loopback => f.write_str("which VM a loopback address is on is not in the capture"),
-        }
-    }
-
-    fn subnet(&self) -> String {
-        match self.record.policy.inventory().subnet(self.record.subject.destination.ip) {
-            SubnetLookup::One(subnet) if subnet.azs.is_empty() => {
-                format!("{} ({})", subnet.range, clean(&subnet.network))
-            }
-            SubnetLookup::One(subnet) => {
-                format!("{} ({}, {})", subnet.range, clean(&subnet.network), clean(&subnet.azs.join(" ")))
-            }
-            _ => String::new(),
-        }
-    }
-
-    fn version(&self) -> String {
-        let version = self.record.subject.observed.tls().and_then(tls::Evidence::version);
-        version.map_or("TLS ".to_owned(), |version| format!("{} ", version.name()))
-    }
-
-    fn requests(&self) -> String {
-        self.record.subject.observed.requests().map_or(String::new(), requests_words)
     }
 }
 
@@ -328,7 +425,7 @@ pub(super) struct InheritedFrom<'a>(pub(super) &'a Inherited);
 impl fmt::Display for InheritedFrom<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inherited { client, server, named, .. } = *self.0;
-        let id = community_id(client, server, Transport::TCP, DEFAULT_SEED);
+        let id = community_id::community_id(client, server, Transport::TCP, DEFAULT_SEED);
         let how = if named { "whose session it resumes" } else { "whose ticket is as long as the one used" };
         write!(f, "inherited from the connection of {} port {} ({id}), {how}", client.ip, client.port)
     }
@@ -379,45 +476,68 @@ pub(super) fn missing_words(missing: Missing) -> &'static str {
 }
 
 /// What else bears on the flow, whatever the row.
-fn further(record: &Record<'_>, separate: &mut Separator<'_, '_>) -> fmt::Result {
+fn further(record: &Record<'_>, parts: &mut Parts<'_>) {
     let observed = record.subject.observed;
     if record.judgement.verdict == Verdict::Violation && !observed.no_payload {
-        separate.part(format_args!(
-            "seen: application {}, security {}",
-            observed.application, observed.security
-        ))?;
+        let out = parts.next();
+        out.word("seen: application ");
+        out.word(observed.application.word());
+        out.word(", security ");
+        observed.security.words().iter().for_each(|word| out.word(word));
+    }
+    for (end, shown) in
+        [("source", record.subject.source_shown), ("destination", record.subject.destination_shown)]
+    {
+        if let Some(process) = shown.process() {
+            let out = parts.next();
+            out.word("local ");
+            out.word(end);
+            out.word(": ");
+            out.clean(process);
+        }
     }
     if observed.evidence.broken {
-        separate.part(format_args!("the bytes broke the rules of the protocol they began as"))?;
+        parts.next().word("the bytes broke the rules of the protocol they began as");
     }
     for evidence in [Some(&observed.evidence), observed.evidence.inside.as_deref()].into_iter().flatten() {
-        super::spoken::words(evidence, |part| separate.part(part))?;
+        // Appending does not fail.
+        let _ = super::spoken::words(evidence, |part| {
+            parts.next().show(part);
+            Ok(())
+        });
     }
     if let Some(tls) = observed.tls() {
-        if let Some(key_exchange) = tls.key_exchange() {
-            separate.part(format_args!("key exchange {key_exchange}"))?;
-        }
-        if record.judgement.findings.is_none()
-            && let Some(inherited) = &observed.inherited
-        {
-            separate.part(format_args!("{}", InheritedFrom(inherited)))?;
-        }
-        if tls.hello_retry() {
-            separate.part(format_args!("HelloRetryRequest"))?;
-        }
-        for alert in tls.alerts().iter().filter(|alert| alert.fatal) {
-            let name = tls::alert_name(alert.description).unwrap_or("unknown");
-            separate.part(format_args!("fatal alert {} {name}", alert.description))?;
-        }
-        for alert in tls.decrypted_alerts().iter().filter(|alert| alert.fatal) {
-            let name = tls::alert_name(alert.description).unwrap_or("unknown");
-            separate.part(format_args!("decrypted fatal alert {} {name}", alert.description))?;
-        }
-        if let Some(words) = tls.decryption().and_then(|how| decryption_words(tls, how)) {
-            separate.part(format_args!("{words}"))?;
+        further_tls(record, tls, parts);
+    }
+}
+
+fn further_tls(record: &Record<'_>, tls: &tls::Evidence, parts: &mut Parts<'_>) {
+    if let Some(key_exchange) = tls.key_exchange() {
+        let out = parts.next();
+        out.word("key exchange ");
+        out.show(key_exchange);
+    }
+    if record.judgement.findings.is_none()
+        && let Some(inherited) = &record.subject.observed.inherited
+    {
+        parts.next().show(InheritedFrom(inherited));
+    }
+    if tls.hello_retry() {
+        parts.next().word("HelloRetryRequest");
+    }
+    for (kind, alerts) in [("fatal alert ", tls.alerts()), ("decrypted fatal alert ", tls.decrypted_alerts())]
+    {
+        for alert in alerts.iter().filter(|alert| alert.fatal) {
+            let out = parts.next();
+            out.word(kind);
+            out.number(alert.description.into());
+            out.word(" ");
+            out.word(tls::alert_name(alert.description).unwrap_or("unknown"));
         }
     }
-    Ok(())
+    if let Some(words) = tls.decryption().and_then(|how| decryption_words(tls, how)) {
+        parts.next().word(&words);
+    }
 }
 
 /// Where the keys that were given did not go.
@@ -446,7 +566,7 @@ mod tests {
     fn told(source: &str, destination: &str, port: u16, observed: Observed) -> String {
         let policy = policy();
         let case = Case::new(source, destination, port, observed);
-        evidence(&judged(&policy, &case, None).record()).to_string()
+        evidence(&judged(&policy, &case, None).record())
     }
 
     fn begins(text: &str, with: &str) {
@@ -485,7 +605,7 @@ mod tests {
             (DIRECTOR, "source: 10.0.0.6 is outside the destination's subnet 10.0.4.0/24 (default, z1)"),
         ] {
             let case = Case::new(source, LOG_API, 8081, http(Some("Bearer x"), "200 OK"));
-            begins(&evidence(&judged(&policy, &case, None).record()).to_string(), words);
+            begins(&evidence(&judged(&policy, &case, None).record()), words);
         }
     }
 
@@ -521,7 +641,7 @@ mod tests {
     fn a_guessed_direction_says_so() {
         let policy = policy();
         let case = Case::new(STRANGER, UAA, 8443, MUTUAL.observed()).opened_by(OpenedBy::FirstPacket);
-        let text = evidence(&judged(&policy, &case, None).record()).to_string();
+        let text = evidence(&judged(&policy, &case, None).record());
         begins(&text, "source: which end opened the flow is only guessed");
     }
 }

@@ -7,6 +7,9 @@ pub mod account;
 mod csv_report;
 mod escape;
 mod explain;
+mod fields;
+mod groups;
+mod packets;
 mod rows;
 mod spoken;
 mod story;
@@ -14,20 +17,25 @@ mod strength;
 mod summary;
 #[cfg(test)]
 mod testing;
+mod text;
 mod timeline;
+mod words;
 
 pub use account::Account;
-pub use csv_report::{COLUMNS, CsvReport};
+pub use csv_report::{COLUMNS, CsvReport, RowWriter};
 pub use escape::{clean, clean_bytes, clean_field, clean_line};
 pub use explain::evidence;
+pub use packets::{PacketCounts, PacketFolder};
 pub use rows::RowStatistics;
 pub use story::story;
 pub use summary::Summary;
 
+use std::sync::Arc;
+
 use crate::capture::{Precision, Timestamp};
 use crate::flow::ConnState;
 use crate::packet::Encapsulation;
-use crate::policy::{Judgement, Policy, Subject, Verdict};
+use crate::policy::{Judgement, Policy, RowRef, Subject, Verdict};
 
 /// One judged flow, as reports see it.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +46,10 @@ pub struct Record<'a> {
     pub subject: Subject<'a>,
     /// What the tables say of it.
     pub judgement: &'a Judgement,
-    /// The row of an overlay not in force that would explain a violation, as `overlay:row`.
-    pub known_deviation: Option<&'a str>,
+    /// The overlays that are not in force.
+    pub deviations: &'a Policy,
+    /// Their row that would explain a violation.
+    pub known_deviation: Option<RowRef>,
     /// What the flow table counted.
     pub counted: Counted,
     /// The capture its first packet came from.
@@ -82,7 +92,7 @@ pub enum Certificate {
     /// It could not be seen.
     Unseen,
     /// The leaf's names, as `CN=…; SAN=…`, unescaped.
-    Names(String),
+    Names(Arc<str>),
     /// A certificate was presented that cannot be parsed.
     Unreadable,
 }

@@ -16,6 +16,13 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Adds another tally.
+    pub fn merge(&mut self, more: Tally) {
+        self.flows += more.flows;
+        self.packets += more.packets;
+        self.bytes += more.bytes;
+    }
+
     /// Adds one flow.
     pub fn add(&mut self, packets: u64, bytes: u64) {
         self.flows += 1;
@@ -67,6 +74,16 @@ impl RowStatistics {
         }
     }
 
+    /// Adds what the rows of the same policy saw of other flows, in whichever order.
+    pub fn merge(&mut self, more: &RowStatistics) {
+        for (row, more) in self.tables.iter_mut().flatten().zip(more.tables.iter().flatten()) {
+            for (tally, more) in row.by_verdict.iter_mut().zip(more.by_verdict) {
+                tally.merge(more);
+            }
+            row.also.merge(more.also);
+        }
+    }
+
     /// Every row with what it saw.
     pub fn iter(&self) -> impl Iterator<Item = (RowRef, &RowTally)> {
         self.tables.iter().enumerate().flat_map(|(table, rows)| {
@@ -97,10 +114,9 @@ impl RowStatistics {
             let tallies = tally.by_verdict.iter().chain([&tally.also]);
             let counts =
                 tallies.flat_map(|tally| [tally.flows, tally.packets, tally.bytes]).map(|n| n.to_string());
-            let fields = fixed
-                .into_iter()
-                .chain(counts)
-                .map(|field| if super::escape::is_formula(&field) { format!("'{field}") } else { field });
+            let fields = fixed.into_iter().chain(counts).map(|field| {
+                if super::escape::is_formula(field.as_bytes()) { format!("'{field}") } else { field }
+            });
             writer.write_record(fields)?;
         }
         writer.flush()?;

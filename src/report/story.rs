@@ -3,9 +3,10 @@
 
 use std::fmt;
 
-use super::explain::{name, says_what, words};
+use super::explain::{append_words, name, says_what};
 use super::summary::what_would_show;
-use super::{Record, clean, csv_report, number, timeline};
+use super::text::text;
+use super::{Record, clean, number, timeline, words};
 use crate::capture::Timestamp;
 use crate::flow::ConnState;
 use crate::flow::community_id::{DEFAULT_SEED, community_id};
@@ -62,10 +63,10 @@ fn flow(record: &Record<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "  source       {}", end(record, subject.source))?;
     writeln!(f, "  destination  {}", end(record, subject.destination))?;
     writeln!(f, "  direction    {}: {}", subject.opened_by.word(), direction_words(subject.opened_by))?;
-    writeln!(f, "  transport    {}", csv_report::transport(subject.transport))?;
+    writeln!(f, "  transport    {}", text(|out| words::transport(subject.transport, out)))?;
     writeln!(f, "  application  {} ({})", observed.application, observed.application_basis)?;
     writeln!(f, "  security     {} ({})", observed.security, observed.security_basis)?;
-    let time = |time| csv_report::time(time, counted.precision);
+    let time = |time| text(|out| words::time(time, counted.precision, out));
     let took = counted.end.0.saturating_sub(counted.start.0);
     writeln!(
         f,
@@ -80,14 +81,14 @@ fn flow(record: &Record<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "  bytes        {bytes_to} to the destination, {bytes_back} to the source")?;
     writeln!(f, "  state        {}: {}", counted.state, state_words(counted.state, subject.transport))?;
     write!(f, "  capture      {}, first packet {}", clean(record.capture), counted.first_packet)?;
-    match csv_report::encapsulation(counted.encapsulation) {
+    match text(|out| words::encapsulation(counted.encapsulation, out)) {
         layers if layers.is_empty() => writeln!(f),
         layers => writeln!(f, ", in {layers}"),
     }
 }
 
 fn end(record: &Record<'_>, end: Endpoint) -> String {
-    match csv_report::vm(record, end.ip) {
+    match text(|out| words::vm(record, end.ip, out)) {
         name if name.is_empty() => format!("{} port {}, VM unknown", end.ip, end.port),
         name => format!("{} port {}, {name}", end.ip, end.port),
     }
@@ -126,7 +127,7 @@ type Held = (RowRef, [Finding; 6]);
 
 fn candidates(record: &Record<'_>, rows: &[Held], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let subject = &record.subject;
-    let (transport, port) = (csv_report::transport(subject.transport), subject.destination.port);
+    let (transport, port) = (text(|out| words::transport(subject.transport, out)), subject.destination.port);
     let elsewhere = record.judgement.reason == Some(Reason::NoRowForPort);
     match (elsewhere, rows) {
         (true, []) => {
@@ -154,7 +155,7 @@ fn candidates(record: &Record<'_>, rows: &[Held], f: &mut fmt::Formatter<'_>) ->
             if let Some(reason) = finding.reason {
                 write!(f, "{reason}: ")?;
             }
-            writeln!(f, "{}", words(record, Some(*at), column, finding))?;
+            writeln!(f, "{}", text(|out| append_words(record, Some(*at), column, finding, out)))?;
         }
     }
     match rows.len().saturating_sub(ROWS) {

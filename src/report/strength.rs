@@ -1,6 +1,6 @@
 //! What raising the line for TLS would cost: the flows that would become violations.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::Record;
@@ -8,12 +8,12 @@ use crate::policy::{Policy, TlsKind, Verdict, WeakCipher};
 use crate::protocol::tls::{self, Version};
 
 /// What would become a violation if the operator drew the line for TLS higher.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Strength {
     /// Flows with TLS.
     flows: u64,
     /// Versions negotiated, or offered at most, by those that are no violation yet and were not refused.
-    versions: HashMap<Version, u64>,
+    versions: BTreeMap<Version, u64>,
     /// Those of them that chose a weak cipher suite.
     weak_suites: u64,
 }
@@ -32,6 +32,15 @@ impl Strength {
         }
         let weak = tls.cipher().and_then(tls::classify).is_some_and(tls::Class::is_weak);
         self.weak_suites += u64::from(weak);
+    }
+
+    /// Adds what was counted of other flows.
+    pub(super) fn merge(&mut self, more: &Strength) {
+        self.flows += more.flows;
+        self.weak_suites += more.weak_suites;
+        for (version, flows) in &more.versions {
+            *self.versions.entry(*version).or_default() += flows;
+        }
     }
 
     /// Flows that would break with this as the least version.

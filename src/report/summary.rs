@@ -1,78 +1,40 @@
 //! The summary for people: verdicts, what each documented row saw, the reported flows in groups, what
 //! could not be seen and what would show it, and where every packet went.
 
-use std::collections::HashMap;
-use std::fmt;
 use std::io::{self, Write};
-use std::net::IpAddr;
 
+use super::groups::{GROUPS, Groups};
 use super::rows::{RowStatistics, RowTally, Tally};
 use super::strength::Strength;
-use super::{Account, Record, clean, csv_report, evidence, number};
+use super::{Account, Record, clean, number};
 use crate::inventory::Learnt;
 use crate::policy::{Policy, Reason, Verdict};
 
-/// Groups of reported flows that are told apart; further flows are only counted.
-const GROUPS: usize = 10_000;
-/// Groups that are shown.
-const SHOWN_GROUPS: usize = 50;
 /// Disagreements between capture and inventory that are shown.
 const SHOWN_DISPUTES: usize = 20;
 
 /// Sums up judged flows as they come.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Summary {
     strict: bool,
     verdicts: [Tally; 3],
     inferred: u64,
     /// Violations that an overlay not in force would explain.
     deviations: u64,
-    unseen: HashMap<Reason, u64>,
+    /// Unproven flows, by [`Reason`].
+    unseen: [u64; Reason::ALL.len()],
     strength: Strength,
-    groups: HashMap<GroupKey, Group>,
-    ungrouped: u64,
+    groups: Groups,
     learnt: usize,
     disputes: Vec<String>,
     disputed: u64,
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct GroupKey {
-    verdict: Verdict,
-    reason: Option<Reason>,
-    /// The overlay row that would explain it.
-    deviation: Option<String>,
-    source: End,
-    destination: End,
-    port: u16,
-}
-
-/// A VM by the name the inventory has for it, or an address it does not know.
-#[derive(Debug, PartialEq, Eq, Hash)]
-enum End {
-    Vm(String),
-    Address(IpAddr),
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            End::Vm(name) => f.write_str(name),
-            End::Address(ip) => ip.fmt(f),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Group {
-    flows: u64,
-    /// The first flow of the group: order of appearance, its ends, and why.
-    first: u64,
-    example: String,
-    evidence: String,
-}
-
 impl Summary {
+    /// The most flows of a part that is merged: no more than there may be groups, so that a part tells
+    /// all of its flows apart.
+    pub const PART: usize = GROUPS;
+
     /// Nothing yet. With `strict`, unproven and inferred flows are reported as well.
     pub fn new(strict: bool) -> Summary {
         Summary {
@@ -80,10 +42,9 @@ impl Summary {
             verdicts: [Tally::default(); 3],
             inferred: 0,
             deviations: 0,
-            unseen: HashMap::new(),
+            unseen: [0; Reason::ALL.len()],
             strength: Strength::default(),
-            groups: HashMap::new(),
-            ungrouped: 0,
+            groups: Groups::default(),
             learnt: 0,
             disputes: Vec::new(),
             disputed: 0,
@@ -100,50 +61,32 @@ impl Summary {
         }
         self.deviations += u64::from(record.known_deviation.is_some());
         if let (Verdict::Unproven, Some(reason)) = (judgement.verdict, judgement.reason) {
-            *self.unseen.entry(reason).or_default() += 1;
+            self.unseen[reason as usize] += 1;
         }
         self.strength.add(record);
         if record.is_reportable(self.strict) {
-            self.group(record);
+            self.groups.add(record);
         }
     }
 
-    fn group(&mut self, record: &Record<'_>) {
-        let subject = &record.subject;
-        let end = |ip: IpAddr| match csv_report::vm(record, ip) {
-            name if name.is_empty() => End::Address(ip),
-            name => End::Vm(name),
-        };
-        let key = GroupKey {
-            verdict: record.judgement.verdict,
-            reason: record.judgement.reason,
-            deviation: record.known_deviation.map(str::to_owned),
-            source: end(subject.source.ip),
-            destination: end(subject.destination.ip),
-            port: subject.destination.port,
-        };
-        let count = self.groups.len() as u64;
-        if let Some(group) = self.groups.get_mut(&key) {
-            group.flows += 1;
-        } else if self.groups.len() < GROUPS {
-            let group = Group {
-                flows: 1,
-                first: count,
-                example: format!(
-                    "{}:{} -> {}:{}, packet {} of {}",
-                    subject.source.ip,
-                    subject.source.port,
-                    subject.destination.ip,
-                    subject.destination.port,
-                    record.counted.first_packet,
-                    clean(record.capture)
-                ),
-                evidence: evidence(record).to_string(),
-            };
-            self.groups.insert(key, group);
-        } else {
-            self.ungrouped += 1;
+    /// Nothing yet, of flows that come after these: what [`Summary::merge`] takes.
+    pub fn part(&self) -> Summary {
+        Summary { groups: self.groups.part(), ..Summary::new(self.strict) }
+    }
+
+    /// Adds the sum of flows that came right after these, at most [`Summary::PART`] of them: it is as if
+    /// they had been added here one by one. What was learnt is not part of it.
+    pub fn merge(&mut self, later: Summary) {
+        for (tally, more) in self.verdicts.iter_mut().zip(later.verdicts) {
+            tally.merge(more);
         }
+        self.inferred += later.inferred;
+        self.deviations += later.deviations;
+        for (flows, more) in self.unseen.iter_mut().zip(later.unseen) {
+            *flows += more;
+        }
+        self.strength.merge(&later.strength);
+        self.groups.merge(later.groups);
     }
 
     /// Takes over what names the capture gave to addresses.
@@ -160,7 +103,7 @@ impl Summary {
 
     /// Flows that the exit status reports.
     pub fn reportable(&self) -> u64 {
-        self.groups.values().map(|group| group.flows).sum::<u64>() + self.ungrouped
+        self.groups.flows()
     }
 
     /// Writes the summary.
@@ -173,7 +116,7 @@ impl Summary {
     ) -> io::Result<()> {
         self.write_verdicts(account, output)?;
         write_rows(policy, rows, output)?;
-        self.write_groups(output)?;
+        self.groups.write(policy, output)?;
         self.write_unseen(output)?;
         self.strength.write(policy, output)?;
         self.write_learnt(output)?;
@@ -209,44 +152,6 @@ impl Summary {
         Ok(())
     }
 
-    fn write_groups(&self, output: &mut impl Write) -> io::Result<()> {
-        if self.groups.is_empty() {
-            return writeln!(output, "\nNothing to report.");
-        }
-        let mut groups: Vec<(&GroupKey, &Group)> = self.groups.iter().collect();
-        groups.sort_by_key(|(key, group)| {
-            (std::cmp::Reverse(key.verdict), std::cmp::Reverse(group.flows), group.first)
-        });
-        let (known, unknown): (Vec<_>, Vec<_>) =
-            groups.into_iter().partition(|(key, _)| key.deviation.is_some());
-        let count = |groups: &[(&GroupKey, &Group)]| {
-            let flows = groups.iter().map(|(_, group)| group.flows).sum();
-            format!("{} in {}", number(flows, "flow"), number(groups.len() as u64, "group"))
-        };
-        if unknown.is_empty() {
-            writeln!(output, "\nNothing to report but known deviations.")?;
-        } else {
-            writeln!(output, "\nReported: {}", count(&unknown))?;
-            write_list(&unknown, output)?;
-        }
-        if !known.is_empty() {
-            writeln!(
-                output,
-                "\nKnown deviations: {} that an overlay would explain (--overlay)",
-                count(&known)
-            )?;
-            write_list(&known, output)?;
-        }
-        if self.ungrouped > 0 {
-            writeln!(
-                output,
-                "  and {} of further groups; the report written with -o has every flow",
-                number(self.ungrouped, "flow")
-            )?;
-        }
-        Ok(())
-    }
-
     fn write_learnt(&self, output: &mut impl Write) -> io::Result<()> {
         if self.learnt == 0 {
             return Ok(());
@@ -267,49 +172,15 @@ impl Summary {
     }
 
     fn write_unseen(&self, output: &mut impl Write) -> io::Result<()> {
-        if self.unseen.is_empty() {
-            return Ok(());
+        let mut unseen = Reason::ALL.iter().zip(self.unseen).filter(|(_, flows)| *flows > 0).peekable();
+        if unseen.peek().is_some() {
+            writeln!(output, "\nNot seen, and what would show it")?;
         }
-        writeln!(output, "\nNot seen, and what would show it")?;
-        let mut unseen: Vec<(&Reason, &u64)> = self.unseen.iter().collect();
-        unseen.sort_by_key(|(reason, _)| **reason);
         for (reason, flows) in unseen {
             writeln!(output, "  {flows:>9} flows {reason}: {}", what_would_show(*reason))?;
         }
         Ok(())
     }
-}
-
-/// Groups in their order, at most [`SHOWN_GROUPS`] of them.
-fn write_list(groups: &[(&GroupKey, &Group)], output: &mut impl Write) -> io::Result<()> {
-    for (key, group) in groups.iter().take(SHOWN_GROUPS) {
-        let reason = key.reason.map_or("inferred", Reason::word);
-        write!(
-            output,
-            "  {} {reason}: {} -> {} port {}, {}",
-            key.verdict,
-            key.source,
-            key.destination,
-            key.port,
-            number(group.flows, "flow")
-        )?;
-        match &key.deviation {
-            Some(row) => writeln!(output, ", known as {}", clean(row))?,
-            None => writeln!(output)?,
-        }
-        writeln!(output, "      e.g. {}", group.example)?;
-        writeln!(output, "      {}", group.evidence)?;
-    }
-    if let Some(hidden) = groups.get(SHOWN_GROUPS..).filter(|hidden| !hidden.is_empty()) {
-        let flows: u64 = hidden.iter().map(|(_, group)| group.flows).sum();
-        writeln!(
-            output,
-            "  and {} in {}; the report written with -o has every flow",
-            number(flows, "flow"),
-            number(hidden.len() as u64, "further group")
-        )?;
-    }
-    Ok(())
 }
 
 fn write_rows(policy: &Policy, rows: &RowStatistics, output: &mut impl Write) -> io::Result<()> {
@@ -404,6 +275,7 @@ fn write_account(account: &Account, output: &mut impl Write) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::policy::testing::{CELL, Case, DOPPLER, Handshake, LOG_API, MUTUAL, STRANGER, UAA, policy};
+    use crate::report::groups::SHOWN_GROUPS;
     use crate::report::testing::judged;
 
     /// The summary of these flows.

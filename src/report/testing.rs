@@ -21,7 +21,7 @@ pub(super) fn judged<'a>(policy: &'a Policy, case: &'a Case, certificates: Optio
         policy,
         case,
         judgement: case.judge(policy),
-        certificates: certificates.map(|names| names.map(|name| Certificate::Names(name.to_owned()))),
+        certificates: certificates.map(|names| names.map(|name| Certificate::Names(name.into()))),
     }
 }
 
@@ -31,6 +31,7 @@ impl Judged<'_> {
             policy: self.policy,
             subject: self.case.subject(),
             judgement: &self.judgement,
+            deviations: self.policy,
             known_deviation: None,
             counted: COUNTED,
             capture: "a.pcap",

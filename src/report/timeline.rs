@@ -4,7 +4,8 @@
 use std::fmt;
 
 use super::explain::{InheritedFrom, decryption_words, missing_words, nats_words, requests_words};
-use super::{Record, clean, clean_bytes, csv_report, number, spoken};
+use super::text::text;
+use super::{Record, clean, clean_bytes, number, spoken, words};
 use crate::packet::{Gap, Side};
 use crate::protocol::tls::{
     self, Alert, Alpn, Basis, ClientCertificate, Decryption, Offer, Outcome, Version,
@@ -241,7 +242,7 @@ fn server_hello(tls: &tls::Evidence, line: Line<'_>) -> fmt::Result {
         Some(false) => "a full handshake",
         None => "resumed or not is unseen",
     };
-    let cipher = csv_report::cipher(hello.cipher);
+    let cipher = text(|out| words::cipher(hello.cipher, out));
     line(format_args!("ServerHello: {version}, {cipher}{weak}, {resumed}"))?;
     if let Some(exchange) = tls.key_exchange() {
         line(format_args!("key exchange: {exchange}"))?;
@@ -262,7 +263,7 @@ fn certificates(record: &Record<'_>, tls: &tls::Evidence, line: Line<'_>) -> fmt
         (Some(server), Some(chain)) => {
             let rest = if chain.complete { "" } else { ", the chain is not whole" };
             let count = number(chain.certificates.len() as u64, "certificate");
-            let names = csv_report::certificate(server);
+            let names = text(|out| words::certificate(server, out));
             line(format_args!("server certificate: {names} ({count}{rest})"))?;
         }
         _ if tls.resumed() == Some(true) => {
@@ -295,7 +296,9 @@ fn certificates(record: &Record<'_>, tls: &tls::Evidence, line: Line<'_>) -> fmt
     match tls.client_certificate() {
         ClientCertificate::Presented { basis, post_handshake, .. } => {
             let later = if post_handshake { " after the handshake" } else { "" };
-            let names = client.map(csv_report::certificate).filter(|names| names != "unseen");
+            let names = client
+                .map(|client| text(|out| words::certificate(client, out)))
+                .filter(|names| names != "unseen");
             let names = names.unwrap_or_else(|| "its names are encrypted".to_owned());
             line(format_args!("client certificate: presented{later} ({}), {names}", basis_word(basis)))?;
         }

@@ -316,6 +316,11 @@ impl Background {
         }
     }
 
+    /// Its process number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Interrupts it as Ctrl-C does, waits for its end, and returns its exit status.
     pub fn interrupt(&mut self) -> Option<i32> {
         let mut kill = Command::new("sh");

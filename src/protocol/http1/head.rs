@@ -32,7 +32,8 @@ pub fn start(bytes: &[u8]) -> Start {
     if let Some(rest) = bytes.strip_prefix(VERSION) {
         return status_line(rest);
     }
-    if VERSION.starts_with(bytes) {
+    // A lone CR may be half of an empty line, which may stand before a message.
+    if VERSION.starts_with(bytes) || bytes == b"\r" {
         return Start::Unsure;
     }
     request_line(bytes)
@@ -78,14 +79,15 @@ fn request_line(bytes: &[u8]) -> Start {
         Some(_) => {}
     }
     let within_cap = bytes.get(..LINE_CAP).unwrap_or(bytes);
-    let Some(end) = memchr::memchr(b'\n', within_cap) else {
-        let plain = within_cap.iter().all(|b| *b >= b' ' || *b == b'\r');
-        return match plain && bytes.len() < LINE_CAP {
-            true => Start::Unsure,
-            false => Start::Neither,
-        };
-    };
-    let line = bytes.get(..end).unwrap_or_default();
+    let end = memchr::memchr(b'\n', within_cap);
+    let line = end.map_or(within_cap, |end| &within_cap[..end]);
+    // Asked of a whole line too: what a beginning rules out, the rest does not bring back.
+    if !line.iter().all(|b| *b >= b' ' || *b == b'\r') {
+        return Start::Neither;
+    }
+    if end.is_none() {
+        return if bytes.len() < LINE_CAP { Start::Unsure } else { Start::Neither };
+    }
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0") {
         true => Start::Request,

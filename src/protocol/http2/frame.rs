@@ -172,15 +172,14 @@ pub fn opening(bytes: &[u8]) -> Probe {
     }
     let payload = bytes.get(HEADER_LENGTH..).unwrap_or_default();
     let length = header.length as usize;
-    let entries = payload.get(..length).unwrap_or(payload).chunks_exact(6);
-    let known = entries.clone().all(|entry| setting(entry[0], entry[1], &entry[2..]));
-    match (known, entries.len(), payload.get(length..).and_then(Header::read)) {
-        (false, _, _) => Probe::NotForUs,
-        (true, 1.., _) => Probe::Certain,
-        (true, 0, Some(next)) if next.plausible() => Probe::Certain,
-        (true, 0, Some(_)) => Probe::NotForUs,
-        (true, 0, None) => Probe::Unsure,
-    }
+    // The first entry decides, so that bytes which come later do not.
+    let entry = payload.get(..length).unwrap_or(payload).first_chunk::<6>();
+    let sure = match (entry, payload.get(length..).and_then(Header::read)) {
+        (Some([high, low, value @ ..]), _) => setting(*high, *low, value),
+        (None, Some(next)) => next.plausible(),
+        (None, None) => return Probe::Unsure,
+    };
+    if sure { Probe::Certain } else { Probe::NotForUs }
 }
 
 /// Whether the bytes are [`SHAPE_FRAMES`] plausible frames in a row, whatever stands before them.

@@ -58,7 +58,6 @@ pub fn probe(bytes: &[u8]) -> Probe {
         let json = bytes.strip_prefix(opening).map(<[u8]>::trim_ascii_start);
         if let Some([b'{', b'"' | b'}', ..]) = json
             && bytes.len() >= shortest
-            && !matches!(line::read(bytes), Read::Neither)
         {
             return Probe::Certain;
         }

@@ -1,27 +1,25 @@
-//! Packets from a network interface, through libpcap.
+//! Packets from network interfaces, through libpcap.
 
-use std::io;
-use std::os::fd::AsFd;
-use std::time::Duration;
+mod interfaces;
 
 use pcap::{Active, Device};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 
 use super::filter::message;
 use super::{CaptureError, LinkType, Packet, Precision, Timestamp};
 
+pub use interfaces::Interfaces;
+
 /// How long the kernel may hold a packet back to hand over several at once, in milliseconds. Immediate
 /// mode would hand over each at once, from a ring with one slot of the snapshot length per packet:
 /// 64 MiB then hold 511 packets, where they hold tens of thousands without it.
-const HOLD_BACK: i32 = 100;
+pub const HOLD_BACK: i32 = 100;
 
 /// How to capture from an interface.
 #[derive(Clone, Debug)]
 pub struct LiveOptions {
     /// A filter expression (pcap-filter(7)), which the kernel applies.
     pub filter: Option<String>,
-    /// Whether to see packets for other hosts too.
+    /// Whether to see packets for other hosts too; `any` does not know this mode.
     pub promiscuous: bool,
     /// The most bytes captured of one packet.
     pub snaplen: i32,
@@ -29,42 +27,55 @@ pub struct LiveOptions {
     pub buffer: i32,
 }
 
+impl LiveOptions {
+    /// The most bytes captured of a packet unless told otherwise: a packet that the interface was handed in
+    /// one piece to cut up itself (TSO) is as long. The ring holds packets at their own length, so that a
+    /// large limit costs nothing where packets are small.
+    pub const SNAPLEN: i32 = 65_535;
+    /// Size of the ring unless told otherwise, in bytes.
+    pub const BUFFER: i32 = 64 << 20;
+}
+
 impl Default for LiveOptions {
     fn default() -> LiveOptions {
-        LiveOptions { filter: None, promiscuous: true, snaplen: 65_535, buffer: 64 << 20 }
+        LiveOptions {
+            filter: None,
+            promiscuous: false,
+            snaplen: LiveOptions::SNAPLEN,
+            buffer: LiveOptions::BUFFER,
+        }
     }
 }
 
-/// A capture from a network interface.
+/// A capture from one network interface, or from `any`.
 pub struct Live {
     name: String,
+    /// Its index among the captures of the audit.
+    index: u16,
     capture: pcap::Capture<Active>,
     link: LinkType,
     number: u64,
-    /// The ring had nothing left at the last look.
-    drained: bool,
+    counted: pcap::Stat,
 }
 
-/// What an interface gives.
-#[derive(Debug)]
-pub enum LiveEvent<'a> {
-    /// A packet.
-    Packet(Packet<'a>),
-    /// No packet is there: the ring was drained just now, or nothing came within the time given.
-    Quiet,
-    /// The capture was broken off.
-    End,
+/// How reading what the ring holds came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Nothing is left for now.
+    Empty,
+    /// There may be more.
+    More,
 }
 
-/// What libpcap counted since the capture was opened (pcap_stats(3PCAP)).
+/// What the kernel counted over some time (pcap_stats(3PCAP)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LiveStats {
     /// Packets that passed the filter, dropped ones included; on `lo` each counts twice.
-    pub received: u32,
-    /// Packets dropped because the ring was full.
-    pub dropped: u32,
+    pub received: u64,
+    /// Packets dropped because the ring was full; on `lo` each counts twice.
+    pub dropped: u64,
     /// Packets dropped by the interface or its driver, where it says so.
-    pub if_dropped: u32,
+    pub if_dropped: u64,
 }
 
 impl Live {
@@ -72,7 +83,7 @@ impl Live {
     ///
     /// # Errors
     /// No such interface, no permission, a filter that libpcap does not take on this interface.
-    pub fn open(interface: &str, options: &LiveOptions) -> Result<Live, CaptureError> {
+    pub fn open(interface: &str, index: u16, options: &LiveOptions) -> Result<Live, CaptureError> {
         let fail = |error: pcap::Error| failure(interface, &error);
         let mut capture = pcap::Capture::from_device(interface)
             .map_err(fail)?
@@ -95,75 +106,50 @@ impl Live {
         }
         let link = from_dlt(capture.get_datalink().0);
         let capture = capture.setnonblock().map_err(fail)?;
-        Ok(Live { name: interface.to_owned(), capture, link, number: 0, drained: true })
+        let counted = pcap::Stat { received: 0, dropped: 0, if_dropped: 0 };
+        Ok(Live { name: interface.to_owned(), index, capture, link, number: 0, counted })
     }
 
-    /// The interface.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Lends the next packet; when there is none, waits for one, at most for `timeout`.
-    ///
-    /// No system call is made while the ring has packets. A signal ends the wait early.
+    /// Lends the packets that the ring holds, at most so many. Never waits.
     ///
     /// # Errors
     /// An interface that went away.
-    pub fn next_event(&mut self, timeout: Duration) -> Result<LiveEvent<'_>, CaptureError> {
-        if self.drained {
-            let readable = self.wait(timeout).map_err(|error| CaptureError {
-                capture: self.name.clone(),
-                offset: None,
-                packet: None,
-                what: format!("waiting for packets failed: {error}"),
-                advice: "start the capture again".to_owned(),
-            })?;
-            if !readable {
-                return Ok(LiveEvent::Quiet);
+    pub fn drain(&mut self, most: usize, mut take: impl FnMut(&Packet<'_>)) -> Result<Drained, CaptureError> {
+        for _ in 0..most {
+            match self.capture.next_packet() {
+                Ok(packet) => {
+                    self.number += 1;
+                    let seconds = packet.header.ts.tv_sec.saturating_mul(Timestamp::SECOND);
+                    take(&Packet {
+                        capture: self.index,
+                        number: self.number,
+                        time: Timestamp(seconds.saturating_add(packet.header.ts.tv_usec)),
+                        precision: Precision::Nano,
+                        link: self.link,
+                        wire_length: packet.header.len,
+                        bytes: packet.data,
+                    });
+                }
+                Err(pcap::Error::TimeoutExpired) => return Ok(Drained::Empty),
+                Err(error) => return Err(failure(&self.name, &error)),
             }
-            self.drained = false;
         }
-        match self.capture.next_packet() {
-            Ok(packet) => {
-                self.number += 1;
-                let seconds = packet.header.ts.tv_sec.saturating_mul(Timestamp::SECOND);
-                Ok(LiveEvent::Packet(Packet {
-                    capture: 0,
-                    number: self.number,
-                    time: Timestamp(seconds.saturating_add(packet.header.ts.tv_usec)),
-                    precision: Precision::Nano,
-                    link: self.link,
-                    wire_length: packet.header.len,
-                    bytes: packet.data,
-                }))
-            }
-            Err(pcap::Error::TimeoutExpired) => {
-                self.drained = true;
-                Ok(LiveEvent::Quiet)
-            }
-            Err(pcap::Error::NoMorePackets) => Ok(LiveEvent::End),
-            Err(error) => Err(failure(&self.name, &error)),
-        }
+        Ok(Drained::More)
     }
 
-    /// What was received and dropped so far.
+    /// What was received and dropped since this was last asked. libpcap's own counters are of 32 bits and
+    /// begin again.
     ///
     /// # Errors
     /// Whatever libpcap says.
     pub fn stats(&mut self) -> Result<LiveStats, CaptureError> {
-        let stats = self.capture.stats().map_err(|error| failure(&self.name, &error))?;
-        Ok(LiveStats { received: stats.received, dropped: stats.dropped, if_dropped: stats.if_dropped })
-    }
-
-    /// Whether there is something to read, or to fail on, within the time.
-    fn wait(&self, timeout: Duration) -> io::Result<bool> {
-        let descriptor = self.capture.as_fd();
-        let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&timeout)) {
-            Ok(ready) => Ok(ready > 0),
-            Err(Errno::INTR) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        let now = self.capture.stats().map_err(|error| failure(&self.name, &error))?;
+        let before = std::mem::replace(&mut self.counted, now);
+        Ok(LiveStats {
+            received: u64::from(now.received.wrapping_sub(before.received)),
+            dropped: u64::from(now.dropped.wrapping_sub(before.dropped)),
+            if_dropped: u64::from(now.if_dropped.wrapping_sub(before.if_dropped)),
+        })
     }
 }
 
@@ -195,11 +181,10 @@ fn failure(interface: &str, error: &pcap::Error) -> CaptureError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::UdpSocket;
 
     #[test]
     fn a_missing_interface_or_missing_rights_are_explained() {
-        let error = Live::open("nosuchif0", &LiveOptions::default()).map(|_| ()).unwrap_err();
+        let error = Live::open("nosuchif0", 0, &LiveOptions::default()).map(|_| ()).unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with("nosuchif0: "), "{text}");
         assert!(text.contains("the interfaces there are: ") || text.contains("run as root"), "{text}");
@@ -222,34 +207,16 @@ mod tests {
     }
 
     #[test]
-    fn loopback_traffic_is_captured_with_the_right_to() {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = socket.local_addr().unwrap();
-        let options = LiveOptions {
-            filter: Some(format!("udp dst port {}", address.port())),
-            ..LiveOptions::default()
+    fn a_ring_that_holds_nothing_is_empty_at_once() {
+        let options = LiveOptions { filter: Some("udp port 1".to_owned()), ..LiveOptions::default() };
+        let Ok(mut live) = Live::open("lo", 0, &options).inspect_err(|error| println!("skipped: {error}"))
+        else {
+            return;
         };
-        let mut live = match Live::open("lo", &options) {
-            Ok(live) => live,
-            Err(error) => {
-                println!("skipped: {error}");
-                return;
-            }
-        };
-        assert!(matches!(live.next_event(Duration::from_millis(10)), Ok(LiveEvent::Quiet)));
-        socket.send_to(b"to myself", address).unwrap();
-        let mut seen = Vec::new();
-        for _ in 0..100 {
-            if let LiveEvent::Packet(packet) = live.next_event(Duration::from_millis(50)).unwrap() {
-                seen.push((packet.number, packet.link, packet.bytes.ends_with(b"to myself")));
-                break;
-            }
-        }
-        assert_eq!(seen, [(1, LinkType::Ethernet, true)]);
-        let stats = live.stats().unwrap();
-        assert!(stats.received >= 1 && stats.dropped == 0, "{stats:?}");
+        let drained = live.drain(1, |packet| panic!("{packet:?}"));
+        assert_eq!(drained.unwrap(), Drained::Empty);
         let wrong = LiveOptions { filter: Some("tcp prot 1".to_owned()), ..LiveOptions::default() };
-        let error = Live::open("lo", &wrong).map(|_| ()).unwrap_err();
+        let error = Live::open("lo", 0, &wrong).map(|_| ()).unwrap_err();
         assert!(error.what.contains("syntax error"), "{error}");
     }
 }

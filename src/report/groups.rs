@@ -1,0 +1,267 @@
+//! Reported flows in groups, for the summary: by reason, ends and port.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
+
+use super::text::text;
+use super::{Record, clean, evidence, number, words};
+use crate::inventory::VmName;
+use crate::policy::{Policy, Reason, RowRef, Verdict};
+
+/// Groups of reported flows that are told apart; further flows are only counted.
+pub(super) const GROUPS: usize = 10_000;
+/// Groups that are shown.
+pub(super) const SHOWN_GROUPS: usize = 50;
+
+/// The groups, as flows come.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Groups {
+    /// In order of appearance.
+    list: Vec<Group>,
+    places: HashMap<Key, usize, RandomState>,
+    ungrouped: u64,
+    /// They are to be merged into groups that take no new ones: nobody will read what is told of them.
+    untold: bool,
+}
+
+/// What the flows of a group have in common; made into words when it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    verdict: Verdict,
+    reason: Option<Reason>,
+    /// The overlay row that would explain it.
+    deviation: Option<RowRef>,
+    source: End,
+    destination: End,
+    port: u16,
+}
+
+/// A VM by the name the inventory has for it, or an address it does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum End {
+    Vm(VmName),
+    Address(IpAddr),
+}
+
+#[derive(Clone, Debug)]
+struct Group {
+    key: Key,
+    flows: u64,
+    told: Told,
+}
+
+/// What is told of a group's first flow, escaped.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    example: String,
+    evidence: String,
+    deviation: String,
+}
+
+impl Groups {
+    /// None yet, of flows that come after these: for [`Groups::merge`].
+    pub(super) fn part(&self) -> Groups {
+        Groups { untold: self.list.len() >= GROUPS, ..Groups::default() }
+    }
+
+    /// Adds one reported flow.
+    pub(super) fn add(&mut self, record: &Record<'_>) {
+        let subject = &record.subject;
+        let inventory = record.policy.inventory();
+        let end = |ip: IpAddr| inventory.name(ip).map_or(End::Address(ip), End::Vm);
+        let key = Key {
+            verdict: record.judgement.verdict,
+            reason: record.judgement.reason,
+            deviation: record.known_deviation,
+            source: end(subject.source.ip),
+            destination: end(subject.destination.ip),
+            port: subject.destination.port,
+        };
+        let untold = self.untold;
+        self.count(key, 1, || if untold { Told::default() } else { Told::of(record) });
+    }
+
+    /// Adds the groups of flows that came later.
+    pub(super) fn merge(&mut self, later: Groups) {
+        for Group { key, flows, told } in later.list {
+            self.count(key, flows, || told);
+        }
+        self.ungrouped += later.ungrouped;
+    }
+
+    fn count(&mut self, key: Key, flows: u64, told: impl FnOnce() -> Told) {
+        if let Some(group) = self.places.get(&key).and_then(|place| self.list.get_mut(*place)) {
+            group.flows += flows;
+        } else if self.list.len() < GROUPS {
+            self.places.insert(key, self.list.len());
+            self.list.push(Group { key, flows, told: told() });
+        } else {
+            self.ungrouped += flows;
+        }
+    }
+
+    /// Flows in all groups, and those beyond.
+    pub(super) fn flows(&self) -> u64 {
+        self.list.iter().map(|group| group.flows).sum::<u64>() + self.ungrouped
+    }
+
+    /// Writes the groups, those apart that an overlay would explain.
+    pub(super) fn write(&self, policy: &Policy, output: &mut impl Write) -> io::Result<()> {
+        if self.list.is_empty() {
+            return writeln!(output, "\nNothing to report.");
+        }
+        let mut groups: Vec<&Group> = self.list.iter().collect();
+        // Stable: of two alike, the one that appeared first.
+        groups.sort_by_key(|group| (Reverse(group.key.verdict), Reverse(group.flows)));
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            groups.into_iter().partition(|group| group.key.deviation.is_some());
+        let count = |groups: &[&Group]| {
+            let flows = groups.iter().map(|group| group.flows).sum();
+            format!("{} in {}", number(flows, "flow"), number(groups.len() as u64, "group"))
+        };
+        if unknown.is_empty() {
+            writeln!(output, "\nNothing to report but known deviations.")?;
+        } else {
+            writeln!(output, "\nReported: {}", count(&unknown))?;
+            write_list(&unknown, policy, output)?;
+        }
+        if !known.is_empty() {
+            writeln!(
+                output,
+                "\nKnown deviations: {} that an overlay would explain (--overlay)",
+                count(&known)
+            )?;
+            write_list(&known, policy, output)?;
+        }
+        if self.ungrouped > 0 {
+            writeln!(
+                output,
+                "  and {} of further groups; the report written with -o has every flow",
+                number(self.ungrouped, "flow")
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Told {
+    fn of(record: &Record<'_>) -> Told {
+        let subject = &record.subject;
+        let deviation = record.known_deviation.map(|at| record.deviations.name(at));
+        Told {
+            example: format!(
+                "{}:{} -> {}:{}, packet {} of {}",
+                subject.source.ip,
+                subject.source.port,
+                subject.destination.ip,
+                subject.destination.port,
+                record.counted.first_packet,
+                clean(record.capture)
+            ),
+            evidence: evidence(record),
+            deviation: deviation.map_or(String::new(), |name| clean(&name).to_string()),
+        }
+    }
+}
+
+/// Groups in their order, at most [`SHOWN_GROUPS`] of them.
+fn write_list(groups: &[&Group], policy: &Policy, output: &mut impl Write) -> io::Result<()> {
+    let end = |end: End| match end {
+        End::Vm(name) => text(|out| words::instances(policy.inventory().instances(name), out)),
+        End::Address(ip) => text(|out| out.ip(ip)),
+    };
+    for Group { key, flows, told } in groups.iter().take(SHOWN_GROUPS) {
+        let reason = key.reason.map_or("inferred", Reason::word);
+        write!(
+            output,
+            "  {} {reason}: {} -> {} port {}, {}",
+            key.verdict,
+            end(key.source),
+            end(key.destination),
+            key.port,
+            number(*flows, "flow")
+        )?;
+        match key.deviation {
+            Some(_) => writeln!(output, ", known as {}", told.deviation)?,
+            None => writeln!(output)?,
+        }
+        writeln!(output, "      e.g. {}", told.example)?;
+        writeln!(output, "      {}", told.evidence)?;
+    }
+    if let Some(hidden) = groups.get(SHOWN_GROUPS..).filter(|hidden| !hidden.is_empty()) {
+        let flows: u64 = hidden.iter().map(|group| group.flows).sum();
+        writeln!(
+            output,
+            "  and {} in {}; the report written with -o has every flow",
+            number(flows, "flow"),
+            number(hidden.len() as u64, "further group")
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::{CELL, Case, DOPPLER, LOG_API, MUTUAL, NATS, UAA, policy};
+    use crate::report::testing::judged;
+    use proptest::prelude::*;
+
+    fn written(groups: &Groups, policy: &Policy) -> String {
+        let mut text = Vec::new();
+        groups.write(policy, &mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn parts_merged_in_order_are_the_whole(
+            flows in prop::collection::vec((0usize..5, 0usize..5, 8080u16..8084), 1..40),
+            cuts in prop::collection::vec(0usize..40, 0..4),
+        ) {
+            let policy = policy();
+            let ends = [CELL, DOPPLER, LOG_API, NATS, UAA];
+            let (mut whole, mut merged, mut part) = (Groups::default(), Groups::default(), Groups::default());
+            for (at, (source, destination, port)) in flows.iter().enumerate() {
+                if cuts.contains(&at) {
+                    merged.merge(part);
+                    part = merged.part();
+                }
+                let case = Case::new(ends[*source], ends[*destination], *port, MUTUAL.observed());
+                let judged = judged(&policy, &case, None);
+                whole.add(&judged.record());
+                part.add(&judged.record());
+            }
+            merged.merge(part);
+            prop_assert_eq!(merged.flows(), flows.len() as u64);
+            prop_assert_eq!(written(&merged, &policy), written(&whole, &policy));
+        }
+    }
+
+    #[test]
+    fn a_part_of_what_takes_no_new_groups_tells_nothing_and_counts_all() {
+        let policy = policy();
+        let add = |groups: &mut Groups, number: usize| {
+            let case =
+                Case::new(&format!("192.0.{}.{}", number / 250, number % 250), UAA, 8443, MUTUAL.observed());
+            groups.add(&judged(&policy, &case, None).record());
+        };
+        let mut whole = Groups::default();
+        (0..GROUPS).for_each(|number| add(&mut whole, number));
+        let mut part = whole.part();
+        for number in [GROUPS + 1, GROUPS + 1, 7] {
+            add(&mut part, number);
+            add(&mut whole, number);
+        }
+        assert!(part.list.iter().all(|group| group.told.evidence.is_empty()));
+        let mut merged = Groups::default();
+        (0..GROUPS).for_each(|number| add(&mut merged, number));
+        merged.merge(part);
+        assert_eq!((merged.ungrouped, merged.flows()), (2, GROUPS as u64 + 3));
+        assert_eq!(written(&merged, &policy), written(&whole, &policy));
+    }
+}

@@ -1,0 +1,194 @@
+//! Words that several reports share: who an address is, what it went over, when.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::text::Text;
+use super::{Certificate, Record};
+use crate::capture::{Precision, Timestamp};
+use crate::inventory::Vm;
+use crate::packet::{Encapsulation, Layer, Transport};
+use crate::protocol::tls;
+
+/// The instance name the inventory gives an address; several, joined, when they conflict; nothing if it
+/// gives none.
+pub(super) fn vm(record: &Record<'_>, ip: IpAddr, out: &mut Text) {
+    let inventory = record.policy.inventory();
+    if let Some(name) = inventory.name(ip) {
+        instances(inventory.instances(name), out);
+    }
+}
+
+/// The names of these instances, which claim one address if they are several.
+pub(super) fn instances(vms: &[Arc<Vm>], out: &mut Text) {
+    for (at, vm) in vms.iter().enumerate() {
+        if at > 0 {
+            out.word(" or ");
+        }
+        out.clean(&vm.instance);
+    }
+}
+
+/// The transport's name, or its number.
+pub(super) fn transport(transport: Transport, out: &mut Text) {
+    match transport {
+        Transport::TCP => out.word("TCP"),
+        Transport::UDP => out.word("UDP"),
+        Transport::ICMP => out.word("ICMP"),
+        Transport::ICMPV6 => out.word("ICMPv6"),
+        Transport(132) => out.word("SCTP"),
+        Transport(number) => {
+            out.word("IP protocol ");
+            out.number(number.into());
+        }
+    }
+}
+
+/// The cipher suite's name, or its number.
+pub(super) fn cipher(suite: u16, out: &mut Text) {
+    match tls::cipher_name(suite) {
+        Some(name) => out.word(name),
+        None => out.show(format_args!("0x{suite:04x}")),
+    }
+}
+
+/// The names on a certificate, or why there are none.
+pub(super) fn certificate(certificate: &Certificate, out: &mut Text) {
+    match certificate {
+        Certificate::None => {}
+        Certificate::Empty => out.word("empty"),
+        Certificate::Unseen => out.word("unseen"),
+        Certificate::Unreadable => out.word("unreadable"),
+        Certificate::Names(names) => out.clean(names),
+    }
+}
+
+/// A documented row's six cells.
+pub(super) fn cells(cells: &[String; 6], out: &mut Text) {
+    for (at, cell) in cells.iter().enumerate() {
+        if at > 0 {
+            out.word(" | ");
+        }
+        out.clean(cell);
+    }
+}
+
+/// VLANs and tunnels from the outside in, separated by spaces.
+pub(super) fn encapsulation(encapsulation: Encapsulation, out: &mut Text) {
+    for (at, layer) in encapsulation.layers().enumerate() {
+        if at > 0 {
+            out.word(" ");
+        }
+        let (kind, number) = match layer {
+            Layer::Vlan(id) => ("vlan ", u64::from(id)),
+            Layer::Vxlan(vni) => ("vxlan ", u64::from(vni)),
+        };
+        out.word(kind);
+        out.number(number);
+    }
+}
+
+/// A time as [`Clock`] writes it.
+pub(super) fn time(time: Timestamp, precision: Precision, out: &mut Text) {
+    Clock::default().time(time, precision, out);
+}
+
+/// Writes times in RFC 3339, remembering the date of the day it was last asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Clock {
+    /// Days since 1970, and the date of that day; none before the first.
+    date: Option<(i64, [u8; 10])>,
+}
+
+const SECOND: u64 = Timestamp::SECOND.unsigned_abs();
+const DAY: i64 = 24 * 3600 * Timestamp::SECOND;
+
+impl Clock {
+    /// In UTC, with the capture's digits.
+    pub(super) fn time(&mut self, time: Timestamp, precision: Precision, out: &mut Text) {
+        let (day, rest) = (time.0.div_euclid(DAY), time.0.rem_euclid(DAY).unsigned_abs());
+        let (seconds, fraction) = (rest / SECOND, rest % SECOND);
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
+        text[..10].copy_from_slice(&self.date(day));
+        text[11..13].copy_from_slice(&pair(seconds / 3600));
+        text[14..16].copy_from_slice(&pair(seconds / 60 % 60));
+        text[17..19].copy_from_slice(&pair(seconds % 60));
+        text[20..22].copy_from_slice(&pair(fraction / 10_000_000));
+        text[22..24].copy_from_slice(&pair(fraction / 100_000 % 100));
+        text[24..26].copy_from_slice(&pair(fraction / 1000 % 100));
+        let length = match precision {
+            Precision::Micro => {
+                text[26] = b'Z';
+                27
+            }
+            Precision::Nano => {
+                text[26..28].copy_from_slice(&pair(fraction / 10 % 100));
+                text[28] = pair(fraction % 10)[1];
+                30
+            }
+        };
+        out.put_first(&text, length);
+    }
+
+    #[inline]
+    fn date(&mut self, day: i64) -> [u8; 10] {
+        if let Some((known, date)) = self.date
+            && known == day
+        {
+            return date;
+        }
+        // Sixty-four bits of nanoseconds lie between the years 1677 and 2262.
+        let midnight = jiff::Timestamp::from_second(day * (DAY / Timestamp::SECOND)).unwrap_or_default();
+        let mut date = *b"1970-01-01";
+        date.iter_mut().zip(midnight.strftime("%Y-%m-%d").to_string().bytes()).for_each(|(d, b)| *d = b);
+        self.date = Some((day, date));
+        date
+    }
+}
+
+/// The two digits of a number below 100.
+#[inline]
+fn pair(number: u64) -> [u8; 2] {
+    [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::text::text;
+    use proptest::prelude::*;
+
+    #[test]
+    fn times_are_rfc_3339_with_the_captures_digits() {
+        let at = Timestamp(1_795_000_000_123_456_789);
+        let time = |precision| text(|out| time(at, precision, out));
+        assert_eq!(time(Precision::Micro), "2026-11-18T11:06:40.123456Z");
+        assert_eq!(time(Precision::Nano), "2026-11-18T11:06:40.123456789Z");
+    }
+
+    #[test]
+    fn encapsulation_is_said_from_the_outside_in() {
+        let words = |layers| text(|out| encapsulation(layers, out));
+        let mut both = Encapsulation::default();
+        assert!(both.push(100) && both.push(200) && both.enter(7) && both.push(300));
+        assert_eq!(words(both), "vlan 100 vlan 200 vxlan 7 vlan 300");
+        assert_eq!(words(Encapsulation::default()), "");
+    }
+
+    proptest! {
+        #[test]
+        fn times_are_those_of_jiff(times in prop::collection::vec(any::<i64>(), 1..20), near in any::<i32>()) {
+            let mut clock = Clock::default();
+            for at in times.into_iter().chain([0, -1, i64::MIN, i64::MAX, i64::from(near)]) {
+                let expected = jiff::Timestamp::from_nanosecond(at.into()).unwrap();
+                let nanos = text(|out| clock.time(Timestamp(at), Precision::Nano, out));
+                prop_assert_eq!(nanos, format!("{expected:.9}"));
+                // Captures of microseconds hold whole ones.
+                let at = at.div_euclid(1000).max(i64::MIN / 1000) * 1000;
+                let expected = jiff::Timestamp::from_nanosecond(at.into()).unwrap();
+                let micros = text(|out| clock.time(Timestamp(at), Precision::Micro, out));
+                prop_assert_eq!(micros, format!("{expected:.6}"));
+            }
+        }
+    }
+}
