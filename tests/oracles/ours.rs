@@ -118,7 +118,7 @@ fn tls(record: &Record<'_>) -> Option<Tls> {
     let tls = record.subject.observed.tls()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let shown = |certificate: &Certificate| match certificate {
-        Certificate::Names(names) => Some(names.clone()),
+        Certificate::Names(names) => Some(names.to_string()),
         _ => None,
     };
     Some(Tls {
