@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use etherparse::PacketBuilder;
-use flowaudit::capture::{Event, LinkType, Timestamp, open};
+use flowaudit::capture::{Event, LinkType, Packet, Timestamp, open};
 use flowaudit::flow::{FlowTable, Limits, Reader, Stamp, Want};
 use flowaudit::packet::{Decoded, Decoder, Gap, Side};
 
@@ -169,15 +169,8 @@ fn conversation(name: &str, port: u16) -> Vec<(Side, Vec<u8>)> {
         let Event::Packet(packet) = event else { continue };
         ordinal += 1;
         if let Decoded::Segment(segment) = decoder.decode(&packet) {
-            // All at one time: nothing expires.
-            let stamp = Stamp {
-                capture: 0,
-                number: packet.number,
-                ordinal,
-                time: packet.time,
-                precision: packet.precision,
-                clock: Timestamp(0),
-            };
+            let Packet { capture, number, time, precision, .. } = packet;
+            let stamp = Stamp { capture, number, ordinal, time, precision, clock: time };
             table.packet(&segment.head, segment.payload, &stamp, &mut ended);
         }
     }

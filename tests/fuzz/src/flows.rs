@@ -15,7 +15,6 @@ const UDP: u8 = 0x08;
 const CUT: u8 = 0x10;
 const OTHER_NUMBERS: u8 = 0x20;
 const FAR: u8 = 0x40;
-const LIVE: u8 = 0x80;
 const SYN: u8 = 2;
 
 /// Every byte that is lent stands where it belongs, and every packet is counted in a flow.
@@ -26,14 +25,14 @@ pub fn reassemble(bytes: &[u8]) {
     let limits = Limits { flows: 6, stream_bytes: 4096 };
     let mut table: FlowTable<Position> =
         FlowTable::new(limits, u64::from(bytes.first().copied().unwrap_or(0)));
-    let (mut ended, mut time, mut clock) = (Vec::new(), 0i64, Clock::default());
+    let (mut ended, mut clock, mut time) = (Vec::new(), Clock::default(), 0i64);
     let (mut placed, mut refused, mut counted) = (0u64, 0u64, 0u64);
     for (ordinal, segment) in (1..).zip(bytes.as_chunks::<8>().0.iter().take(SEGMENTS)) {
         time += i64::from(segment[7] as i8) * Timestamp::SECOND;
-        let lent: Vec<u8> =
+        let sent: Vec<u8> =
             (0..u32::from(segment[6])).map(|n| numbered(sequence(segment), n, segment[1])).collect();
-        let (now, is_due) = clock.advance(Timestamp(time));
-        if is_due && segment[0] & LIVE != 0 {
+        let (now, due) = clock.advance(Timestamp(time));
+        if due {
             table.tick(now, &mut ended);
         }
         let stamp = Stamp {
@@ -44,15 +43,15 @@ pub fn reassemble(bytes: &[u8]) {
             precision: Precision::Micro,
             clock: now,
         };
-        let captured = if segment[0] & CUT == 0 { &lent[..] } else { &lent[..lent.len() / 2] };
-        match table.packet(&head(segment, lent.len()), captured, &stamp, &mut ended) {
+        let captured = if segment[0] & CUT == 0 { &sent[..] } else { &sent[..sent.len() / 2] };
+        match table.packet(&decoded(segment, sent.len()), captured, &stamp, &mut ended) {
             Place::Flow => placed += 1,
             Place::Refused => refused += 1,
         }
         counted += ended.drain(..).map(|flow| packets(&flow)).sum::<u64>();
     }
     for (_, id) in table.remaining() {
-        counted += table.end(id).map_or(0, |flow| packets(&flow));
+        counted += packets(&table.end(id).expect("it is there"));
     }
     assert_eq!(placed, counted, "packets put into flows, and packets that flows count");
     assert_eq!(table.account().refused_packets, refused);
@@ -81,7 +80,7 @@ fn number(odd: u8, offset: u16) -> u32 {
     first.wrapping_add(offset)
 }
 
-fn head(segment: &[u8; 8], length: usize) -> Head {
+fn decoded(segment: &[u8; 8], length: usize) -> Head {
     let end = |last: u8, port: u16| Endpoint { ip: IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)), port };
     let (client, server) = (end(1 + (segment[0] >> 1 & 3), 40000), end(9, 443));
     let (source, destination) = if segment[0] & 1 == 0 { (client, server) } else { (server, client) };
