@@ -45,7 +45,6 @@ use writer::Writer;
 
 pub use batch::Maps;
 pub use pool::{Feed, Pool, Take};
-pub(crate) use reader::FlowReader;
 
 /// What an audit holds flows against, and what it reports of them.
 #[derive(Debug)]
