@@ -367,6 +367,7 @@ mod tests {
             "INFO {\"server",
             "CONNECT {}",
             "CONNECT {\"user",
+            "INFO {\"server_id\":\"a\"}\n",
             "PONG\r\n",
             "PING\r\nSUB a 1\r\n",
             "-ERR 'Stale Connection'\r\n",
