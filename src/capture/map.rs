@@ -3,14 +3,35 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use memmap2::{Advice, Mmap};
+
+/// A capture file in memory, shared by all who read it.
+#[derive(Clone, Debug)]
+pub struct Mapped(Arc<Mmap>);
+
+impl Mapped {
+    pub(super) fn new(map: Mmap) -> Mapped {
+        Mapped(Arc::new(map))
+    }
+}
+
+impl Deref for Mapped {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// Maps a regular, non-empty file for reading from front to back.
 ///
 /// # Errors
 /// What `mmap` says, for example on file systems that cannot map.
-pub(super) fn map(file: &File) -> io::Result<Mmap> {
+pub(crate) fn map(file: &File) -> io::Result<Mmap> {
     // SAFETY: a map is only sound while nobody changes the file, and no program can make sure of that
     // (ripgrep has the same note). Two things can go wrong. If the file is changed in place, the
     // parsers may see a byte twice with two values: they check every length against the window after

@@ -1,6 +1,7 @@
 //! What the user typed.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -30,6 +31,10 @@ pub(super) enum Command {
     ///
     /// Runs until the duration is over or it is interrupted. Exit status as for `check`.
     Live(super::live::LiveArguments),
+    /// Measure how fast captures are audited on this machine.
+    ///
+    /// Exit status: 0, or 2 on an error.
+    Bench(super::bench::BenchArguments),
     /// Look at documented tables, check, import, compare and draft them.
     Policy(super::policy::PolicyArguments),
     /// Tell of local sockets, for `live`, which starts this by itself.
@@ -48,6 +53,10 @@ pub(super) struct CheckArguments {
 
     #[command(flatten)]
     pub(super) audit: AuditArguments,
+
+    /// How many threads to work with; the report is the same. [default: as many as there are processors]
+    #[arg(long, value_name = "N")]
+    pub(super) threads: Option<NonZeroUsize>,
 }
 
 #[derive(Debug, Args)]

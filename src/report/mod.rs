@@ -4,7 +4,6 @@
 //! ([`escape`]) before it reaches a file or a terminal.
 
 pub mod account;
-mod append;
 mod csv_report;
 mod escape;
 mod explain;
@@ -18,6 +17,7 @@ mod strength;
 mod summary;
 #[cfg(test)]
 mod testing;
+mod text;
 mod timeline;
 mod words;
 
@@ -29,6 +29,8 @@ pub use packets::{PacketCounts, PacketFolder};
 pub use rows::RowStatistics;
 pub use story::story;
 pub use summary::Summary;
+
+use std::sync::Arc;
 
 use crate::capture::{Precision, Timestamp};
 use crate::flow::ConnState;
@@ -90,7 +92,7 @@ pub enum Certificate {
     /// It could not be seen.
     Unseen,
     /// The leaf's names, as `CN=…; SAN=…`, unescaped.
-    Names(String),
+    Names(Arc<str>),
     /// A certificate was presented that cannot be parsed.
     Unreadable,
 }

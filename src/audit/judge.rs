@@ -1,0 +1,113 @@
+//! The fourth stage: a flow that ended to its verdict and its row. One flow does not bear on another here, so
+//! that runs of flows can be judged side by side.
+
+use std::sync::Arc;
+
+use super::ended::{Ended, Leaves};
+use super::{Plan, Sink, sockets};
+use crate::packet::Side;
+use crate::policy::{Shown, Subject, Verdict};
+use crate::protocol::tls;
+use crate::report::{Record, RowStatistics, RowWriter, Summary};
+
+/// Judges flows, and makes their rows.
+pub(super) struct Judge<'p> {
+    plan: &'p Plan,
+    captures: Arc<[String]>,
+    /// Makes the rows of the report, if one is written.
+    rows: Option<RowWriter>,
+}
+
+/// What comes of a run of flows.
+#[derive(Debug)]
+pub(super) struct Judged {
+    /// Rows of the report.
+    pub(super) csv: Vec<u8>,
+    pub(super) summary: Summary,
+    pub(super) rows: RowStatistics,
+    pub(super) out_of_scope: u64,
+}
+
+impl Judged {
+    /// Nothing yet.
+    pub(super) fn new(plan: &Plan) -> Judged {
+        Judged {
+            csv: Vec::new(),
+            summary: Summary::new(plan.strict),
+            rows: RowStatistics::new(&plan.policy),
+            out_of_scope: 0,
+        }
+    }
+
+    /// Adds what came of the flows right after these.
+    pub(super) fn merge(&mut self, later: Judged) {
+        self.summary.merge(later.summary);
+        self.rows.merge(&later.rows);
+        self.out_of_scope += later.out_of_scope;
+    }
+}
+
+impl<'p> Judge<'p> {
+    pub(super) fn new(plan: &'p Plan, captures: Arc<[String]>, is_written: bool) -> Judge<'p> {
+        Judge { plan, captures, rows: is_written.then(RowWriter::default) }
+    }
+
+    /// Judges the next flow of a run.
+    pub(super) fn flow(&mut self, flow: &Ended, judged: &mut Judged, sink: Option<&mut dyn Sink>) {
+        let Plan { policy, deviations, only, .. } = self.plan;
+        let Ended { key, source, opened_by, counted, observed, leaves, learnt, .. } = flow;
+        let (source, opened_by, counted) = (*source, *opened_by, *counted);
+        let shown = |side: usize| match leaves.as_ref().and_then(|leaves| leaves.names[side].as_ref()) {
+            Some(leaf) => Shown::by_certificate(leaf.names.iter(), policy.names()),
+            None => Shown::default(),
+        };
+        let (server, client) = (shown(0), shown(1));
+        // Certificates belong to the TLS roles, which a flow opened the other way round turns about.
+        let turned = observed.tls().and_then(tls::Evidence::client).is_some_and(|client| client != source);
+        let shown = if turned { [server, client] } else { [client, server] };
+        // Inside a tunnel an address is not this machine's that has it outside.
+        let owners = self.plan.owners.as_ref().filter(|_| counted.encapsulation.network().is_none());
+        let process = |side: Side| sockets::process(owners?, flow, side);
+        let more = |shown: Shown, side: Side| shown.learnt(&learnt[side.index()]).owned(process(side));
+        let [source_shown, destination_shown] = shown;
+        let subject = Subject {
+            source: key.end(source),
+            destination: key.end(source.other()),
+            transport: key.transport,
+            opened_by,
+            observed,
+            source_shown: &more(source_shown, source),
+            destination_shown: &more(destination_shown, source.other()),
+        };
+        if self.plan.in_scope && !policy.in_scope(&subject) {
+            judged.out_of_scope += 1;
+            return;
+        }
+        let judgement = policy.judge(&subject);
+        let known_deviation = match judgement.verdict {
+            Verdict::Violation => deviations.explains(&subject),
+            Verdict::Allowed | Verdict::Unproven => None,
+        };
+        let capture = self.captures.get(usize::from(flow.capture)).map_or("", String::as_str);
+        let record = Record {
+            policy,
+            subject,
+            judgement: &judgement,
+            deviations,
+            known_deviation,
+            counted,
+            capture,
+            certificates: leaves.as_ref().map(|Leaves { told, .. }| told),
+        };
+        judged.summary.add(&record);
+        judged.rows.add(&judgement, counted.packets.iter().sum(), counted.bytes.iter().sum());
+        if let Some(sink) = sink {
+            sink.flow(&record);
+        }
+        if let Some(rows) = &mut self.rows
+            && (only.is_empty() || only.contains(&judgement.verdict))
+        {
+            rows.row(&record, &mut judged.csv);
+        }
+    }
+}
