@@ -6,25 +6,30 @@
 //!                 a flow that ended -> observed -> judged -> report
 //! ```
 
+mod force;
 mod learning;
 mod links;
+mod open;
 mod sockets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex};
 
 use crate::capture::{CaptureError, Filter, FilterError, LinkType, Packet, Secrets, Timestamp, link_name};
-use crate::flow::{Clock, Flow, FlowTable, Limits, Place, Reader, Stamp, Want};
+use crate::flow::{Clock, First, Flow, FlowTable, Limits, Place, Reader, Stamp, Want};
 use crate::local::Owners;
 use crate::packet::{Decoded, Decoder, Gap, Inside, Side, Transport, Uncounted, inside};
 use crate::pki::{Authorities, CertificateNames, Usage};
-use crate::policy::{Circumstances, Judgement, Observed, OpenedBy, Policy, Shown, Subject, Verdict};
+use crate::policy::{Circumstances, Observed, OpenedBy, Policy, Shown, Subject, Verdict};
 use crate::protocol::tls::{self, ClientCertificate, KeyStore};
-use crate::protocol::{Conversation, Step};
-use crate::report::{Account, Certificate, Counted, CsvReport, Record, RowStatistics, Summary};
+use crate::protocol::{Conversation, Evidence, Step};
+use crate::report::{Account, Certificate, Counted, CsvReport, Record, RowState, RowStatistics, Summary};
 use learning::Learning;
 use links::{Connection, Links, Watch};
+use open::OpenFlows;
+
+pub use force::InForce;
 
 /// What an audit holds flows against, and what it reports of them.
 #[derive(Debug)]
@@ -55,7 +60,13 @@ pub struct Plan {
 pub trait Sink {
     /// Takes one; it may be looked at and not kept.
     fn flow(&mut self, record: &Record<'_>);
+
+    /// A flow, open or ended, came to be known as a violation; told once of each.
+    fn violation(&mut self, _: &Record<'_>) {}
 }
+
+/// Violations of open flows that are remembered as told; further ones may be told again at their end.
+const TOLD: usize = 1 << 20;
 
 impl Plan {
     /// Holds flows against these tables, and reports every violation: no authorities, no keys, nothing learnt
@@ -85,6 +96,8 @@ pub struct Audit<'p, W: io::Write> {
     ended: Vec<Flow<FlowReader>>,
     clock: Clock,
     ordinal: u64,
+    /// Looked at while they are open, in a live audit.
+    open: Option<OpenFlows>,
     judge: Judge<'p, W>,
     account: Account,
     undecoded: BTreeMap<(u16, u16), u64>,
@@ -121,6 +134,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
             ended: Vec::new(),
             clock: Clock::default(),
             ordinal: 0,
+            open: None,
             judge: Judge::new(plan, report.map(CsvReport::new).transpose()?),
             account: Account::default(),
             undecoded: BTreeMap::new(),
@@ -169,6 +183,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
                 if let Some(flow) = self.flows.take_news() {
                     self.judge.learn(flow);
                 }
+                watch_begun(&mut self.open, &self.flows);
                 // What a tunnel carries is a flow besides the tunnel's own, accounted apart.
                 let mut outer = segment;
                 while let Some(inside) = inside(&outer) {
@@ -183,6 +198,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
                     if let Some(flow) = self.flows.take_news() {
                         self.judge.learn(flow);
                     }
+                    watch_begun(&mut self.open, &self.flows);
                     outer = inner;
                 }
             }
@@ -221,8 +237,107 @@ impl<'p, W: io::Write> Audit<'p, W> {
         self.judge.write_error.is_some()
     }
 
+    /// From now on, [`Audit::look`] looks at open flows: tells violations at once, and gives every flow that
+    /// stays open a row about once in `every` nanoseconds.
+    pub fn look_at_open_flows(&mut self, every: Option<i64>) {
+        self.open = Some(OpenFlows::new(every));
+    }
+
+    /// Looks at the open flows whose time it is.
+    pub fn look(&mut self) {
+        let (Some(open), Some(now)) = (&mut self.open, self.clock.now()) else { return };
+        while let Some(young) = open.next_young(now) {
+            let flow = self.flows.get(young.id).filter(|flow| flow.first() == young.first);
+            let Some(flow) = flow else { continue };
+            let lost = self.flows.has_lost(flow);
+            let told = self.judge.open(flow, lost, Open::Violation, &self.captures);
+            if !told && !flow.is_over() {
+                open.again(young);
+            }
+        }
+        for id in open.turn(now, self.flows.numbers()) {
+            if let Some(flow) = self.flows.get(id).filter(|flow| !flow.is_over())
+                && open.is_long(flow.start, now)
+            {
+                let lost = self.flows.has_lost(flow);
+                self.judge.open(flow, lost, Open::Any, &self.captures);
+            }
+        }
+    }
+
+    /// Packets of this time were dropped before they could be read: what is missing of flows of that time does
+    /// not contradict.
+    pub fn lost(&mut self, from: Timestamp, to: Timestamp) {
+        self.flows.lost(from, to);
+    }
+
+    /// The plan in force.
+    pub fn plan(&self) -> &Plan {
+        &self.judge.plan
+    }
+
+    /// Goes by another plan from now on, with the same keys; what rows saw is counted anew.
+    pub fn go_by(&mut self, plan: Plan) {
+        self.judge.go_by(plan);
+    }
+
+    /// Everything judged so far is written.
+    pub fn flush(&mut self) {
+        self.judge.flush();
+    }
+
+    /// Flushes the report and gives it back; nothing is written until another takes its place.
+    pub fn take_report(&mut self) -> Option<W> {
+        self.judge.flush();
+        self.judge.report.take().and_then(CsvReport::into_inner)
+    }
+
+    /// Begins a report.
+    ///
+    /// # Errors
+    /// One that cannot be written.
+    pub fn write_report_to(&mut self, report: W) -> csv::Result<()> {
+        self.judge.report = Some(CsvReport::new(report)?);
+        Ok(())
+    }
+
+    /// Where packets went so far.
+    pub fn account(&self) -> Account {
+        let mut account = self.account.clone();
+        let flows = self.flows.account();
+        account.flows = flows.flows;
+        account.repeated_segments = flows.repeated;
+        account.stream_cap = flows.stream_refused;
+        account.differing_fragments = self.decoder.fragment_conflicts();
+        account.out_of_scope = self.judge.out_of_scope;
+        account.learnt_names = self.judge.learning.dropped();
+        account.session_cap = self.judge.links.dropped;
+        account.key_cap = self.judge.plan.keys.refused();
+        account
+    }
+
+    /// What every row saw so far, under the plan in force.
+    pub fn rows(&self) -> &RowStatistics {
+        &self.judge.rows
+    }
+
+    /// Flows that ended so far, by [`Verdict`].
+    pub fn verdicts(&self) -> [u64; 3] {
+        self.judge.summary.verdicts()
+    }
+
+    /// Flows in the table, closed ones that are still known included.
+    pub fn open_flows(&self) -> u64 {
+        self.flows.len() as u64
+    }
+
     /// Ends the audit: every flow still open is judged, and the report is complete.
-    pub fn finish(mut self) -> Outcome {
+    pub fn finish(self) -> Outcome {
+        self.finish_with_report().0
+    }
+
+    /// The same, and gives back the report and the plan that was in force at the end.
+    pub fn finish_with_report(mut self) -> (Outcome, Option<W>, InForce<'p>) {
         let (judge, captures) = (&mut self.judge, &self.captures);
         for (_, id) in self.flows.remaining() {
             if let Some(flow) = self.flows.end(id) {
@@ -230,7 +345,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
             }
         }
         self.judge.flush();
-        let mut account = self.account;
+        let mut account = self.account();
         let incomplete = self.decoder.finish();
         let given_up = self.decoder.take_given_up();
         for (reason, packets) in [
@@ -240,31 +355,31 @@ impl<'p, W: io::Write> Audit<'p, W> {
         ] {
             *account.uncounted.entry(reason).or_default() += packets;
         }
-        let flows = self.flows.account();
-        account.flows = flows.flows;
-        account.repeated_segments = flows.repeated;
-        account.stream_cap = flows.stream_refused;
-        account.differing_fragments = self.decoder.fragment_conflicts();
-        account.out_of_scope = self.judge.out_of_scope;
-        account.learnt_names = self.judge.learning.dropped();
         self.judge.summary.learn(self.judge.learning.learnt());
-        account.session_cap = self.judge.links.dropped;
-        account.key_cap = self.judge.plan.keys.refused();
         let errors =
             self.undecoded.iter().map(|(at, packets)| undecoded(&self.captures, *at, *packets)).collect();
-        Outcome {
-            summary: self.judge.summary,
-            rows: self.judge.rows,
-            account,
-            errors,
-            write_error: self.judge.write_error,
-        }
+        let Judge { plan, summary, rows, write_error, report, .. } = self.judge;
+        (
+            Outcome { summary, rows, account, errors, write_error },
+            report.and_then(CsvReport::into_inner),
+            plan,
+        )
     }
 
     fn judge_ended(&mut self) {
         for flow in self.ended.drain(..) {
             self.judge.ended(flow, &self.captures);
         }
+    }
+}
+
+/// Remembers a flow that began with the last packet, to look at it while it is open.
+fn watch_begun(open: &mut Option<OpenFlows>, flows: &FlowTable<FlowReader>) {
+    if let Some(open) = open
+        && open.has_begun(flows.account().flows)
+        && let Some((id, flow)) = flows.last().and_then(|id| Some((id, flows.get(id)?)))
+    {
+        open.begun(id, flow.first(), flow.start);
     }
 }
 
@@ -279,9 +394,18 @@ fn undecoded(captures: &[String], (capture, code): (u16, u16), packets: u64) -> 
     }
 }
 
+/// Which open flows get a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Open {
+    /// Those that are a violation and were not told to be one.
+    Violation,
+    /// Each.
+    Any,
+}
+
 /// The second half of the pipeline: a flow that ended, to a row in the report.
 struct Judge<'p, W: io::Write> {
-    plan: &'p Plan,
+    plan: InForce<'p>,
     report: Option<CsvReport<W>>,
     sink: Option<&'p mut dyn Sink>,
     summary: Summary,
@@ -289,13 +413,15 @@ struct Judge<'p, W: io::Write> {
     links: Links,
     learning: Learning,
     out_of_scope: u64,
+    /// Open flows that were told to be violations.
+    told: HashSet<First>,
     write_error: Option<csv::Error>,
 }
 
 impl<'p, W: io::Write> Judge<'p, W> {
     fn new(plan: &'p Plan, report: Option<CsvReport<W>>) -> Judge<'p, W> {
         Judge {
-            plan,
+            plan: InForce::First(plan),
             report,
             sink: None,
             summary: Summary::new(plan.strict),
@@ -303,7 +429,17 @@ impl<'p, W: io::Write> Judge<'p, W> {
             links: Links::default(),
             learning: Learning::default(),
             out_of_scope: 0,
+            told: HashSet::new(),
             write_error: None,
+        }
+    }
+
+    fn go_by(&mut self, plan: Plan) {
+        self.summary.settle(&self.plan.policy);
+        self.rows = RowStatistics::new(&plan.policy);
+        self.plan = InForce::Later(Arc::new(plan));
+        if let Some(report) = &mut self.report {
+            report.forget_rows();
         }
     }
 
@@ -316,28 +452,54 @@ impl<'p, W: io::Write> Judge<'p, W> {
     }
 
     fn ended(&mut self, mut flow: Flow<FlowReader>, captures: &[String]) {
-        let capture = captures.get(usize::from(flow.first_packet.0)).map_or("", String::as_str);
-        let policy = &self.plan.policy;
         let evidence = std::mem::take(&mut flow.reader.conversation).finish();
-        let (source, opened_by) = direction(&flow, evidence.client, policy);
+        self.flow(&flow, evidence, None, captures);
+    }
+
+    /// Judges a flow as far as it went; says whether it is a violation that was told.
+    fn open(&mut self, flow: &Flow<FlowReader>, lost: bool, which: Open, captures: &[String]) -> bool {
+        if which == Open::Violation && self.told.contains(&flow.first()) {
+            return true;
+        }
+        let mut evidence = flow.reader.conversation.so_far();
+        if lost {
+            evidence.gap.get_or_insert(Gap::Loss);
+        }
+        self.flow(flow, evidence, Some(which), captures)
+    }
+
+    /// Judges a flow, one that is `open` or one that ended; says whether it is a violation.
+    fn flow(
+        &mut self,
+        flow: &Flow<FlowReader>,
+        evidence: Evidence,
+        open: Option<Open>,
+        captures: &[String],
+    ) -> bool {
+        let capture = captures.get(usize::from(flow.first_packet.0)).map_or("", String::as_str);
+        let plan = self.plan.clone();
+        let policy = &plan.policy;
+        let (source, opened_by) = direction(flow, evidence.client, policy);
         let circumstances = Circumstances {
             from_start: flow.from_start(),
             connected: flow.key.transport == Transport::TCP,
             packets: [flow.sent[0].packets, flow.sent[1].packets],
         };
         let mut observed = Observed::new(evidence, circumstances);
-        if let Some(connection) = observed.tls().and_then(|tls| connection(&flow, tls)) {
-            self.links.learn(&connection);
+        if let Some(connection) = observed.tls().and_then(|tls| connection(flow, tls)) {
+            if open.is_none() {
+                self.links.learn(&connection);
+            }
             if let Some(inherited) = self.links.inherited(&connection) {
                 observed.inherit(inherited);
             }
         }
         let names = observed.tls().map(certificates);
-        if let Some(authorities) = &self.plan.authorities {
+        if let Some(authorities) = &plan.authorities {
             observed.chains = judge_chains(observed.tls(), authorities, flow.start);
         }
-        if self.plan.learn {
-            self.learn_names(&flow, source, &observed, names.as_ref());
+        if plan.learn && open.is_none() {
+            self.learn_names(flow, source, &observed, names.as_ref());
         }
         let shown = |side: usize| match names.as_ref().and_then(|names| names[side].1.as_ref()) {
             Some(names) => Shown::by_certificate(names.iter(), policy.names()),
@@ -354,8 +516,8 @@ impl<'p, W: io::Write> Judge<'p, W> {
             Some(_) => &[],
         };
         let process = |side: Side| {
-            let owners = self.plan.owners.as_ref().filter(|_| flow.encapsulation.network().is_none())?;
-            sockets::process(owners, &flow, side)
+            let owners = plan.owners.as_ref().filter(|_| flow.encapsulation.network().is_none())?;
+            sockets::process(owners, flow, side)
         };
         let shown = |shown: &Shown, side: Side| shown.clone().learnt(learnt(side)).owned(process(side));
         let source_shown = &shown(source_shown, source);
@@ -369,28 +531,40 @@ impl<'p, W: io::Write> Judge<'p, W> {
             source_shown,
             destination_shown,
         };
-        if self.plan.in_scope && !policy.in_scope(&subject) {
-            self.out_of_scope += 1;
-            return;
+        if plan.in_scope && !policy.in_scope(&subject) {
+            self.out_of_scope += u64::from(open.is_none());
+            return false;
         }
         let judgement = policy.judge(&subject);
+        let is_violation = judgement.verdict == Verdict::Violation;
+        if open == Some(Open::Violation) && !is_violation {
+            return false;
+        }
         let known_deviation = match judgement.verdict {
-            Verdict::Violation => self.plan.deviations.explains(&subject),
+            Verdict::Violation => plan.deviations.explains(&subject),
             Verdict::Allowed | Verdict::Unproven => None,
         };
-        let counted = counted(&flow, source);
+        let counted = counted(flow, source);
         let certificates = names.map(|[(server, _), (client, _)]| [server, client]);
-        self.record(&Record {
+        let record = Record {
             policy,
             subject,
             judgement: &judgement,
-            deviations: &self.plan.deviations,
+            deviations: &plan.deviations,
             known_deviation,
             counted,
             capture,
             certificates: certificates.as_ref(),
-        });
-        self.count(&judgement, &counted);
+            state: if open.is_some() { RowState::Interim } else { RowState::Final },
+        };
+        if open.is_none() {
+            self.count(&record);
+        }
+        if is_violation {
+            self.tell(flow.first(), &record);
+        }
+        self.write(&record);
+        is_violation
     }
 
     /// Names in DNS answers are learnt in the order of packets, so that they serve every flow that ends
@@ -427,15 +601,31 @@ impl<'p, W: io::Write> Judge<'p, W> {
         }
     }
 
-    fn count(&mut self, judgement: &Judgement, counted: &Counted) {
-        self.rows.add(judgement, counted.packets.iter().sum(), counted.bytes.iter().sum());
-    }
-
-    fn record(&mut self, record: &Record<'_>) {
+    /// A flow ended.
+    fn count(&mut self, record: &Record<'_>) {
+        let Counted { packets, bytes, .. } = record.counted;
         self.summary.add(record);
+        self.rows.add(record.judgement, packets.iter().sum(), bytes.iter().sum());
         if let Some(sink) = &mut self.sink {
             sink.flow(record);
         }
+    }
+
+    /// A violation is told once.
+    fn tell(&mut self, first: First, record: &Record<'_>) {
+        let is_news = match record.state {
+            RowState::Final => !self.told.remove(&first),
+            RowState::Interim => !self.told.contains(&first),
+        };
+        if let (true, Some(sink)) = (is_news, &mut self.sink) {
+            sink.violation(record);
+        }
+        if record.state == RowState::Interim && self.told.len() < TOLD {
+            self.told.insert(first);
+        }
+    }
+
+    fn write(&mut self, record: &Record<'_>) {
         let only = &self.plan.only;
         if !only.is_empty() && !only.contains(&record.judgement.verdict) {
             return;

@@ -29,7 +29,7 @@ pub(super) enum Command {
     /// Audit live interfaces.
     ///
     /// Runs until the duration is over or it is interrupted. Exit status as for `check`.
-    Live(super::live::LiveArguments),
+    Live(Box<super::live::LiveArguments>),
     /// Look at documented tables, check, import, compare and draft them.
     Policy(super::policy::PolicyArguments),
     /// Tell of local sockets, for `live`, which starts this by itself.
@@ -65,7 +65,7 @@ pub(super) struct ExplainArguments {
     pub(super) judging: JudgingArguments,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct AuditArguments {
     #[command(flatten)]
     pub(super) judging: JudgingArguments,
@@ -88,7 +88,7 @@ pub(super) struct AuditArguments {
 }
 
 /// What flows are held against, and how.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct JudgingArguments {
     /// Tables in force: `loggregator`, `log-cache`, a set (`pas-2.7`) or a table of it (`pas-2.7/nats`), a CSV file or a folder
     /// of them. [default: `loggregator` and `log-cache`]

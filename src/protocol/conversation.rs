@@ -251,6 +251,53 @@ impl Conversation {
         }
     }
 
+    /// Everything that was seen so far, of a flow that goes on.
+    pub fn so_far(&self) -> Evidence {
+        let mut evidence = self.evidence.clone();
+        let client = match &self.active {
+            Active::Tls(parser) => {
+                evidence.tls = Some(Box::new(parser.evidence().clone()));
+                evidence.inside = self.inside.so_far();
+                parser.client()
+            }
+            Active::Http1(parser) => {
+                evidence.http1 = Some(Box::new(parser.evidence().clone()));
+                parser.client()
+            }
+            Active::Http2(parser) => {
+                evidence.http2 = Some(Box::new(parser.evidence().clone()));
+                parser.client()
+            }
+            Active::Nats(parser) => {
+                evidence.nats = Some(*parser.evidence());
+                parser.client()
+            }
+            Active::Dns(parser) => {
+                evidence.dns = Some(Box::new(parser.evidence().clone()));
+                parser.client()
+            }
+            Active::Mysql(parser) => {
+                evidence.mysql = Some(Box::new(parser.evidence().clone()));
+                parser.client()
+            }
+            Active::Ssh(parser) => {
+                evidence.ssh = Some(Box::new(parser.evidence().clone()));
+                None
+            }
+            Active::Ldap(parser) => {
+                evidence.ldap = Some(Box::new(parser.evidence().clone()));
+                parser.client()
+            }
+            Active::Syslog(parser) => {
+                evidence.syslog = Some(*parser.evidence());
+                parser.client()
+            }
+            Active::Probing | Active::Over => None,
+        };
+        evidence.client = evidence.client.or(client);
+        evidence
+    }
+
     /// The flow is over: everything that was seen.
     pub fn finish(mut self) -> Evidence {
         if matches!(self.active, Active::Probing) && self.misses != [0, 0] && self.evidence.gap.is_none() {

@@ -69,6 +69,16 @@ impl Summary {
         }
     }
 
+    /// Flows so far, by [`Verdict`].
+    pub fn verdicts(&self) -> [u64; 3] {
+        self.verdicts.map(|tally| tally.flows)
+    }
+
+    /// Flows are judged by another policy from now on than by this one.
+    pub fn settle(&mut self, policy: &Policy) {
+        self.groups.settle(policy);
+    }
+
     /// Nothing yet, of flows that come after these: what [`Summary::merge`] takes.
     pub fn part(&self) -> Summary {
         Summary { groups: self.groups.part(), ..Summary::new(self.strict) }
