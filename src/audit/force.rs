@@ -14,6 +14,12 @@ pub enum InForce<'p> {
     Later(Arc<Plan>),
 }
 
+impl InForce<'_> {
+    pub(super) fn later(plan: Plan) -> InForce<'static> {
+        InForce::Later(Arc::new(plan))
+    }
+}
+
 impl Deref for InForce<'_> {
     type Target = Plan;
 

@@ -15,9 +15,10 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 use crate::capture::Timestamp;
+use crate::flow::Flow;
 use crate::packet::Endpoint;
 use crate::policy::{Inherited, TlsKind};
-use crate::protocol::tls::{self, Authentication, ClientCertificate, Resumes, SessionName, Tickets};
+use crate::protocol::tls::{self, Authentication, ClientCertificate, Given, Resumes, SessionName, Tickets};
 
 /// Sessions remembered by identifier or ticket (TLS 1.2 and before); the oldest give way.
 const NAMED: usize = 1 << 18;
@@ -30,16 +31,69 @@ const TICKET_LIFE: i64 = 7 * 24 * 3600 * Timestamp::SECOND;
 /// How often one connection is looked at before it is given up.
 const LOOKS: u8 = 16;
 
-/// A TLS connection, as far as it was seen.
-#[derive(Clone, Copy)]
-pub(super) struct Connection<'a> {
-    pub(super) tls: &'a tls::Evidence,
-    pub(super) client: Endpoint,
-    pub(super) server: Endpoint,
+/// What bears on resumption of a TLS connection, as far as it was seen.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    client: Endpoint,
+    server: Endpoint,
+    /// The host name the client asked for.
+    server_name: Option<Box<[u8]>>,
+    /// Which cipher suites the client offered: another set is another program.
+    program: Option<[u8; 12]>,
     /// Time of its first packet.
-    pub(super) start: Timestamp,
+    start: Timestamp,
     /// Number of its first packet over all captures.
-    pub(super) ordinal: u64,
+    ordinal: u64,
+    shown: Showing,
+    given: Option<Given>,
+    resumes: Option<Resumes>,
+}
+
+/// What a connection showed of its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Showing {
+    Kind(TlsKind),
+    /// What the connection showed that began the session.
+    Resumed,
+    Nothing,
+}
+
+impl Connection {
+    /// A flow as a TLS connection, once its roles are known.
+    pub(super) fn new<R>(flow: &Flow<R>, tls: &tls::Evidence) -> Option<Connection> {
+        let client = tls.client()?;
+        Some(Connection {
+            client: flow.key.end(client),
+            server: flow.key.end(client.other()),
+            server_name: tls.server_name().map(Box::from),
+            program: tls.client_hello().and_then(|hello| hello.ja4?.ciphers().first_chunk().copied()),
+            start: flow.start,
+            ordinal: flow.first_ordinal,
+            shown: Showing::of(tls),
+            given: tls.given().filter(|_| !tls.midstream()),
+            resumes: tls.resumes(),
+        })
+    }
+
+    fn peer(&self) -> Peer {
+        (self.client.ip, self.server, self.server_name.clone())
+    }
+}
+
+impl Showing {
+    fn of(tls: &tls::Evidence) -> Showing {
+        match tls.authentication() {
+            // Tickets given before that certificate was asked for do not hold it.
+            Authentication::Mutual(_) => match tls.client_certificate() {
+                ClientCertificate::Presented { post_handshake: true, .. } => Showing::Nothing,
+                _ => Showing::Kind(TlsKind::Mutual),
+            },
+            Authentication::OneWay(_) => Showing::Kind(TlsKind::Server),
+            Authentication::Empty(_) => Showing::Kind(TlsKind::EmptyClientCertificate),
+            Authentication::Resumed => Showing::Resumed,
+            Authentication::Refused(_) | Authentication::Unseen(_) => Showing::Nothing,
+        }
+    }
 }
 
 /// What connections gave their clients to resume them by.
@@ -47,7 +101,7 @@ pub(super) struct Connection<'a> {
 pub(super) struct Links {
     named: HashMap<Name, Began>,
     order: VecDeque<Name>,
-    peers: HashMap<Peer, Given>,
+    peers: HashMap<Peer, Tied>,
     /// Connections that a cap kept from being remembered.
     pub(super) dropped: u64,
 }
@@ -67,7 +121,7 @@ struct Began {
 
 /// What one server gave one client.
 #[derive(Debug, Default)]
-struct Given {
+struct Tied {
     connections: Vec<Ticketed>,
     /// A connection was left out: nothing is said any more.
     full: bool,
@@ -79,7 +133,6 @@ struct Ticketed {
     ordinal: u64,
     kind: Option<TlsKind>,
     tickets: Tickets,
-    /// Which cipher suites the client offered: another set is another program.
     program: Option<[u8; 12]>,
     client: Endpoint,
     at: i64,
@@ -87,11 +140,10 @@ struct Ticketed {
 
 impl Links {
     /// Remembers what a connection gave its client; may be told more than once.
-    pub(super) fn learn(&mut self, connection: &Connection<'_>) {
-        let tls = connection.tls;
-        let Some(given) = tls.given().filter(|_| !tls.midstream()) else { return };
+    pub(super) fn learn(&mut self, connection: &Connection) {
+        let Some(given) = connection.given else { return };
         let kind = self.kind(connection);
-        let Connection { client, server, ordinal, .. } = *connection;
+        let Connection { client, server, ordinal, program, .. } = *connection;
         if let Some(kind) = kind {
             for name in given.names.into_iter().flatten() {
                 self.learn_name((name, client.ip, server), Began { kind: Some(kind), client, at: given.at });
@@ -99,15 +151,15 @@ impl Links {
         }
         if given.tickets != Tickets::None {
             let (tickets, at) = (given.tickets, given.at);
-            let ticketed = Ticketed { ordinal, kind, tickets, program: program(tls), client, at };
-            self.learn_ticket(peer(connection), ticketed);
+            let ticketed = Ticketed { ordinal, kind, tickets, program, client, at };
+            self.learn_ticket(connection.peer(), ticketed);
         }
     }
 
     /// What a resumed session takes over.
-    pub(super) fn inherited(&self, connection: &Connection<'_>) -> Option<Inherited> {
+    pub(super) fn inherited(&self, connection: &Connection) -> Option<Inherited> {
         let Connection { client, server, .. } = *connection;
-        let (kind, from, named) = match connection.tls.resumes()? {
+        let (kind, from, named) = match connection.resumes? {
             Resumes::Named(names) => {
                 let known = |name: SessionName| self.named.get(&(name, client.ip, server));
                 let mut began = names
@@ -130,8 +182,8 @@ impl Links {
     }
 
     /// The latest connection that a ticket may come from, if all of them say the same.
-    fn ticket(&self, connection: &Connection<'_>, length: u16, early_data: bool) -> Option<Ticketed> {
-        let given = self.peers.get(&peer(connection)).filter(|given| !given.full)?;
+    fn ticket(&self, connection: &Connection, length: u16, early_data: bool) -> Option<Ticketed> {
+        let given = self.peers.get(&connection.peer()).filter(|given| !given.full)?;
         let start = connection.start.0;
         let mut found: Option<Ticketed> = None;
         for earlier in &given.connections {
@@ -139,7 +191,7 @@ impl Links {
             if earlier.ordinal == connection.ordinal || !(0..=TICKET_LIFE).contains(&age) {
                 continue;
             }
-            let same_program = earlier.program == program(connection.tls);
+            let same_program = earlier.program == connection.program;
             match earlier.tickets.fit(length, early_data) {
                 Some(false) => continue,
                 None if !same_program => continue,
@@ -206,31 +258,13 @@ impl Links {
     }
 
     /// What a connection showed of its client, or inherited; `None` if it cannot be told.
-    fn kind(&self, connection: &Connection<'_>) -> Option<TlsKind> {
-        let tls = connection.tls;
-        match tls.authentication() {
-            // Tickets given before that certificate was asked for do not hold it.
-            Authentication::Mutual(_) => {
-                let later = matches!(
-                    tls.client_certificate(),
-                    ClientCertificate::Presented { post_handshake: true, .. }
-                );
-                (!later).then_some(TlsKind::Mutual)
-            }
-            Authentication::OneWay(_) => Some(TlsKind::Server),
-            Authentication::Empty(_) => Some(TlsKind::EmptyClientCertificate),
-            Authentication::Resumed => self.inherited(connection).map(|inherited| inherited.kind),
-            Authentication::Refused(_) | Authentication::Unseen(_) => None,
+    fn kind(&self, connection: &Connection) -> Option<TlsKind> {
+        match connection.shown {
+            Showing::Kind(kind) => Some(kind),
+            Showing::Resumed => self.inherited(connection).map(|inherited| inherited.kind),
+            Showing::Nothing => None,
         }
     }
-}
-
-fn peer(connection: &Connection<'_>) -> Peer {
-    (connection.client.ip, connection.server, connection.tls.server_name().map(Box::from))
-}
-
-fn program(tls: &tls::Evidence) -> Option<[u8; 12]> {
-    tls.client_hello()?.ja4?.ciphers().first_chunk().copied()
 }
 
 /// Tells when a connection is worth learning from while it is still open.

@@ -6,10 +6,8 @@ use std::io::{self, Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use memmap2::Mmap;
-
 use super::compression::Compression;
-use super::map::map;
+use super::map::{Mapped, map};
 use super::records::{Next, Records};
 use super::stream::{Buffer, Counted};
 use super::window::Whole;
@@ -57,7 +55,7 @@ pub fn open(path: &str) -> Result<FileSource, CaptureError> {
         drop(map);
         return FileSource::buffered(path, file, size);
     }
-    let records = Records::open(path, Whole::new(map))?;
+    let records = Records::open(path, Whole::new(Mapped::new(map)))?;
     Ok(FileSource { size, reading: Reading::Mapped(Box::new(records)) })
 }
 
@@ -68,7 +66,7 @@ pub struct FileSource {
 }
 
 enum Reading {
-    Mapped(Box<Records<Whole<Mmap>>>),
+    Mapped(Box<Records<Whole<Mapped>>>),
     Buffered(Box<Records<Buffer<Box<dyn Read + Send>>>>, Arc<AtomicU64>),
 }
 
@@ -131,6 +129,14 @@ impl FileSource {
         match &self.reading {
             Reading::Mapped(records) => records.window().position(),
             Reading::Buffered(_, count) => count.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The memory map that its packets lie in, if it is mapped.
+    pub fn mapped(&self) -> Option<Mapped> {
+        match &self.reading {
+            Reading::Mapped(records) => Some(records.window().all().clone()),
+            Reading::Buffered(..) => None,
         }
     }
 

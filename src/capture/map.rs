@@ -3,8 +3,29 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use memmap2::{Advice, Mmap};
+
+/// A capture file in memory, shared by all who read it.
+#[derive(Clone, Debug)]
+pub struct Mapped(Arc<Mmap>);
+
+impl Mapped {
+    pub(super) fn new(map: Mmap) -> Mapped {
+        Mapped(Arc::new(map))
+    }
+}
+
+impl Deref for Mapped {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// Maps a regular, non-empty file for reading from front to back.
 ///

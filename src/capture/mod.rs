@@ -25,6 +25,7 @@ pub use file::{FileSource, open};
 pub use filter::{Filter, FilterError};
 pub use link::link_name;
 pub use live::{Drained, HOLD_BACK, Interfaces, LiveOptions, LiveStats};
+pub use map::Mapped;
 pub use merge::Merged;
 pub use record::MAX_CAPTURED;
 

@@ -30,6 +30,11 @@ impl<B: Deref<Target = [u8]>> Whole<B> {
         Whole { all, position: 0 }
     }
 
+    /// The capture from its first byte on.
+    pub fn all(&self) -> &B {
+        &self.all
+    }
+
     /// Bytes passed over so far.
     pub fn position(&self) -> u64 {
         self.position as u64

@@ -1,6 +1,7 @@
 //! What the user typed.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -48,6 +49,10 @@ pub(super) struct CheckArguments {
 
     #[command(flatten)]
     pub(super) audit: AuditArguments,
+
+    /// How many threads to work with; the report is the same. [default: as many as there are processors]
+    #[arg(long, value_name = "N")]
+    pub(super) threads: Option<NonZeroUsize>,
 }
 
 #[derive(Debug, Args)]

@@ -1,11 +1,13 @@
 //! `flowaudit check`: captures in, report out.
 
 use std::error::Error;
+use std::num::NonZeroUsize;
+use std::thread;
 
 use super::args::CheckArguments;
 use super::input::Input;
 use super::{Status, output, plan};
-use crate::audit::Audit;
+use crate::audit::Pool;
 use crate::capture::Filter;
 
 pub(super) fn run(arguments: &CheckArguments) -> Result<Status, Box<dyn Error>> {
@@ -14,8 +16,9 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<Status, Box<dyn Error>> 
     let filter = audit.judging.filter.as_deref().map(Filter::new).transpose()?;
     let Some(mut input) = Input::open(&arguments.captures)? else { return Ok(Status::Error) };
     let report = output::open(audit.output.as_deref())?;
-    let mut audited = Audit::new(&plan, std::mem::take(&mut input.names), filter, report)?;
-    let status = input.feed(&mut audited)?;
-    let outcome = audited.finish();
-    Ok(output::finish(audit, &plan, &outcome, status))
+    let threads = arguments.threads.map_or_else(thread::available_parallelism, Ok);
+    let threads = threads.unwrap_or(NonZeroUsize::MIN);
+    let pool = Pool::new(&plan, std::mem::take(&mut input.names), filter, report, threads)?;
+    let outcome = pool.run(&mut input)?;
+    Ok(output::finish(audit, &plan, &outcome, input.finish()))
 }

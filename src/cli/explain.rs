@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::args::{ExplainArguments, FlowArgument};
 use super::input::Input;
 use super::{Status, complain, plan};
-use crate::audit::{Audit, Sink};
+use crate::audit::{Audit, Feed, Sink};
 use crate::capture::Filter;
 use crate::flow::community_id::{DEFAULT_SEED, community_id};
 use crate::policy::Subject;
@@ -23,8 +23,10 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<Status, Box<dyn Error>
     let mut telling = Telling::new(&arguments.flow, plan.strict);
     let mut audit = Audit::<io::Sink>::new(&plan, std::mem::take(&mut input.names), filter, None)?;
     audit.listen(&mut telling);
-    let mut status = input.feed(&mut audit)?;
-    for error in &audit.finish().errors {
+    input.feed(&mut audit)?;
+    let outcome = audit.finish();
+    let mut status = input.finish();
+    for error in &outcome.errors {
         complain(error);
         status = Status::Error;
     }

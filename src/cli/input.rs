@@ -1,19 +1,20 @@
 //! Captures, opened and read to their end.
 
 use std::error::Error;
-use std::io::Write;
 
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{Status, complain};
-use crate::audit::Audit;
-use crate::capture::{self, Event, FileSource, Merged};
+use crate::audit::{Feed, Maps, Take};
+use crate::capture::{self, Event, FileSource, FilterError, Merged};
 
 /// The captures that were named, merged by time.
 pub(super) struct Input {
     /// What they are called in reports.
     pub(super) names: Vec<String>,
     source: Merged,
+    progress: Progress,
+    interrupt: Interrupt,
     status: Status,
 }
 
@@ -35,32 +36,44 @@ impl Input {
             return Ok(None);
         }
         let names = captures.iter().map(|capture| capture.name().to_owned()).collect();
-        Ok(Some(Input { names, source: Merged::new(captures)?, status }))
-    }
-
-    /// Hands an audit all they hold, or all until an interrupt.
-    pub(super) fn feed<W: Write>(mut self, audit: &mut Audit<'_, W>) -> Result<Status, Box<dyn Error>> {
-        let mut progress = Progress::new(self.source.size());
+        let source = Merged::new(captures)?;
+        let progress = Progress::new(source.size());
         // `tcpdump -w - | flowaudit check -` is ended with an interrupt that both receive.
         let interrupt = Interrupt::new()?;
-        while !interrupt.is_set() {
+        Ok(Some(Input { names, source, progress, interrupt, status }))
+    }
+
+    /// Whether all could be read, once that is over.
+    pub(super) fn finish(self) -> Status {
+        self.progress.clear();
+        self.status
+    }
+}
+
+impl Feed for Input {
+    /// An interrupt ends the captures where they are.
+    fn feed(&mut self, taker: &mut impl Take) -> Result<bool, FilterError> {
+        while !self.interrupt.is_set() {
             match self.source.next_event() {
-                Ok(Some(Event::Packet(packet))) => audit.packet(&packet)?,
-                Ok(Some(Event::Secrets(secrets))) => audit.secrets(&secrets),
-                Ok(None) => break,
+                Ok(Some(Event::Packet(packet))) => taker.packet(&packet)?,
+                Ok(Some(Event::Secrets(secrets))) => taker.secrets(&secrets),
+                Ok(None) => return Ok(false),
                 Err(error) => {
                     complain(&error);
                     self.status = Status::Error;
                 }
             }
-            if audit.cannot_write() {
-                break;
+            if self.progress.is_due() {
+                self.progress.show(self.source.position());
             }
-            if progress.is_due() {
-                progress.show(self.source.position());
+            if taker.has_enough() {
+                return Ok(true);
             }
         }
-        progress.clear();
-        Ok(self.status)
+        Ok(false)
+    }
+
+    fn maps(&self) -> Maps {
+        self.source.captures().iter().map(FileSource::mapped).collect()
     }
 }

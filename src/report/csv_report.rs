@@ -101,11 +101,6 @@ impl<W: io::Write> CsvReport<W> {
         self.output.as_mut().map_or(Ok(()), W::flush)
     }
 
-    /// Flows are judged by another policy from now on.
-    pub fn forget_rows(&mut self) {
-        self.rows = RowWriter::default();
-    }
-
     /// Gives the output back. What is still buffered is lost: flush first.
     pub fn into_inner(mut self) -> Option<W> {
         self.buffer.clear();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use etherparse::PacketBuilder;
-use flowaudit::capture::{Event, LinkType, Timestamp, open};
-use flowaudit::flow::{FlowTable, Limits, Reader, Want};
+use flowaudit::capture::{Event, LinkType, Packet, Timestamp, open};
+use flowaudit::flow::{FlowTable, Limits, Reader, Stamp, Want};
 use flowaudit::packet::{Decoded, Decoder, Gap, Side};
 
 use super::common::pcap::{Pcap, client_hello};
@@ -169,10 +169,14 @@ fn conversation(name: &str, port: u16) -> Vec<(Side, Vec<u8>)> {
         let Event::Packet(packet) = event else { continue };
         ordinal += 1;
         if let Decoded::Segment(segment) = decoder.decode(&packet) {
-            table.packet(&segment, &packet, ordinal, &mut ended);
+            let Packet { capture, number, time, precision, .. } = packet;
+            let stamp = Stamp { capture, number, ordinal, time, precision, clock: time };
+            table.packet(&segment.head, segment.payload, &stamp, &mut ended);
         }
     }
-    table.finish(|flow| ended.push(flow));
+    for (_, id) in table.remaining() {
+        ended.extend(table.end(id));
+    }
     ended.sort_by_key(|flow| flow.first_ordinal);
     let flow = ended
         .into_iter()

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use super::{DraftArguments, Status, complain, text};
-use crate::audit::{Audit, Plan, Sink};
+use crate::audit::{Audit, Feed, Plan, Sink};
 use crate::capture::Filter;
 use crate::cli::input::Input;
 use crate::cli::keylog;
@@ -58,8 +58,10 @@ fn read(arguments: &DraftArguments, plan: &Plan, drafting: &mut Drafting) -> Res
     let Some(mut input) = Input::open(&arguments.captures)? else { return Ok(Status::Error) };
     let mut audit = Audit::<std::io::Sink>::new(plan, std::mem::take(&mut input.names), filter, None)?;
     audit.listen(drafting);
-    let mut status = input.feed(&mut audit)?;
-    for error in audit.finish().errors {
+    input.feed(&mut audit)?;
+    let outcome = audit.finish();
+    let mut status = input.finish();
+    for error in outcome.errors {
         complain(&error);
         status = Status::Error;
     }

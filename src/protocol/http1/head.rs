@@ -73,7 +73,7 @@ fn request_line(bytes: &[u8]) -> Start {
     };
     let target_starts = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'*' | b'[');
     match target.first() {
-        _ if method.is_empty() => return Start::Neither,
+        _ if method.is_empty() || method.len() == METHOD_CAP => return Start::Neither,
         None => return Start::Unsure,
         Some(first) if !target_starts(*first) => return Start::Neither,
         Some(_) => {}

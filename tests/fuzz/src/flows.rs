@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use flowaudit::capture::{LinkType, Packet, Precision, Timestamp};
-use flowaudit::flow::{Flow, FlowTable, Limits, Place, Reader, Want};
-use flowaudit::packet::{Encapsulation, Endpoint, Gap, Segment, Side, Tcp, TcpFlags, Transport};
+use flowaudit::capture::{Precision, Timestamp};
+use flowaudit::flow::{Clock, Flow, FlowTable, Limits, Place, Reader, Stamp, Want};
+use flowaudit::packet::{Encapsulation, Endpoint, Gap, Head, Side, Tcp, TcpFlags, Transport};
 
 /// The most segments of one list.
 const SEGMENTS: usize = 4096;
@@ -15,7 +15,6 @@ const UDP: u8 = 0x08;
 const CUT: u8 = 0x10;
 const OTHER_NUMBERS: u8 = 0x20;
 const FAR: u8 = 0x40;
-const LIVE: u8 = 0x80;
 const SYN: u8 = 2;
 
 /// Every byte that is lent stands where it belongs, and every packet is counted in a flow.
@@ -26,31 +25,34 @@ pub fn reassemble(bytes: &[u8]) {
     let limits = Limits { flows: 6, stream_bytes: 4096 };
     let mut table: FlowTable<Position> =
         FlowTable::new(limits, u64::from(bytes.first().copied().unwrap_or(0)));
-    let (mut ended, mut time) = (Vec::new(), 0i64);
+    let (mut ended, mut clock, mut time) = (Vec::new(), Clock::default(), 0i64);
     let (mut placed, mut refused, mut counted) = (0u64, 0u64, 0u64);
     for (ordinal, segment) in (1..).zip(bytes.as_chunks::<8>().0.iter().take(SEGMENTS)) {
         time += i64::from(segment[7] as i8) * Timestamp::SECOND;
-        let lent: Vec<u8> =
+        let sent: Vec<u8> =
             (0..u32::from(segment[6])).map(|n| numbered(sequence(segment), n, segment[1])).collect();
-        let packet = Packet {
+        let (now, due) = clock.advance(Timestamp(time));
+        if due {
+            table.tick(now, &mut ended);
+        }
+        let stamp = Stamp {
             capture: 0,
             number: ordinal,
+            ordinal,
             time: Timestamp(time),
             precision: Precision::Micro,
-            link: LinkType::RawIp,
-            wire_length: 40 + u32::from(segment[6]),
-            bytes: &[],
+            clock: now,
         };
-        if segment[0] & LIVE != 0 && segment[1] & 0x80 != 0 {
-            table.advance(packet.time, &mut ended);
-        }
-        match table.packet(&decoded(segment, &lent), &packet, ordinal, &mut ended) {
+        let captured = if segment[0] & CUT == 0 { &sent[..] } else { &sent[..sent.len() / 2] };
+        match table.packet(&decoded(segment, sent.len()), captured, &stamp, &mut ended) {
             Place::Flow => placed += 1,
             Place::Refused => refused += 1,
         }
         counted += ended.drain(..).map(|flow| packets(&flow)).sum::<u64>();
     }
-    table.finish(|flow| counted += packets(&flow));
+    for (_, id) in table.remaining() {
+        counted += packets(&table.end(id).expect("it is there"));
+    }
     assert_eq!(placed, counted, "packets put into flows, and packets that flows count");
     assert_eq!(table.account().refused_packets, refused);
     assert!(table.account().most_flows <= 6);
@@ -78,7 +80,7 @@ fn number(odd: u8, offset: u16) -> u32 {
     first.wrapping_add(offset)
 }
 
-fn decoded<'a>(segment: &[u8; 8], payload: &'a [u8]) -> Segment<'a> {
+fn decoded(segment: &[u8; 8], length: usize) -> Head {
     let end = |last: u8, port: u16| Endpoint { ip: IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)), port };
     let (client, server) = (end(1 + (segment[0] >> 1 & 3), 40000), end(9, 443));
     let (source, destination) = if segment[0] & 1 == 0 { (client, server) } else { (server, client) };
@@ -88,16 +90,14 @@ fn decoded<'a>(segment: &[u8; 8], payload: &'a [u8]) -> Segment<'a> {
         acknowledgement: number(segment[0], u16::from_be_bytes([segment[4], segment[5]])),
         flags: TcpFlags(segment[1]),
     };
-    let captured = if segment[0] & CUT == 0 { payload } else { &payload[..payload.len() / 2] };
-    Segment {
+    Head {
         source,
         destination,
         transport: if is_udp { Transport::UDP } else { Transport::TCP },
         tcp: (!is_udp).then_some(tcp),
-        payload: captured,
-        payload_length: u32::try_from(payload.len()).expect("short"),
+        payload_length: u32::try_from(length).expect("short"),
         packets: 1,
-        wire_bytes: 40 + payload.len() as u64,
+        wire_bytes: 40 + length as u64,
         encapsulation: Encapsulation::NONE,
     }
 }

@@ -37,10 +37,10 @@ pub fn decode(bytes: &[u8]) {
         read += 1;
         match decoder.decode(&packet) {
             Decoded::Segment(segment) => {
-                assert!(segment.packets >= 1);
-                counted += u64::from(segment.packets);
+                assert!(segment.head.packets >= 1);
+                counted += u64::from(segment.head.packets);
                 holds(&segment);
-                if segment.packets == 1 {
+                if segment.head.packets == 1 {
                     assert!(segment.payload.len() <= frame.len());
                 }
                 tunnels(segment);
@@ -71,16 +71,17 @@ fn packets(mut bytes: &[u8]) -> impl Iterator<Item = (LinkType, u8, u8, &[u8])> 
 
 fn holds(segment: &Segment<'_>) {
     let captured = u32::try_from(segment.payload.len()).expect("a datagram is short");
-    assert!(captured <= segment.payload_length, "{captured} of {}", segment.payload_length);
-    assert!(usize::from(segment.encapsulation.tags) <= Encapsulation::MAX_TAGS);
-    assert!(usize::from(segment.encapsulation.depth()) <= Encapsulation::MAX_TUNNELS);
-    let layers = usize::from(segment.encapsulation.tags) + usize::from(segment.encapsulation.depth());
-    assert_eq!(segment.encapsulation.layers().count(), layers);
+    assert!(captured <= segment.head.payload_length, "{captured} of {}", segment.head.payload_length);
+    assert!(usize::from(segment.head.encapsulation.tags) <= Encapsulation::MAX_TAGS);
+    assert!(usize::from(segment.head.encapsulation.depth()) <= Encapsulation::MAX_TUNNELS);
+    let layers =
+        usize::from(segment.head.encapsulation.tags) + usize::from(segment.head.encapsulation.depth());
+    assert_eq!(segment.head.encapsulation.layers().count(), layers);
 }
 
 fn tunnels(mut outer: Segment<'_>) {
     while let Some(Inside::Segment(inner)) = inside(&outer) {
-        assert!(inner.encapsulation.depth() == outer.encapsulation.depth() + 1);
+        assert!(inner.head.encapsulation.depth() == outer.head.encapsulation.depth() + 1);
         assert!(inner.payload.len() < outer.payload.len());
         holds(&inner);
         outer = inner;

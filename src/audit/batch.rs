@@ -1,0 +1,240 @@
+//! Packets on their way from the one intake to the followers of many flow tables, many at a time.
+//!
+//! What headers say is copied; payload is not. It stays in the memory map, and a batch says where; only
+//! what is in no map (pipes, compressed captures, datagrams put together from fragments) is kept in the
+//! batch itself.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
+
+use super::follower::{Event, Follower};
+use super::intake::{Downstream, Intake};
+use super::pool::Take;
+use crate::capture::{FilterError, Mapped, Packet, Secrets, Timestamp};
+use crate::flow::{Limits, Stamp};
+use crate::packet::{Endpoint, Head, Segment};
+use crate::protocol::tls::KeyStore;
+
+/// How many flow tables an audit is spread over, whatever the number of threads: what a cap on one of them
+/// refuses does not depend on that.
+pub(super) const SHARDS: usize = 16;
+/// Packets handed over at once: few enough for the processor's caches, enough to make up for the handing over.
+const PACKETS: usize = 4096;
+/// Bytes of payload that a batch keeps itself before it is handed over, but for the last packet's.
+const KEPT_BYTES: usize = 1 << 20;
+/// Flows left at the end are let go by their first packets, so many packets of the audit at a time.
+pub(super) const RANGE: u64 = 4096;
+
+/// The memory maps of an audit's captures, by index; `None` where there is none.
+pub type Maps = Vec<Option<Mapped>>;
+
+/// The share of one shard in what all may grow to.
+pub(super) fn share(limits: Limits) -> Limits {
+    Limits { flows: limits.flows.div_ceil(SHARDS), stream_bytes: limits.stream_bytes.div_ceil(SHARDS) }
+}
+
+/// The ends of the ranges in which flows are let go that are left after so many packets.
+pub(super) fn ranges(packets: u64) -> impl Iterator<Item = u64> {
+    (0..=packets / RANGE).map(|range| (range + 1).saturating_mul(RANGE))
+}
+
+/// What the intake made of many packets, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// Log lines of secrets that come before the first of these packets.
+    secrets: Vec<Box<[u8]>>,
+    /// When a second of packet time begins: before which packet, and what the clock shows.
+    ticks: Vec<(u64, Timestamp)>,
+    shards: [Vec<Item>; SHARDS],
+    packets: usize,
+    kept: Vec<u8>,
+}
+
+/// One packet of a flow.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    head: Head,
+    stamp: Stamp,
+    payload: Place,
+}
+
+/// Where payload lies.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// In the map of the packet's capture.
+    Mapped { start: usize, length: u32 },
+    /// In the batch.
+    Kept { start: usize, length: u32 },
+}
+
+impl Batch {
+    /// There is nothing in it for anybody.
+    pub(super) fn is_empty(&self) -> bool {
+        self.packets == 0 && self.ticks.is_empty() && self.secrets.is_empty()
+    }
+
+    /// It waits for all packets before it, so that its secrets open none of those.
+    pub(super) fn has_secrets(&self) -> bool {
+        !self.secrets.is_empty()
+    }
+
+    /// Adds its secrets to the keys.
+    pub(super) fn open(&self, keys: &KeyStore) {
+        for secrets in &self.secrets {
+            keys.add(secrets);
+        }
+    }
+
+    /// Empties it, to be filled again; these secrets come first.
+    pub(super) fn begin(&mut self, secrets: Vec<Box<[u8]>>) {
+        self.secrets = secrets;
+        self.ticks.clear();
+        self.shards.iter_mut().for_each(Vec::clear);
+        self.packets = 0;
+        self.kept.clear();
+    }
+
+    /// Hands the packets of one shard to its follower.
+    pub(super) fn follow(
+        &self,
+        shard: usize,
+        maps: &Maps,
+        follower: &mut Follower<'_>,
+        events: &mut Vec<Event>,
+    ) {
+        let mut ticks = self.ticks.iter().peekable();
+        for item in self.shards.get(shard).into_iter().flatten() {
+            while let Some((ordinal, now)) = ticks.next_if(|tick| tick.0 <= item.stamp.ordinal) {
+                follower.tick(*ordinal, *now, events);
+            }
+            follower.packet(&item.head, self.payload(item, maps), &item.stamp, events);
+        }
+        for (ordinal, now) in ticks {
+            follower.tick(*ordinal, *now, events);
+        }
+    }
+
+    fn payload<'a>(&'a self, item: &Item, maps: &'a Maps) -> &'a [u8] {
+        let (bytes, start, length) = match item.payload {
+            Place::Mapped { start, length } => {
+                let map = maps.get(usize::from(item.stamp.capture)).and_then(Option::as_ref);
+                (map.map_or(&[][..], |map| map), start, length)
+            }
+            Place::Kept { start, length } => (&self.kept[..], start, length),
+        };
+        bytes.get(start..).and_then(|rest| rest.get(..length as usize)).unwrap_or_default()
+    }
+
+    fn place(&mut self, capture: u16, payload: &[u8], maps: &Maps) -> Place {
+        let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        let map = maps.get(usize::from(capture)).and_then(Option::as_ref);
+        if let Some(start) = map.and_then(|map| offset(map, payload)) {
+            return Place::Mapped { start, length };
+        }
+        let start = self.kept.len();
+        self.kept.extend_from_slice(payload);
+        Place::Kept { start, length }
+    }
+}
+
+/// Where `part` lies in `whole`, if it does.
+fn offset(whole: &[u8], part: &[u8]) -> Option<usize> {
+    let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
+    let end = start.checked_add(part.len())?;
+    (end <= whole.len()).then_some(start)
+}
+
+/// Which shard a flow belongs to: the same for both directions, and for the same capture in every run, yet
+/// not to be foreseen by those who send its packets.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spread {
+    seed: Option<u64>,
+}
+
+/// An odd number without pattern (the golden ratio's fraction).
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl Spread {
+    /// The seed is the first packet of the audit, and when it was captured.
+    fn begin(&mut self, packet: &Packet<'_>) {
+        self.seed.get_or_insert_with(|| {
+            let mut hasher = DefaultHasher::new();
+            (packet.time, packet.bytes).hash(&mut hasher);
+            hasher.finish()
+        });
+    }
+
+    fn shard(self, head: &Head) -> usize {
+        let seed = self.seed.unwrap_or_default();
+        let end = |end: Endpoint| {
+            let ip = match end.ip {
+                IpAddr::V4(ip) => u64::from(ip.to_bits()),
+                IpAddr::V6(ip) => {
+                    let bits = ip.to_bits();
+                    (bits >> 64) as u64 ^ (bits as u64).wrapping_mul(MIX)
+                }
+            };
+            fold(ip ^ seed, MIX ^ u64::from(end.port))
+        };
+        // Adding has no direction.
+        let both = end(head.source).wrapping_add(end(head.destination));
+        (fold(both, MIX) % SHARDS as u64) as usize
+    }
+}
+
+/// Both halves of a product, each bit of which hangs on all of the factors'.
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product >> 64) as u64 ^ product as u64
+}
+
+/// Fills a batch from the intake.
+pub(super) struct Filling<'a> {
+    pub(super) intake: &'a mut Intake,
+    pub(super) spread: &'a mut Spread,
+    /// Secrets for the next batch.
+    pub(super) secrets: &'a mut Vec<Box<[u8]>>,
+    pub(super) maps: &'a Maps,
+    pub(super) batch: Box<Batch>,
+}
+
+impl Take for Filling<'_> {
+    fn packet(&mut self, packet: &Packet<'_>) -> Result<(), FilterError> {
+        self.spread.begin(packet);
+        self.batch.packets += 1;
+        let mut pouring = Pouring { spread: *self.spread, maps: self.maps, batch: &mut self.batch };
+        self.intake.packet(packet, &mut pouring)
+    }
+
+    fn secrets(&mut self, secrets: &Secrets<'_>) {
+        if secrets.kind == Secrets::TLS_KEY_LOG {
+            let place = if self.batch.packets == 0 { &mut self.batch.secrets } else { &mut *self.secrets };
+            place.push(secrets.bytes.into());
+        }
+    }
+
+    fn has_enough(&self) -> bool {
+        self.batch.packets >= PACKETS || self.batch.kept.len() >= KEPT_BYTES || !self.secrets.is_empty()
+    }
+}
+
+/// A batch, as the intake sees it.
+struct Pouring<'a> {
+    spread: Spread,
+    maps: &'a Maps,
+    batch: &'a mut Batch,
+}
+
+impl Downstream for Pouring<'_> {
+    fn tick(&mut self, ordinal: u64, now: Timestamp) {
+        self.batch.ticks.push((ordinal, now));
+    }
+
+    fn segment(&mut self, segment: &Segment<'_>, stamp: &Stamp) {
+        let payload = self.batch.place(stamp.capture, segment.payload, self.maps);
+        let shard = self.spread.shard(&segment.head);
+        if let Some(items) = self.batch.shards.get_mut(shard) {
+            items.push(Item { head: segment.head, stamp: *stamp, payload });
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The second stage: packets to what other stages need to know of their flows, in packet order.
+
+use std::sync::Arc;
+
+use super::Plan;
+use super::ended::{Ended, Open};
+use super::force::InForce;
+use super::links::Connection;
+use super::open::OpenFlows;
+use super::reader::FlowReader;
+use crate::capture::Timestamp;
+use crate::flow::{First, Flow, FlowTable, Limits, Place, Stamp};
+use crate::packet::{Head, Transport};
+use crate::protocol::Address;
+use crate::report::Account;
+
+/// Follows the flows of one flow table.
+pub(super) struct Follower<'p> {
+    plan: InForce<'p>,
+    table: FlowTable<FlowReader>,
+    ended: Vec<Flow<FlowReader>>,
+    places: Places,
+    /// Flows that are looked at while they are open, in a live audit.
+    open: Option<OpenFlows>,
+    /// Once the captures are at their end: what is left of the table, last first.
+    remaining: Option<Vec<(First, u32)>>,
+}
+
+/// Where packets went.
+#[derive(Clone, Copy, Debug, Default)]
+struct Places {
+    in_flows: u64,
+    flow_cap: u64,
+    tunnelled: u64,
+    tunnelled_flow_cap: u64,
+}
+
+/// Something that stages after this one are to know.
+#[derive(Debug)]
+pub(super) struct Event {
+    order: Order,
+    pub(super) what: What,
+}
+
+/// Where an event stands among all of the audit, whichever follower it comes from: by the packet it came
+/// with. Flows that were due come before what the packet itself brought about, by their first packets; what
+/// it brought about, from the outside of its tunnels in.
+pub(super) type Order = (u64, Part, First);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    Due,
+    Packet,
+    /// After the last packet.
+    Remaining,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    /// DNS answers gave names to these addresses.
+    Answers(Vec<Address>),
+    /// The handshake of a flow that goes on is settled.
+    Settled(Box<Connection>),
+    /// A flow ended, or is looked at while it is open.
+    Flow(Box<Ended>),
+}
+
+impl Event {
+    pub(super) fn order(&self) -> Order {
+        self.order
+    }
+}
+
+impl<'p> Follower<'p> {
+    pub(super) fn new(plan: &'p Plan, limits: Limits) -> Follower<'p> {
+        Follower {
+            plan: InForce::First(plan),
+            table: FlowTable::new(limits, Arc::clone(&plan.keys)),
+            ended: Vec::new(),
+            places: Places::default(),
+            open: None,
+            remaining: None,
+        }
+    }
+
+    /// A second of packet time begins.
+    pub(super) fn tick(&mut self, ordinal: u64, now: Timestamp, events: &mut Vec<Event>) {
+        self.table.tick(now, &mut self.ended);
+        for flow in self.ended.drain(..) {
+            let order = (ordinal, Part::Due, flow.first());
+            events.push(Event { order, what: What::Flow(Ended::new(flow, &self.plan)) });
+        }
+    }
+
+    /// Takes the next packet.
+    pub(super) fn packet(&mut self, head: &Head, payload: &[u8], stamp: &Stamp, events: &mut Vec<Event>) {
+        let packets = u64::from(head.packets);
+        let place = self.table.packet(head, payload, stamp, &mut self.ended);
+        let depth = head.encapsulation.depth();
+        match (place, depth) {
+            (Place::Flow, 0) => self.places.in_flows += packets,
+            (Place::Flow, _) => self.places.tunnelled += packets,
+            (Place::Refused, 0) => self.places.flow_cap += packets,
+            (Place::Refused, _) => self.places.tunnelled_flow_cap += packets,
+        }
+        if let Some(open) = &mut self.open
+            && open.has_begun(self.table.account().flows)
+            && let Some((id, flow)) = self.table.last().and_then(|id| Some((id, self.table.get(id)?)))
+        {
+            open.begun(id, flow.first(), flow.start);
+        }
+        let order = (stamp.ordinal, Part::Packet, (0, depth));
+        if self.plan.learn && head.transport == Transport::UDP && depth == 0 && place == Place::Flow {
+            let addresses = self.table.last_reader().map(|reader| reader.conversation.take_addresses());
+            if let Some(addresses) = addresses.filter(|addresses| !addresses.is_empty()) {
+                events.push(Event { order, what: What::Answers(addresses) });
+            }
+        }
+        if let Some(flow) = self.table.take_news()
+            && let Some(tls) = flow.reader.conversation.tls()
+            && let Some(connection) = Connection::new(flow, tls)
+        {
+            events.push(Event { order, what: What::Settled(Box::new(connection)) });
+        }
+        for flow in self.ended.drain(..) {
+            events.push(Event { order, what: What::Flow(Ended::new(flow, &self.plan)) });
+        }
+    }
+
+    /// The captures are at their end: flows that are left end, those whose first packet comes before that
+    /// of ordinal `until`.
+    pub(super) fn remaining(&mut self, until: u64, events: &mut Vec<Event>) {
+        let remaining = self.remaining.get_or_insert_with(|| {
+            let mut remaining = self.table.remaining();
+            remaining.reverse();
+            remaining
+        });
+        while let Some(((_, id), first)) = remaining.last().map(|last| (*last, last.0))
+            && first.0 < until
+        {
+            remaining.pop();
+            if let Some(flow) = self.table.end(id) {
+                let order = (u64::MAX, Part::Remaining, first);
+                events.push(Event { order, what: What::Flow(Ended::new(flow, &self.plan)) });
+            }
+        }
+    }
+
+    /// Open flows are looked at from now on.
+    pub(super) fn look_at_open_flows(&mut self, every: Option<i64>) {
+        self.open = Some(OpenFlows::new(every));
+    }
+
+    /// Hands on the open flows whose time it is.
+    pub(super) fn look(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        let Some(open) = &mut self.open else { return };
+        let mut hand_on = |flow: &Flow<FlowReader>, which: Open| {
+            let order = (u64::MAX, Part::Packet, flow.first());
+            let flow = Ended::open(flow, self.table.has_lost(flow), which, &self.plan);
+            events.push(Event { order, what: What::Flow(flow) });
+        };
+        while let Some(young) = open.next_young(now) {
+            if let Some(flow) = self.table.get(young.id).filter(|flow| flow.first() == young.first) {
+                hand_on(flow, Open::Violation);
+                if !flow.is_over() {
+                    open.again(young);
+                }
+            }
+        }
+        for id in open.turn(now, self.table.numbers()) {
+            if let Some(flow) = self.table.get(id).filter(|flow| !flow.is_over())
+                && open.is_long(flow.start, now)
+            {
+                hand_on(flow, Open::Any);
+            }
+        }
+    }
+
+    /// Packets of this time were lost.
+    pub(super) fn lost(&mut self, from: Timestamp, to: Timestamp) {
+        self.table.lost(from, to);
+    }
+
+    /// Goes by another plan from now on.
+    pub(super) fn go_by(&mut self, plan: InForce<'p>) {
+        self.plan = plan;
+    }
+
+    /// Flows in the table.
+    pub(super) fn flows(&self) -> u64 {
+        self.table.len() as u64
+    }
+
+    /// Adds what it counted.
+    pub(super) fn account(&self, account: &mut Account) {
+        account.in_flows += self.places.in_flows;
+        account.flow_cap += self.places.flow_cap;
+        account.tunnelled += self.places.tunnelled;
+        account.tunnelled_flow_cap += self.places.tunnelled_flow_cap;
+        let flows = self.table.account();
+        account.flows += flows.flows;
+        account.repeated_segments += flows.repeated;
+        account.stream_cap += flows.stream_refused;
+    }
+}

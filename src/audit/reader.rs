@@ -1,0 +1,54 @@
+//! Hands a flow's bytes to its conversation.
+
+use std::sync::Arc;
+
+use super::links::Watch;
+use crate::capture::Timestamp;
+use crate::flow::{Reader, Want};
+use crate::packet::{Gap, Side};
+use crate::protocol::tls::KeyStore;
+use crate::protocol::{Conversation, Step};
+
+/// What the flow table lends a flow's bytes to.
+#[derive(Debug)]
+pub(crate) struct FlowReader {
+    pub(super) conversation: Conversation,
+    watch: Watch,
+}
+
+impl Reader for FlowReader {
+    type Context = Arc<KeyStore>;
+
+    fn new(keys: &Arc<KeyStore>) -> FlowReader {
+        FlowReader { conversation: Conversation::with_keys(Arc::clone(keys)), watch: Watch::default() }
+    }
+
+    fn begins(&mut self) {
+        self.conversation.begins();
+    }
+
+    fn read(&mut self, side: Side, bytes: &[u8], at: Timestamp) -> Want {
+        match self.conversation.read(side, bytes, at.0) {
+            Step::More { used } => Want { used, skip: 0, done: false },
+            Step::Skip { used, skip } => Want { used, skip, done: false },
+            // The conversation itself turns these into one of the others; nothing more is wanted.
+            Step::Done | Step::Switch { .. } | Step::Broken => Want::NOTHING,
+        }
+    }
+
+    fn gap(&mut self, side: Side, cause: Gap, covered: u64, _: Timestamp) -> u64 {
+        self.conversation.gap(side, cause, covered)
+    }
+
+    fn closed(&mut self, side: Side, reset: bool, at: Timestamp) {
+        self.conversation.closed(side, reset, at.0);
+    }
+
+    fn has_news(&mut self) -> bool {
+        self.watch.has_news(self.conversation.tls())
+    }
+
+    fn datagram(&mut self, side: Side, bytes: &[u8], cut: bool, _: Timestamp) -> bool {
+        self.conversation.datagram(side, bytes, cut)
+    }
+}
