@@ -48,6 +48,7 @@ use writer::Writer;
 pub use batch::Maps;
 pub use force::InForce;
 pub use pool::{Feed, Pool, Take};
+pub(crate) use reader::FlowReader;
 
 /// What an audit holds flows against, and what it reports of them.
 #[derive(Debug)]

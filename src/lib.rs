@@ -13,6 +13,7 @@ pub mod cli;
 pub mod flow;
 pub mod inventory;
 pub mod local;
+pub mod measure;
 pub mod packet;
 pub mod pki;
 pub mod policy;

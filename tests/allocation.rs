@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::fs;
 
 use common::capture;
-use common::pcap::{Connection, Pcap, datagram};
+use common::pcap::{Connection, Pcap, datagram, payloads};
 use flowaudit::audit::{Audit, Plan};
 use flowaudit::capture::{LinkType, Packet, Precision, Timestamp};
 use flowaudit::inventory::{Inventory, Names};
@@ -197,22 +197,4 @@ fn nothing_is_allocated(application: &str, mut connection: Connection, round: im
     let report = common::table(&String::from_utf8(report).expect("UTF-8"));
     assert_eq!(report[0]["application"], application);
     assert_eq!(allocations, 0, "of {} packets", connection.packets.len() - warm);
-}
-
-/// What a recorded connection carried, with 0 for the client, up to its first FIN or RST.
-fn payloads(pcap: &Pcap) -> Vec<(usize, Vec<u8>)> {
-    let mut payloads = Vec::new();
-    let mut client = None;
-    for record in &pcap.records {
-        let frame = etherparse::SlicedPacket::from_ethernet(&record[16..]).expect("it was recorded whole");
-        let Some(etherparse::TransportSlice::Tcp(tcp)) = frame.transport else { continue };
-        let port = *client.get_or_insert(tcp.source_port());
-        if tcp.fin() || tcp.rst() {
-            break;
-        }
-        if !tcp.payload().is_empty() {
-            payloads.push((usize::from(tcp.source_port() != port), tcp.payload().to_vec()));
-        }
-    }
-    payloads
 }

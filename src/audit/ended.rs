@@ -1,6 +1,8 @@
 //! A flow that ended, or that is looked at while it is open, summed up: all that can be said of it without
 //! knowing other flows.
 
+use std::sync::Arc;
+
 use super::Plan;
 use super::links::Connection;
 use super::reader::FlowReader;
@@ -8,7 +10,7 @@ use crate::capture::Timestamp;
 use crate::flow::{First, Flow, Key, Opener};
 use crate::inventory::LearntGroup;
 use crate::packet::{Gap, Side, Transport};
-use crate::pki::{Authorities, CertificateNames, ChainProblem, Usage};
+use crate::pki::{Authorities, CertificateNames, ChainProblem, KnownCertificates, Leaf, Usage};
 use crate::policy::{Circumstances, Observed, OpenedBy, Policy};
 use crate::protocol::Evidence;
 use crate::protocol::tls::{self, ClientCertificate};
@@ -51,25 +53,37 @@ pub(super) struct Leaves {
     /// The server's and the client's, for the report.
     pub(super) told: [Certificate; 2],
     /// Their names, for telling components apart.
-    pub(super) names: [Option<CertificateNames>; 2],
+    pub(super) names: [Option<Arc<Leaf>>; 2],
 }
 
 impl Ended {
-    pub(super) fn new(mut flow: Flow<FlowReader>, plan: &Plan) -> Box<Ended> {
+    pub(super) fn new(mut flow: Flow<FlowReader>, plan: &Plan, known: &mut KnownCertificates) -> Box<Ended> {
         let evidence = std::mem::take(&mut flow.reader.conversation).finish();
-        Ended::summed_up(&flow, evidence, None, plan)
+        Ended::summed_up(&flow, evidence, None, plan, known)
     }
 
     /// A flow that goes on, as far as it went; packets of it may be lost.
-    pub(super) fn open(flow: &Flow<FlowReader>, lost: bool, which: Open, plan: &Plan) -> Box<Ended> {
+    pub(super) fn open(
+        flow: &Flow<FlowReader>,
+        lost: bool,
+        which: Open,
+        plan: &Plan,
+        known: &mut KnownCertificates,
+    ) -> Box<Ended> {
         let mut evidence = flow.reader.conversation.so_far();
         if lost {
             evidence.gap.get_or_insert(Gap::Loss);
         }
-        Ended::summed_up(flow, evidence, Some(which), plan)
+        Ended::summed_up(flow, evidence, Some(which), plan, known)
     }
 
-    fn summed_up(flow: &Flow<FlowReader>, evidence: Evidence, open: Option<Open>, plan: &Plan) -> Box<Ended> {
+    fn summed_up(
+        flow: &Flow<FlowReader>,
+        evidence: Evidence,
+        open: Option<Open>,
+        plan: &Plan,
+        known: &mut KnownCertificates,
+    ) -> Box<Ended> {
         let (source, opened_by) = direction(flow, evidence.client, &plan.policy);
         let circumstances = Circumstances {
             from_start: flow.from_start(),
@@ -89,7 +103,7 @@ impl Ended {
             opened_by,
             counted: counted(flow, source),
             capture: flow.first_packet.0,
-            leaves: observed.tls().map(Leaves::of),
+            leaves: observed.tls().map(|tls| Leaves::of(tls, known)),
             observed,
             connection,
             learnt: [Vec::new(), Vec::new()],
@@ -102,14 +116,15 @@ impl Ended {
         let tls = self.observed.tls()?;
         let accepted = matches!(tls.outcome(), tls::Outcome::Accepted(_));
         let doubtful = matches!(self.observed.chains[0], Some(Err(_)));
-        let names = self.leaves.as_ref()?.names[0].as_ref()?;
+        let names = &self.leaves.as_ref()?.names[0].as_ref()?.names;
         let client = tls.client().unwrap_or(self.source);
         (accepted && !doubtful).then_some((client.other(), names))
     }
 }
 
 impl Leaves {
-    fn of(tls: &tls::Evidence) -> Leaves {
+    fn of(tls: &tls::Evidence, known: &mut KnownCertificates) -> Leaves {
+        let mut leaf = |chain: &tls::Chain| leaf(chain, known);
         let server = match tls.server_chain() {
             Some(chain) => leaf(chain),
             None => (Certificate::Unseen, None),
@@ -126,11 +141,11 @@ impl Leaves {
     }
 }
 
-fn leaf(chain: &tls::Chain) -> (Certificate, Option<CertificateNames>) {
-    match chain.certificates.first().map(|der| CertificateNames::from_der(der)) {
+fn leaf(chain: &tls::Chain, known: &mut KnownCertificates) -> (Certificate, Option<Arc<Leaf>>) {
+    match chain.certificates.first().map(|der| known.leaf(der)) {
         None => (Certificate::Empty, None),
-        Some(Ok(names)) => (Certificate::Names(names.to_string()), Some(names)),
-        Some(Err(_)) => (Certificate::Unreadable, None),
+        Some(Some(leaf)) => (Certificate::Names(Arc::clone(&leaf.text)), Some(leaf)),
+        Some(None) => (Certificate::Unreadable, None),
     }
 }
 

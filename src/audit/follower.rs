@@ -11,6 +11,7 @@ use super::reader::FlowReader;
 use crate::capture::Timestamp;
 use crate::flow::{First, Flow, FlowTable, Limits, Place, Stamp};
 use crate::packet::{Head, Transport};
+use crate::pki::KnownCertificates;
 use crate::protocol::Address;
 use crate::report::Account;
 
@@ -19,6 +20,7 @@ pub(super) struct Follower<'p> {
     plan: InForce<'p>,
     table: FlowTable<FlowReader>,
     ended: Vec<Flow<FlowReader>>,
+    certificates: KnownCertificates,
     places: Places,
     /// Flows that are looked at while they are open, in a live audit.
     open: Option<OpenFlows>,
@@ -77,6 +79,7 @@ impl<'p> Follower<'p> {
             plan: InForce::First(plan),
             table: FlowTable::new(limits, Arc::clone(&plan.keys)),
             ended: Vec::new(),
+            certificates: KnownCertificates::default(),
             places: Places::default(),
             open: None,
             remaining: None,
@@ -88,7 +91,10 @@ impl<'p> Follower<'p> {
         self.table.tick(now, &mut self.ended);
         for flow in self.ended.drain(..) {
             let order = (ordinal, Part::Due, flow.first());
-            events.push(Event { order, what: What::Flow(Ended::new(flow, &self.plan)) });
+            events.push(Event {
+                order,
+                what: What::Flow(Ended::new(flow, &self.plan, &mut self.certificates)),
+            });
         }
     }
 
@@ -123,7 +129,10 @@ impl<'p> Follower<'p> {
             events.push(Event { order, what: What::Settled(Box::new(connection)) });
         }
         for flow in self.ended.drain(..) {
-            events.push(Event { order, what: What::Flow(Ended::new(flow, &self.plan)) });
+            events.push(Event {
+                order,
+                what: What::Flow(Ended::new(flow, &self.plan, &mut self.certificates)),
+            });
         }
     }
 
@@ -141,7 +150,10 @@ impl<'p> Follower<'p> {
             remaining.pop();
             if let Some(flow) = self.table.end(id) {
                 let order = (u64::MAX, Part::Remaining, first);
-                events.push(Event { order, what: What::Flow(Ended::new(flow, &self.plan)) });
+                events.push(Event {
+                    order,
+                    what: What::Flow(Ended::new(flow, &self.plan, &mut self.certificates)),
+                });
             }
         }
     }
@@ -156,7 +168,8 @@ impl<'p> Follower<'p> {
         let Some(open) = &mut self.open else { return };
         let mut hand_on = |flow: &Flow<FlowReader>, which: Open| {
             let order = (u64::MAX, Part::Packet, flow.first());
-            let flow = Ended::open(flow, self.table.has_lost(flow), which, &self.plan);
+            let flow =
+                Ended::open(flow, self.table.has_lost(flow), which, &self.plan, &mut self.certificates);
             events.push(Event { order, what: What::Flow(flow) });
         };
         while let Some(young) = open.next_young(now) {

@@ -81,7 +81,7 @@ impl<'p> Judge<'p> {
         let Ended { key, source, opened_by, counted, observed, leaves, learnt, .. } = flow;
         let (source, opened_by, counted) = (*source, *opened_by, *counted);
         let shown = |side: usize| match leaves.as_ref().and_then(|leaves| leaves.names[side].as_ref()) {
-            Some(names) => Shown::by_certificate(names.iter(), policy.names()),
+            Some(leaf) => Shown::by_certificate(leaf.names.iter(), policy.names()),
             None => Shown::default(),
         };
         let (server, client) = (shown(0), shown(1));

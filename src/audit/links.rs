@@ -289,9 +289,9 @@ impl Watch {
         self.progress = progress;
         let Some(given) = tls.given() else { return false };
         self.looks += 1;
-        self.told = !matches!(tls.authentication(), Authentication::Refused(_) | Authentication::Unseen(_))
-            && !matches!(given.tickets, Tickets::Unread)
-            && (given.names != [None, None] || given.tickets != Tickets::None);
+        self.told = !matches!(given.tickets, Tickets::Unread)
+            && (given.names != [None, None] || given.tickets != Tickets::None)
+            && !matches!(tls.authentication(), Authentication::Refused(_) | Authentication::Unseen(_));
         self.told
     }
 }

@@ -31,7 +31,7 @@ impl Deref for Mapped {
 ///
 /// # Errors
 /// What `mmap` says, for example on file systems that cannot map.
-pub(super) fn map(file: &File) -> io::Result<Mmap> {
+pub(crate) fn map(file: &File) -> io::Result<Mmap> {
     // SAFETY: a map is only sound while nobody changes the file, and no program can make sure of that
     // (ripgrep has the same note). Two things can go wrong. If the file is changed in place, the
     // parsers may see a byte twice with two values: they check every length against the window after

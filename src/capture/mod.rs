@@ -26,6 +26,7 @@ pub use filter::{Filter, FilterError};
 pub use link::link_name;
 pub use live::{Drained, HOLD_BACK, Interfaces, LiveOptions, LiveStats};
 pub use map::Mapped;
+pub(crate) use map::map;
 pub use merge::Merged;
 pub use record::MAX_CAPTURED;
 

@@ -31,6 +31,10 @@ pub(super) enum Command {
     ///
     /// Runs until the duration is over or it is interrupted. Exit status as for `check`.
     Live(Box<super::live::LiveArguments>),
+    /// Measure how fast captures are audited on this machine.
+    ///
+    /// Exit status: 0, or 2 on an error.
+    Bench(super::bench::BenchArguments),
     /// Look at documented tables, check, import, compare and draft them.
     Policy(super::policy::PolicyArguments),
     /// Tell of local sockets, for `live`, which starts this by itself.

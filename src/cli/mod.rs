@@ -1,7 +1,8 @@
 //! The command line: what was typed (`args`) becomes a plan with everything opened (`plan`), which is run
-//! (`check`, `explain`, `live`) to an exit status.
+//! (`check`, `explain`, `live`, `bench`) to an exit status.
 
 mod args;
+mod bench;
 mod check;
 mod confine;
 mod explain;
@@ -51,6 +52,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Live(arguments) => live::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments),
         Command::Processes { jobs } => processes::run(jobs),
     };

@@ -4,7 +4,6 @@
 use crate::packet::{Endpoint, Transport, icmp_counterpart};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sha1::{Digest, Sha1};
 use std::net::IpAddr;
 
 /// The seed that every tool uses unless told otherwise.
@@ -33,7 +32,7 @@ pub fn bytes(
     } else {
         (destination, source)
     };
-    let mut hashed = Hashed { bytes: [0; HASHED_BYTES], length: 0 };
+    let mut hashed = Hashed { block: [0; 64], length: 0 };
     hashed.push(seed.to_be_bytes());
     for ip in [low.ip, high.ip] {
         match ip {
@@ -49,25 +48,38 @@ pub fn bytes(
     let mut id = [b'='; COMMUNITY_ID_BYTES];
     id[..2].copy_from_slice(b"1:");
     // Twenty bytes give these twenty-eight characters: it cannot run out of room.
-    let _ = STANDARD.encode_slice(Sha1::digest(&hashed.bytes[..hashed.length]), &mut id[2..]);
+    let _ = STANDARD.encode_slice(hashed.sha1(), &mut id[2..]);
     id
 }
 
 /// What is hashed, put together first: hashing it at once is cheaper than piece by piece.
 struct Hashed {
-    bytes: [u8; HASHED_BYTES],
+    /// One block of SHA-1: seed, two addresses, protocol and padding, and two ports leave room in it for
+    /// the mark and the length that end a message.
+    block: [u8; 64],
     length: usize,
 }
 
-/// Seed, two addresses, protocol and padding, two ports.
-const HASHED_BYTES: usize = 2 + 2 * 16 + 2 + 2 * 2;
-
 impl Hashed {
     fn push<const N: usize>(&mut self, bytes: [u8; N]) {
-        if let Some(place) = self.bytes.get_mut(self.length..self.length + N) {
+        if let Some(place) = self.block.get_mut(self.length..self.length + N) {
             place.copy_from_slice(&bytes);
             self.length += N;
         }
+    }
+
+    /// FIPS 180-4 section 6.1 for a message of one block.
+    fn sha1(mut self) -> [u8; 20] {
+        let bits = self.length as u64 * 8;
+        self.block[self.length] = 0x80;
+        self.block[56..].copy_from_slice(&bits.to_be_bytes());
+        let mut state = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
+        sha1::compress(&mut state, &[self.block.into()]);
+        let mut digest = [0; 20];
+        for (place, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
+            *place = word.to_be_bytes();
+        }
+        digest
     }
 }
 
@@ -92,6 +104,7 @@ fn is_icmp(transport: Transport) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha1::{Digest, Sha1};
 
     /// The specification's published vectors (`baseline_deflt.json`, `baseline_seed1.json`): protocol,
     /// source, destination, ports, ID with seed 0, ID with seed 1. Two-way flows are published from both

@@ -93,6 +93,23 @@ impl Streams {
         self.halves[side.index()].next.get_or_insert(sequence);
     }
 
+    /// `side` says itself, in a SYN, that its next byte has this sequence number.
+    pub(super) fn opens_at(&mut self, side: Side, sequence: u32) {
+        let half = &mut self.halves[side.index()];
+        if *half.next.get_or_insert(sequence) != sequence && !half.spoke {
+            half.other_start = Some(sequence);
+        }
+    }
+
+    /// The other end acknowledged what `side` has sent so far. Of several beginnings, the one that is
+    /// acknowledged is the connection's.
+    pub(super) fn acknowledged(&mut self, side: Side, sequence: u32) {
+        let half = &mut self.halves[side.index()];
+        if !half.spoke && half.other_start == Some(sequence) {
+            (half.next, half.sent) = (Some(sequence), None);
+        }
+    }
+
     pub(super) fn piece<R: Reader>(
         &mut self,
         side: Side,
@@ -158,6 +175,10 @@ impl Streams {
 struct Half {
     /// Sequence number of the next byte to lend; `None` before the first packet.
     next: Option<u32>,
+    /// Where this side begins by a later SYN-ACK with another number, until it is acknowledged.
+    other_start: Option<u32>,
+    /// It sent bytes: where it begins is settled.
+    spoke: bool,
     /// Bytes from `next` on that the reader does not need.
     skip: u64,
     /// Bytes in order that the reader could not use yet.
@@ -187,6 +208,7 @@ impl Half {
 
     fn piece<R: Reader>(&mut self, side: Side, piece: Piece<'_>, reader: &mut R, budget: &mut Budget) {
         let next = *self.next.get_or_insert(piece.sequence);
+        self.spoke |= piece.length > 0;
         if piece.fin {
             self.fin.get_or_insert((piece.sequence.wrapping_add(piece.length), piece.at));
         }
@@ -448,6 +470,26 @@ mod tests {
     fn segments_out_of_order_and_repeated_are_put_in_order() {
         let pieces = [whole(103, b"def"), whole(100, b"abc"), whole(100, b"abc"), whole(104, b"efgh")];
         assert_eq!(run(Tape::default(), &pieces, Some(108)), "abcdefgh.");
+    }
+
+    #[test]
+    fn of_several_beginnings_the_acknowledged_one_counts() {
+        for (acknowledged, expected) in [(900, "ab"), (100, "!ab"), (500, "!ab")] {
+            let (mut streams, mut tape) = (Streams::default(), Tape::default());
+            let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
+            for start in [100, 500, 900] {
+                streams.opens_at(Side::A, start);
+                streams.has_sent(Side::A, start);
+            }
+            streams.acknowledged(Side::A, acknowledged);
+            let piece = Piece { sequence: 900, payload: b"ab", length: 2, fin: false, at: Timestamp(0) };
+            streams.piece(Side::A, piece, &mut tape, &mut budget);
+            // What is settled is not unsettled by a forged SYN-ACK.
+            streams.opens_at(Side::A, 40);
+            streams.acknowledged(Side::A, 40);
+            streams.finish(Timestamp(0), &mut tape);
+            assert_eq!(String::from_utf8(tape.text).unwrap(), expected, "{acknowledged}");
+        }
     }
 
     #[test]

@@ -514,12 +514,13 @@ fn feed<R: Reader>(
 ) {
     let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags.syn()));
     if tcp.flags.syn() {
-        streams.starts_at(side, sequence);
+        streams.opens_at(side, sequence);
     } else if tcp.flags.ack() && connection.initial(side).is_some_and(|i| i.wrapping_add(1) == tcp.sequence) {
         // The handshake's own ACK says where the other side starts, should its SYN-ACK be missing.
         streams.starts_at(side.other(), tcp.acknowledgement);
     }
     if tcp.flags.ack() && !tcp.flags.rst() {
+        streams.acknowledged(side.other(), tcp.acknowledgement);
         streams.has_sent(side, tcp.sequence);
         streams.has_sent(side.other(), tcp.acknowledgement);
     }

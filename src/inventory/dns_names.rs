@@ -4,20 +4,29 @@
 //! `doppler.service.cf.internal`, whose leading label `_` stands for any one label. Sources: docs-bosh
 //! `dns.md`; cloudfoundry/cf-deployment `addons/bosh-dns-aliases`.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
 
 use super::canonical::canonical;
 
 /// DNS names, with the canonical instance groups behind them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct DnsNames {
-    aliases: HashMap<String, Vec<String>>,
+    aliases: HashMap<String, Vec<String>, RandomState>,
+    /// Aliases that begin with the label `_`, by what stands behind it.
+    by_rest: HashMap<String, Vec<String>, RandomState>,
 }
 
 impl DnsNames {
     /// Adds groups to an alias.
     pub(super) fn add(&mut self, alias: &str, groups: impl IntoIterator<Item = String>) {
-        let known = self.aliases.entry(plain(alias)).or_default();
+        let alias = plain(alias);
+        let known = match alias.strip_prefix("_.") {
+            Some(rest) => self.by_rest.entry(rest.to_owned()).or_default(),
+            None => self.aliases.entry(alias.into_owned()).or_default(),
+        };
         for group in groups {
             if !known.contains(&group) {
                 known.push(group);
@@ -27,17 +36,21 @@ impl DnsNames {
 
     /// Puts groups in place of those an alias had: the Director's own records outrank what is shipped.
     pub(super) fn replace(&mut self, alias: &str, groups: Vec<String>) {
-        self.aliases.insert(plain(alias), groups);
+        let alias = plain(alias);
+        match alias.strip_prefix("_.") {
+            Some(rest) => self.by_rest.insert(rest.to_owned(), groups),
+            None => self.aliases.insert(alias.into_owned(), groups),
+        };
     }
 
     /// The groups a name stands for; none for a name that is not the platform's.
     pub(super) fn groups(&self, name: &str) -> Vec<String> {
         let name = plain(name);
-        if let Some(groups) = self.aliases.get(&name) {
+        if let Some(groups) = self.aliases.get(&*name) {
             return groups.clone();
         }
         if let Some((_, rest)) = name.split_once('.')
-            && let Some(groups) = self.aliases.get(&format!("_.{rest}"))
+            && let Some(groups) = self.by_rest.get(rest)
         {
             return groups.clone();
         }
@@ -64,8 +77,12 @@ fn is_platform(deployment: &str) -> bool {
 }
 
 /// Lower case, without the root's dot.
-fn plain(name: &str) -> String {
-    name.trim().trim_end_matches('.').to_ascii_lowercase()
+fn plain(name: &str) -> Cow<'_, str> {
+    let name = name.trim().trim_end_matches('.');
+    match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(name.to_ascii_lowercase()),
+        false => Cow::Borrowed(name),
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@
 //! The shipped map is `policies/names.csv`; operators add to it with files of the same columns. It
 //! follows the instance groups, jobs, DNS aliases and certificates of cloudfoundry/cf-deployment.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
 
 use super::addresses::words;
 use super::canonical::canonical;
@@ -26,9 +29,9 @@ const SHIPPED: &str = include_str!("../../policies/names.csv");
 /// Names are compared in [`canonical`] form, certificate names without regard to case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    groups: HashMap<String, Vec<String>>,
-    components: HashMap<String, Component>,
-    certificates: HashMap<String, Vec<String>>,
+    groups: HashMap<String, Vec<String>, RandomState>,
+    components: HashMap<String, Component, RandomState>,
+    certificates: HashMap<String, Vec<String>, RandomState>,
     dns: DnsNames,
 }
 
@@ -129,7 +132,10 @@ impl Names {
     /// One name may belong to several (`metron` has been presented by Diego's rep too): it shows one
     /// of them and not which.
     pub fn components_with_certificate(&self, name: &str) -> impl Iterator<Item = &str> {
-        let keys = self.certificates.get(&name.to_lowercase());
+        // Nearly every name is in lower case already.
+        let plain = name.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+        let name = if plain { Cow::Borrowed(name) } else { Cow::Owned(name.to_lowercase()) };
+        let keys = self.certificates.get(&*name);
         keys.into_iter().flatten().filter_map(|key| Some(self.components.get(key)?.documented.as_str()))
     }
 

@@ -29,10 +29,10 @@ pub(super) enum BoundEnd {
     Either(Vec<BoundEnd>),
 }
 
-/// One end of a flow, with what the inventory has at its address looked up once for all rows.
+/// One end of a flow; what the inventory has at its address is looked up once for all rows.
 pub(super) struct Place<'a> {
     ip: IpAddr,
-    vm: Lookup<'a>,
+    vm: OnceCell<Lookup<'a>>,
     subnet: OnceCell<SubnetLookup<'a>>,
     shown: &'a Shown,
     inventory: &'a Inventory,
@@ -40,12 +40,12 @@ pub(super) struct Place<'a> {
 
 impl<'a> Place<'a> {
     pub(super) fn new(ip: IpAddr, shown: &'a Shown, inventory: &'a Inventory) -> Place<'a> {
-        Place { ip, vm: inventory.vm(ip), subnet: OnceCell::new(), shown, inventory }
+        Place { ip, vm: OnceCell::new(), subnet: OnceCell::new(), shown, inventory }
     }
 
     /// The VMs that have this address: one, or several that claim it.
     pub(super) fn vms(&self) -> impl Iterator<Item = &'a Vm> + use<'a> {
-        let (one, several): (Option<&Vm>, &[Arc<Vm>]) = match self.vm {
+        let (one, several): (Option<&Vm>, &[Arc<Vm>]) = match self.vm() {
             Lookup::Unknown => (None, &[]),
             Lookup::One(vm) => (Some(vm), &[]),
             Lookup::Ambiguous(vms) => (None, vms),
@@ -56,6 +56,10 @@ impl<'a> Place<'a> {
     /// The groups that the capture itself names here.
     pub(super) fn learnt_groups(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.shown.learnt_groups()
+    }
+
+    fn vm(&self) -> Lookup<'a> {
+        *self.vm.get_or_init(|| self.inventory.vm(self.ip))
     }
 
     fn subnet(&self) -> SubnetLookup<'a> {
@@ -127,7 +131,7 @@ impl BoundEnd {
             }
         };
         // A name learnt from the capture loses to an inventory that knows the VM or the address.
-        let learnt = match place.vm {
+        let learnt = match place.vm() {
             Lookup::Unknown if !named => place.shown.learnt_as(groups),
             _ => None,
         };
@@ -140,7 +144,7 @@ impl BoundEnd {
             None => address,
             Some(_) if address.grade == Grade::Contradicted => address,
             Some(component) => {
-                let on_vm = match place.vm {
+                let on_vm = match place.vm() {
                     Lookup::One(vm) => component.runs_on(vm),
                     _ => None,
                 };
@@ -175,7 +179,7 @@ fn address(
     if place.inventory.is_empty() {
         return Finding::unseen(Reason::UnseenInventory, Because::NoInventory);
     }
-    match place.vm {
+    match place.vm() {
         Lookup::One(vm) if is_one(vm) => Finding::confirmed(Because::InInventory),
         Lookup::One(_) => contradicted(Because::OtherVm),
         Lookup::Ambiguous(vms) if vms.iter().any(|vm| is_one(vm)) => {
@@ -193,7 +197,7 @@ fn any_vm_running(
     place: &Place<'_>,
     options: &Options,
 ) -> Finding {
-    let jobs_known = match place.vm {
+    let jobs_known = match place.vm() {
         Lookup::One(vm) => component.runs_on(vm),
         _ => None,
     };
@@ -204,7 +208,7 @@ fn any_vm_running(
         }
         Some(false) if named => Finding::unseen(Reason::UnseenInventory, Because::PartialInventory),
         Some(false) => Finding::unseen(Reason::UnseenInventory, Because::NotNamed),
-        None if matches!(place.vm, Lookup::One(_)) => {
+        None if matches!(place.vm(), Lookup::One(_)) => {
             Finding::unseen(Reason::UnseenInventory, Because::JobsUnknown)
         }
         None => address(role, named, place, options, |vm| component.runs_on(vm) == Some(true)),

@@ -233,7 +233,8 @@ impl Policy {
     /// Holds every candidate row against the flow.
     pub fn judge(&self, subject: &Subject<'_>) -> Judgement {
         let ends = self.ends_of(subject);
-        self.best_candidate(subject, &ends).unwrap_or_else(|| self.closest_elsewhere(subject, &ends))
+        self.best_candidate(subject, &ends, usize::MAX)
+            .unwrap_or_else(|| self.closest_elsewhere(subject, &ends))
     }
 
     /// Every candidate row with its findings, in table order; where no row has the port, the closest one, if any is close.
@@ -244,33 +245,56 @@ impl Policy {
             let closest = self.closest_elsewhere(subject, &ends);
             return closest.row.zip(closest.findings).into_iter().collect();
         }
-        candidates.iter().map(|&index| (self.rows[index].at, self.findings(index, subject, &ends))).collect()
+        candidates
+            .iter()
+            .map(|&index| {
+                (self.rows[index].at, self.findings(index, subject, self.ends(index, subject, &ends)))
+            })
+            .collect()
     }
 
     /// The row that would allow the flow or leave it unproven.
     pub fn explains(&self, subject: &Subject<'_>) -> Option<RowRef> {
-        let judgement = self.best_candidate(subject, &self.ends_of(subject))?;
+        let judgement = self.best_candidate(subject, &self.ends_of(subject), 0)?;
         judgement.row.filter(|_| judgement.verdict != Verdict::Violation)
     }
 
     /// Source and destination.
     fn ends_of<'a>(&'a self, subject: &Subject<'a>) -> [Place<'a>; 2] {
-        [(subject.source, subject.source_shown), (subject.destination, subject.destination_shown)]
-            .map(|(end, shown)| Place::new(end.ip, shown, &self.inventory))
+        [
+            Place::new(subject.source.ip, subject.source_shown, &self.inventory),
+            Place::new(subject.destination.ip, subject.destination_shown, &self.inventory),
+        ]
     }
 
-    /// What the candidate that decides says; `None` where there is no candidate.
-    fn best_candidate(&self, subject: &Subject<'_>, ends: &[Place<'_>; 2]) -> Option<Judgement> {
+    /// What the candidate that decides says; `None` where there is no candidate, or none whose ends have at
+    /// most so many contradictions.
+    fn best_candidate(
+        &self,
+        subject: &Subject<'_>,
+        ends: &[Place<'_>; 2],
+        mut most: usize,
+    ) -> Option<Judgement> {
+        let candidates = self.candidates(subject, ends);
+        if candidates.is_empty() {
+            return None;
+        }
         let mut best: Option<(Rank, RowRef, [Finding; 6])> = None;
         let mut also = Vec::new();
-        for &index in self.candidates(subject, ends).iter() {
-            let findings = self.findings(index, subject, ends);
+        for &index in candidates.iter() {
+            let both = self.ends(index, subject, ends);
+            // What it carries cannot make it closer than a row with fewer contradictions.
+            if both.iter().filter(|finding| finding.grade == Grade::Contradicted).count() > most {
+                continue;
+            }
+            let findings = self.findings(index, subject, both);
             let at = self.rows[index].at;
             let rank = Rank::of(&findings, self.tables[at.table].overlay);
             if rank.contradicted == 0 {
                 also.push(at);
             }
             if best.as_ref().is_none_or(|(least, _, _)| rank < *least) {
+                most = most.min(rank.contradicted);
                 best = Some((rank, at, findings));
             }
         }
@@ -310,9 +334,14 @@ impl Policy {
         Cow::Owned(rows)
     }
 
-    fn findings(&self, index: usize, subject: &Subject<'_>, ends: &[Place<'_>; 2]) -> [Finding; 6] {
+    /// All findings of a row, of which those on its ends are known.
+    fn findings(
+        &self,
+        index: usize,
+        subject: &Subject<'_>,
+        [source, destination]: [Finding; 2],
+    ) -> [Finding; 6] {
         let row = self.row(self.rows[index].at);
-        let [source, destination] = self.ends(index, subject, ends);
         [
             source,
             destination,
@@ -372,7 +401,7 @@ impl Policy {
             row: best.map(|(_, index)| self.rows[index].at),
             also: Vec::new(),
             // What the flow carried is only held against the row that comes closest.
-            findings: best.map(|(_, index)| self.findings(index, subject, ends)),
+            findings: best.map(|(_, index)| self.findings(index, subject, self.ends(index, subject, ends))),
         }
     }
 }

@@ -5,104 +5,16 @@
 
 use std::sync::Arc;
 
-use super::inside::Inside;
-use super::tls::KeyStore;
-use super::{Address, Dns, Http1, Http2, Ldap, Mysql, Nats, Probe, Side, Ssh, Step, Syslog};
-use super::{dns, http1, http2, ldap, mysql, nats, ssh, syslog, tls};
+use super::recognise::{Found, recognise, recognise_datagram};
+use super::talk::{Common, State};
+use super::tls::{self, KeyStore};
+use super::{Address, Evidence, Side, Step, http2};
 use crate::packet::Gap;
-
-/// Everything the capture showed of what a flow speaks.
-#[derive(Clone, Debug, Default)]
-pub struct Evidence {
-    /// TLS, wherever in the flow it began.
-    pub tls: Option<Box<tls::Evidence>>,
-    /// What was inside it, as far as keys opened it.
-    pub inside: Option<Box<Evidence>>,
-    /// HTTP/1 in clear.
-    pub http1: Option<Box<Http1>>,
-    /// HTTP/2 in clear.
-    pub http2: Option<Box<Http2>>,
-    /// NATS in clear.
-    pub nats: Option<Nats>,
-    /// DNS.
-    pub dns: Option<Box<Dns>>,
-    /// MySQL in clear.
-    pub mysql: Option<Box<Mysql>>,
-    /// SSH.
-    pub ssh: Option<Box<Ssh>>,
-    /// LDAP in clear.
-    pub ldap: Option<Box<Ldap>>,
-    /// Syslog in clear.
-    pub syslog: Option<Syslog>,
-    /// The client, by the protocol's own roles.
-    pub client: Option<Side>,
-    /// Which sides sent payload.
-    pub spoke: [bool; 2],
-    /// Why bytes are missing that a recogniser wanted, the first time.
-    pub gap: Option<Gap>,
-    /// The bytes broke the rules of the protocol they had been recognised as.
-    pub broken: bool,
-    /// Decisive first bytes were read and no recogniser knew them.
-    pub unrecognised: bool,
-}
-
-impl Evidence {
-    /// Some protocol was recognised.
-    pub fn recognised(&self) -> bool {
-        self.tls.is_some()
-            || self.http1.is_some()
-            || self.http2.is_some()
-            || self.nats.is_some()
-            || self.dns.is_some()
-            || self.mysql.is_some()
-            || self.ssh.is_some()
-            || self.ldap.is_some()
-            || self.syslog.is_some()
-    }
-
-    /// A protocol that may go on in TLS was recognised in clear; what follows a switch is that.
-    pub fn has_prologue(&self) -> bool {
-        self.nats.is_some() || self.mysql.is_some() || self.ldap.is_some()
-    }
-
-    /// Both sides agreed to go on in TLS.
-    fn went_on_in_tls(&self) -> bool {
-        self.nats.is_some_and(|nats| nats.upgraded)
-            || self.mysql.as_ref().is_some_and(|mysql| mysql.upgraded)
-            || self.ldap.as_ref().is_some_and(|ldap| ldap.upgraded)
-    }
-}
 
 /// The state of one flow's recognition.
 #[derive(Debug, Default)]
 pub struct Conversation {
-    active: Active,
-    /// Opens TLS; none inside of it.
-    keys: Option<Arc<KeyStore>>,
-    inside: Inside,
-    evidence: Evidence,
-    /// The flow's beginning is in the capture, so its first bytes are the protocol's first bytes.
-    from_start: bool,
-    /// Lends that each side's bytes were not recognised in.
-    misses: [u8; 2],
-}
-
-/// The recogniser a flow belongs to. Boxed: most flows of a capture are idle or classified.
-#[derive(Debug, Default)]
-enum Active {
-    #[default]
-    Probing,
-    Tls(Box<tls::Parser>),
-    Http1(Box<http1::Parser>),
-    Http2(Box<http2::Parser>),
-    Nats(Box<nats::Parser>),
-    Dns(Box<dns::Parser>),
-    Mysql(Box<mysql::Parser>),
-    Ssh(Box<ssh::Parser>),
-    Ldap(Box<ldap::Parser>),
-    Syslog(Box<syslog::Parser>),
-    /// Nothing more is wanted.
-    Over,
+    state: State,
 }
 
 /// How many lends (about segments) of one side are probed when a flow's beginning is not in the capture:
@@ -111,61 +23,69 @@ const MIDSTREAM_TRIES: u8 = 16;
 /// How many datagrams of one side are probed.
 const DATAGRAM_TRIES: u8 = 4;
 /// First bytes that no recogniser is sure of are kept up to this many; then they are unrecognised. The longest
-/// request line ([`http1::LINE_CAP`]) is within it, and further bytes are not looked at, however they were cut
-/// into segments.
+/// request line (`http1::head::LINE_CAP`) is within it, and further bytes are not looked at, however they were
+/// cut into segments.
 const UNSURE_BYTES: usize = 16 * 1024;
 
 impl Conversation {
     /// A conversation whose TLS these keys may open.
     pub fn with_keys(keys: Arc<KeyStore>) -> Conversation {
-        Conversation { keys: Some(keys), ..Conversation::default() }
+        Conversation { state: State::Quiet(Common { keys: Some(keys), ..Common::default() }) }
     }
 
     /// The flow's beginning is in the capture.
     pub fn begins(&mut self) {
-        self.from_start = true;
+        self.state.common().from_start = true;
     }
 
     /// Reads the next bytes of one side of a stream; `at` is packet time in nanoseconds.
     pub fn read(&mut self, side: Side, bytes: &[u8], at: i64) -> Step {
-        self.evidence.spoke[side.index()] = true;
-        let step = match &mut self.active {
-            Active::Probing => return self.probe(side, bytes, at),
-            Active::Tls(parser) => parser.advance(side, bytes, at, &mut self.inside),
-            Active::Http1(parser) => parser.advance(side, bytes),
-            Active::Http2(parser) => parser.advance(side, bytes),
-            Active::Nats(parser) => parser.advance(side, bytes),
-            Active::Dns(parser) => parser.advance(side, bytes),
-            Active::Mysql(parser) => parser.advance(side, bytes),
-            Active::Ssh(parser) => parser.advance(side, bytes),
-            Active::Ldap(parser) => parser.advance(side, bytes),
-            Active::Syslog(parser) => parser.advance(side, bytes),
-            Active::Over => Step::Done,
+        let step = match &mut self.state {
+            State::Quiet(_) | State::Left(_) => return self.probe(side, bytes, at),
+            State::Tls(talk) => {
+                talk.common.spoke[side.index()] = true;
+                talk.parser.parser.advance(side, bytes, at, &mut talk.parser.inside)
+            }
+            State::Http1(talk) => talk.parser.advance(side, bytes),
+            State::Http2(talk) => talk.parser.advance(side, bytes),
+            State::Nats(talk) => talk.parser.advance(side, bytes),
+            State::Dns(talk) => talk.parser.advance(side, bytes),
+            State::Mysql(talk) => talk.parser.advance(side, bytes),
+            State::Ssh(talk) => talk.parser.advance(side, bytes),
+            State::Ldap(talk) => talk.parser.advance(side, bytes),
+            State::Syslog(talk) => talk.parser.advance(side, bytes),
         };
+        self.state.common().spoke[side.index()] = true;
         match step {
             Step::Switch { used } => {
-                let upgraded = match &self.active {
-                    Active::Http1(parser) if parser.evidence().h2c_accepted => {
-                        parser.client().map(|client| http2::Parser::upgraded(client, parser.evidence()))
+                let upgraded = match &self.state {
+                    State::Http1(talk) if talk.parser.evidence().h2c_accepted => {
+                        let client = talk.parser.client();
+                        client.map(|client| http2::Parser::upgraded(client, talk.parser.evidence()))
                     }
                     _ => None,
                 };
-                self.keep_evidence();
-                self.active = upgraded.map_or(Active::Probing, |parser| Active::Http2(Box::new(parser)));
+                let mut left = std::mem::take(&mut self.state).leave();
                 // What follows the switch is a beginning again.
-                self.from_start = true;
+                left.common.from_start = true;
+                self.state = match upgraded {
+                    Some(parser) => State::Http2(left.into(parser)),
+                    None => State::Left(Box::new(left)),
+                };
                 Step::More { used }
             }
             Step::Broken => {
-                self.evidence.broken = true;
-                self.keep_evidence();
+                let mut left = std::mem::take(&mut self.state).leave();
+                left.common.over = true;
+                let past = left.past.get_or_insert_default();
+                past.broken = true;
                 // The client may go on with requests all the same, and they are not read.
-                let evidence = &mut self.evidence;
-                let http1 = evidence.http1.as_mut().map(|http1| &mut http1.requests);
-                let http2 = evidence.http2.as_mut().map(|http2| &mut http2.requests);
+                let http1 = past.http1.as_mut().map(|http1| &mut http1.requests);
+                let http2 = past.http2.as_mut().map(|http2| &mut http2.requests);
                 for requests in http1.into_iter().chain(http2) {
                     requests.unread = true;
                 }
+                self.state = State::Left(Box::new(left));
                 Step::Done
             }
             step => step,
@@ -175,69 +95,73 @@ impl Conversation {
     /// `covered` bytes of one side are not lent, the first of them those that were lent and not used. Says
     /// how many after these do not matter either.
     pub fn gap(&mut self, side: Side, cause: Gap, covered: u64) -> u64 {
-        if let Active::Tls(parser) = &mut self.active {
-            let rest = parser.gap(side, covered, &mut self.inside);
+        if let State::Tls(talk) = &mut self.state {
+            let rest = talk.parser.parser.gap(side, covered, &mut talk.parser.inside);
             if let Some(rest) = rest {
                 // All that is missing is inside a record, as without keys.
                 return rest;
             }
         }
-        self.evidence.gap.get_or_insert(cause);
-        match &mut self.active {
-            Active::Probing => self.from_start = false,
-            Active::Tls(_) => {}
-            Active::Http1(parser) => parser.gap(side),
-            Active::Http2(parser) => parser.gap(side),
-            Active::Nats(parser) => parser.gap(side),
-            Active::Dns(parser) => parser.gap(side),
-            Active::Mysql(parser) => parser.gap(side),
-            Active::Ssh(parser) => parser.gap(side),
-            Active::Ldap(parser) => parser.gap(side),
-            Active::Syslog(parser) => parser.gap(side),
-            Active::Over => {}
+        self.state.common().gap.get_or_insert(cause);
+        match &mut self.state {
+            State::Quiet(common) => common.from_start = false,
+            State::Left(talk) => talk.common.from_start = false,
+            State::Tls(_) => {}
+            State::Http1(talk) => talk.parser.gap(side),
+            State::Http2(talk) => talk.parser.gap(side),
+            State::Nats(talk) => talk.parser.gap(side),
+            State::Dns(talk) => talk.parser.gap(side),
+            State::Mysql(talk) => talk.parser.gap(side),
+            State::Ssh(talk) => talk.parser.gap(side),
+            State::Ldap(talk) => talk.parser.gap(side),
+            State::Syslog(talk) => talk.parser.gap(side),
         }
         0
     }
 
     /// What TLS showed so far, if TLS is what is spoken now.
     pub fn tls(&self) -> Option<&tls::Evidence> {
-        match &self.active {
-            Active::Tls(parser) => Some(parser.evidence()),
+        match &self.state {
+            State::Tls(talk) => Some(talk.parser.parser.evidence()),
             _ => None,
         }
     }
 
     /// One side closed its direction, or reset the connection.
     pub fn closed(&mut self, side: Side, reset: bool, at: i64) {
-        if let Active::Tls(parser) = &mut self.active {
-            parser.closed(side, reset, at);
+        if let State::Tls(talk) = &mut self.state {
+            talk.parser.parser.closed(side, reset, at);
         }
     }
 
     /// Reads one datagram; says whether more are wanted.
     pub fn datagram(&mut self, side: Side, bytes: &[u8], cut: bool) -> bool {
-        self.evidence.spoke[side.index()] = true;
-        if let Active::Probing = self.active {
-            if cut {
-                self.evidence.gap.get_or_insert(Gap::Snaplen);
-            }
-            self.active = match (dns::probe_datagram(bytes), syslog::probe_datagram(bytes)) {
-                (Probe::Certain, _) => Active::Dns(Box::new(dns::Parser::new())),
-                (_, Probe::Certain) => Active::Syslog(Box::new(syslog::Parser::new())),
-                _ => {
-                    let misses = &mut self.misses[side.index()];
-                    *misses += 1;
-                    if *misses >= DATAGRAM_TRIES {
-                        self.evidence.unrecognised = self.evidence.gap.is_none();
-                        self.active = Active::Over;
-                    }
-                    return *misses < DATAGRAM_TRIES;
-                }
-            };
+        let common = self.state.common();
+        common.spoke[side.index()] = true;
+        if common.over {
+            return false;
         }
-        let step = match &mut self.active {
-            Active::Dns(parser) => parser.datagram(side, bytes),
-            Active::Syslog(parser) => parser.datagram(side, bytes),
+        if let State::Quiet(common) = &mut self.state {
+            if cut {
+                common.gap.get_or_insert(Gap::Snaplen);
+            }
+            match recognise_datagram(bytes) {
+                Some(protocol) => self.state.begin(protocol),
+                None => {
+                    let misses = &mut common.misses[side.index()];
+                    *misses += 1;
+                    let more = *misses < DATAGRAM_TRIES;
+                    if !more {
+                        common.unrecognised = common.gap.is_none();
+                        common.over = true;
+                    }
+                    return more;
+                }
+            }
+        }
+        let step = match &mut self.state {
+            State::Dns(talk) => talk.parser.datagram(side, bytes),
+            State::Syslog(talk) => talk.parser.datagram(side, bytes),
             _ => Step::Done,
         };
         step != Step::Done
@@ -245,199 +169,69 @@ impl Conversation {
 
     /// Addresses that DNS answers gave names to since this was last asked.
     pub fn take_addresses(&mut self) -> Vec<Address> {
-        match &mut self.active {
-            Active::Dns(parser) => parser.take_addresses(),
+        match &mut self.state {
+            State::Dns(talk) => talk.parser.take_addresses(),
             _ => Vec::new(),
         }
     }
 
     /// Everything that was seen so far, of a flow that goes on.
     pub fn so_far(&self) -> Evidence {
-        let mut evidence = self.evidence.clone();
-        let client = match &self.active {
-            Active::Tls(parser) => {
-                evidence.tls = Some(Box::new(parser.evidence().clone()));
-                evidence.inside = self.inside.so_far();
-                parser.client()
-            }
-            Active::Http1(parser) => {
-                evidence.http1 = Some(Box::new(parser.evidence().clone()));
-                parser.client()
-            }
-            Active::Http2(parser) => {
-                evidence.http2 = Some(Box::new(parser.evidence().clone()));
-                parser.client()
-            }
-            Active::Nats(parser) => {
-                evidence.nats = Some(*parser.evidence());
-                parser.client()
-            }
-            Active::Dns(parser) => {
-                evidence.dns = Some(Box::new(parser.evidence().clone()));
-                parser.client()
-            }
-            Active::Mysql(parser) => {
-                evidence.mysql = Some(Box::new(parser.evidence().clone()));
-                parser.client()
-            }
-            Active::Ssh(parser) => {
-                evidence.ssh = Some(Box::new(parser.evidence().clone()));
-                None
-            }
-            Active::Ldap(parser) => {
-                evidence.ldap = Some(Box::new(parser.evidence().clone()));
-                parser.client()
-            }
-            Active::Syslog(parser) => {
-                evidence.syslog = Some(*parser.evidence());
-                parser.client()
-            }
-            Active::Probing | Active::Over => None,
-        };
-        evidence.client = evidence.client.or(client);
+        let (common, mut evidence) = self.state.so_far();
+        evidence.unrecognised = common.unrecognised;
+        evidence.spoke = common.spoke;
+        evidence.gap = common.gap;
         evidence
     }
 
     /// The flow is over: everything that was seen.
-    pub fn finish(mut self) -> Evidence {
-        if matches!(self.active, Active::Probing) && self.misses != [0, 0] && self.evidence.gap.is_none() {
-            self.evidence.unrecognised = true;
-        }
-        self.keep_evidence();
-        if self.evidence.tls.is_none() && self.evidence.went_on_in_tls() {
+    pub fn finish(self) -> Evidence {
+        let probing = matches!(self.state, State::Quiet(_) | State::Left(_));
+        let left = self.state.leave();
+        let (common, mut evidence) = (left.common, left.past.map_or_else(Evidence::default, |past| *past));
+        let missed = probing && !common.over && common.misses != [0, 0] && common.gap.is_none();
+        evidence.unrecognised = common.unrecognised || missed;
+        evidence.spoke = common.spoke;
+        evidence.gap = common.gap;
+        if evidence.tls.is_none() && evidence.went_on_in_tls() {
             // Nothing of it was captured: that is unseen TLS, and not a flow without.
-            self.evidence.tls = Some(Box::new(tls::Parser::new().evidence().clone()));
+            evidence.tls = Some(tls::Parser::new().into_evidence());
         }
-        self.evidence
+        evidence
     }
 
     fn probe(&mut self, side: Side, bytes: &[u8], at: i64) -> Step {
-        let first = if self.from_start { bytes.get(..UNSURE_BYTES).unwrap_or(bytes) } else { bytes };
-        match probe(first, self.from_start, self.evidence.has_prologue()) {
-            Found::Yes(mut active) => {
-                if let (Active::Tls(parser), Some(keys)) = (&mut active, &self.keys)
-                    && keys.is_given()
-                {
-                    **parser = tls::Parser::with_keys(Arc::clone(keys));
+        let behind_prologue = match &self.state {
+            State::Left(talk) => talk.past.as_ref().is_some_and(|past| past.has_prologue()),
+            _ => false,
+        };
+        let common = self.state.common();
+        common.spoke[side.index()] = true;
+        if common.over {
+            return Step::Done;
+        }
+        let from_start = common.from_start;
+        let first = if from_start { bytes.get(..UNSURE_BYTES).unwrap_or(bytes) } else { bytes };
+        match recognise(first, from_start, behind_prologue) {
+            Found::Yes(protocol) => {
+                self.state.begin(protocol);
+                if let (State::Http1(talk), false) = (&mut self.state, from_start) {
+                    talk.parser.joins(side.other());
                 }
-                if let (Active::Http1(parser), false) = (&mut active, self.from_start) {
-                    parser.joins(side.other());
-                }
-                self.active = active;
                 self.read(side, bytes, at)
             }
             Found::Unsure if bytes.len() < UNSURE_BYTES => Step::More { used: 0 },
             Found::Unsure | Found::No => {
-                let misses = &mut self.misses[side.index()];
+                let misses = &mut common.misses[side.index()];
                 *misses = misses.saturating_add(1);
-                if self.from_start || *misses >= MIDSTREAM_TRIES {
-                    self.evidence.unrecognised = self.from_start;
+                if from_start || *misses >= MIDSTREAM_TRIES {
+                    common.unrecognised = from_start;
                     return Step::Done;
                 }
                 Step::More { used: bytes.len() }
             }
         }
     }
-
-    /// Moves what the active recogniser saw into the evidence, and lets go of its state.
-    fn keep_evidence(&mut self) {
-        let evidence = &mut self.evidence;
-        let client = match std::mem::replace(&mut self.active, Active::Over) {
-            Active::Tls(mut parser) => {
-                parser.finish(&mut self.inside);
-                let client = parser.client();
-                evidence.tls = Some(Box::new(parser.into_evidence()));
-                evidence.inside = self.inside.finish();
-                client
-            }
-            Active::Http1(parser) => {
-                let client = parser.client();
-                evidence.http1 = Some(Box::new(parser.into_evidence()));
-                client
-            }
-            Active::Http2(parser) => {
-                let client = parser.client();
-                evidence.http2 = Some(Box::new(parser.into_evidence()));
-                client
-            }
-            Active::Nats(parser) => {
-                evidence.nats = Some(*parser.evidence());
-                parser.client()
-            }
-            Active::Dns(parser) => {
-                let client = parser.client();
-                evidence.dns = Some(Box::new(parser.into_evidence()));
-                client
-            }
-            Active::Mysql(parser) => {
-                evidence.mysql = Some(Box::new(parser.evidence().clone()));
-                parser.client()
-            }
-            Active::Ssh(parser) => {
-                evidence.ssh = Some(Box::new(parser.evidence().clone()));
-                None
-            }
-            Active::Ldap(parser) => {
-                evidence.ldap = Some(Box::new(parser.evidence().clone()));
-                parser.client()
-            }
-            Active::Syslog(parser) => {
-                evidence.syslog = Some(*parser.evidence());
-                parser.client()
-            }
-            Active::Probing | Active::Over => None,
-        };
-        evidence.client = evidence.client.or(client);
-    }
-}
-
-enum Found {
-    Yes(Active),
-    Unsure,
-    No,
-}
-
-/// Which recogniser these first bytes belong to; behind the prologue of a protocol in clear, TLS alone.
-fn probe(bytes: &[u8], from_start: bool, behind_prologue: bool) -> Found {
-    let mut unsure = false;
-    let mut certain = |probe: Probe| {
-        unsure |= probe == Probe::Unsure;
-        probe == Probe::Certain
-    };
-    if certain(tls::probe(bytes)) {
-        return Found::Yes(Active::Tls(Box::new(tls::Parser::new())));
-    }
-    if !behind_prologue {
-        if certain(http2::probe(bytes)) {
-            return Found::Yes(Active::Http2(Box::new(http2::Parser::new())));
-        }
-        if certain(nats::probe(bytes)) {
-            return Found::Yes(Active::Nats(Box::new(nats::Parser::new())));
-        }
-        if certain(http1::probe(bytes)) {
-            return Found::Yes(Active::Http1(Box::new(http1::Parser::new())));
-        }
-        if certain(dns::probe(bytes)) {
-            return Found::Yes(Active::Dns(Box::new(dns::Parser::new())));
-        }
-        if certain(mysql::probe(bytes)) {
-            return Found::Yes(Active::Mysql(Box::new(mysql::Parser::new())));
-        }
-        if certain(ssh::probe(bytes)) {
-            return Found::Yes(Active::Ssh(Box::new(ssh::Parser::new())));
-        }
-        if certain(ldap::probe(bytes)) {
-            return Found::Yes(Active::Ldap(Box::new(ldap::Parser::new())));
-        }
-        let syslog = if from_start { syslog::probe(bytes) } else { syslog::probe_midstream(bytes) };
-        if certain(syslog) {
-            return Found::Yes(Active::Syslog(Box::new(syslog::Parser::new())));
-        }
-    }
-    if !from_start && certain(tls::probe_midstream(bytes)) {
-        return Found::Yes(Active::Tls(Box::new(tls::Parser::new())));
-    }
-    if unsure { Found::Unsure } else { Found::No }
 }
 
 #[cfg(test)]
@@ -476,6 +270,11 @@ mod tests {
             }
         }
         conversation
+    }
+
+    #[test]
+    fn a_flow_that_nothing_was_recognised_in_costs_two_words() {
+        assert!(size_of::<Conversation>() <= 2 * size_of::<usize>());
     }
 
     #[test]
@@ -535,6 +334,29 @@ mod tests {
         assert!(!evidence.broken);
         let requests = evidence.http1.expect("requests were sent").requests;
         assert_eq!((requests.read, requests.status_404, requests.unread), (2, 1, false));
+    }
+
+    #[test]
+    fn what_was_seen_so_far_is_what_an_end_there_would_show() {
+        let (one, other) = (hello(1), hello(2));
+        let spoken: [&[(Side, &[u8])]; 4] = [
+            &[(CLIENT, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")],
+            &[(SERVER, GREETING), (CLIENT, SSL_REQUEST)],
+            &[(CLIENT, START_TLS), (SERVER, GRANTED), (CLIENT, &one), (SERVER, &other)],
+            &[(SERVER, b"INFO {}\r\n"), (CLIENT, b"CONNECT {\"user\":\"a\",\"pass\":\"b\"}\r\n")],
+        ];
+        for pieces in spoken {
+            let conversation = speak(pieces);
+            let so_far = conversation.so_far();
+            let again = conversation.so_far();
+            assert_eq!(format!("{so_far:?}"), format!("{again:?}"), "looking changes nothing");
+            let mut end = conversation.finish();
+            if so_far.tls.is_none() {
+                // An end tells more: TLS that was agreed on does not come any more.
+                end.tls = None;
+            }
+            assert_eq!(format!("{so_far:?}"), format!("{end:?}"));
+        }
     }
 
     #[test]

@@ -7,8 +7,9 @@
 mod records;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use super::{NAME_CAP, Probe, Side, Step};
+use super::{NAME_CAP, Probe, Side, Step, repeated};
 
 /// Evidence of DNS (RFC 1035).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub struct Dns {
     pub answers: u32,
     /// First name asked for, in presentation form without the last dot (`.` for the root), at most
     /// [`NAME_CAP`] bytes.
-    pub name: Option<Box<[u8]>>,
+    pub name: Option<Arc<[u8]>>,
     /// Addresses in answers, those not taken yet, at most [`ADDRESSES_CAP`] of one flow.
     pub addresses: Vec<Address>,
     /// Addresses dropped because of that cap.
@@ -41,6 +42,8 @@ pub struct Address {
 pub const ADDRESSES_CAP: usize = 128;
 /// Identifiers of questions not answered yet, the latest; a resolver's flow seldom has more than two.
 const PENDING: usize = 8;
+// So that places go round without a jump where a byte does.
+const _: () = assert!(256 % PENDING == 0 && ADDRESSES_CAP < 256);
 
 /// Whether one UDP payload is a DNS message.
 ///
@@ -68,9 +71,9 @@ pub struct Parser {
     client: Option<Side>,
     /// Who asked, and the message's identifier.
     pending: [Option<(Side, u16)>; PENDING],
-    next: usize,
+    next: u8,
     /// Addresses read, taken ones too.
-    read: usize,
+    read: u8,
 }
 
 impl Parser {
@@ -147,11 +150,11 @@ impl Parser {
         };
         *counter = counter.saturating_add(1);
         if let (None, Some(name)) = (&self.evidence.name, message.name) {
-            self.evidence.name = Some(presentation(name));
+            self.evidence.name = Some(repeated::name(&presentation(name)));
         }
         if !message.answer {
-            self.pending[self.next % PENDING] = Some((side, message.id));
-            self.next = (self.next + 1) % PENDING;
+            self.pending[usize::from(self.next) % PENDING] = Some((side, message.id));
+            self.next = self.next.wrapping_add(1);
         } else if let Some(asked) =
             self.pending.iter_mut().find(|asked| **asked == Some((side.other(), message.id)))
         {
@@ -165,7 +168,7 @@ impl Parser {
         for _ in 0..message.count {
             let Some((address, next)) = records::address(message.bytes, at) else { return };
             if let Some(address) = address {
-                if self.read >= ADDRESSES_CAP {
+                if usize::from(self.read) >= ADDRESSES_CAP {
                     let dropped = &mut self.evidence.addresses_dropped;
                     *dropped = dropped.saturating_add(1);
                 } else if let Some(name) = records::expand(message.bytes, at) {
@@ -373,7 +376,7 @@ mod tests {
         let expected = Dns {
             queries: 1,
             answers: 1,
-            name: Some(name),
+            name: Some(name.into()),
             addresses: addresses.clone(),
             addresses_dropped: 0,
         };

@@ -1,7 +1,6 @@
 //! What keys let out of TLS: a conversation of its own, probed like any stream.
 
-use super::conversation::{Conversation, Evidence};
-use super::{Side, Step, tls};
+use super::{Conversation, Evidence, Side, Step, tls};
 use crate::packet::Gap;
 
 /// Decrypted bytes of one side kept for a recogniser that needs more of them to go on.

@@ -7,14 +7,18 @@ mod authorization;
 mod conversation;
 pub mod cursor;
 pub mod dns;
+mod evidence;
 pub mod http1;
 pub mod http2;
 mod inside;
 pub mod ldap;
 pub mod mysql;
 pub mod nats;
+mod recognise;
+mod repeated;
 pub mod ssh;
 pub mod syslog;
+mod talk;
 pub mod tls;
 
 #[cfg(test)]
@@ -22,8 +26,9 @@ pub(crate) mod testing;
 
 pub use crate::packet::Side;
 pub use authorization::{Credentials, Requests};
-pub use conversation::{Conversation, Evidence};
+pub use conversation::Conversation;
 pub use dns::{Address, Dns};
+pub use evidence::Evidence;
 pub use http1::Http1;
 pub use http2::Http2;
 pub use inside::KEPT_CAP;

@@ -6,9 +6,9 @@ use std::io;
 use foldhash::fast::RandomState;
 
 use super::Record;
-use super::append::Append;
 use super::explain::append_evidence;
 use super::fields::{Fields, field};
+use super::text::{Text, text};
 use super::words::{self, Clock};
 use crate::flow::community_id;
 use crate::policy::{Policy, Reason, RowRef};
@@ -129,6 +129,7 @@ impl<W: io::Write> Drop for CsvReport<W> {
 /// Makes rows of the flows that one policy judged; a thread that makes rows has one of its own.
 #[derive(Clone, Debug, Default)]
 pub struct RowWriter {
+    text: Text,
     clock: Clock,
     documented: HashMap<RowRef, Documented, RandomState>,
     /// Of overlays that are not in force.
@@ -141,18 +142,16 @@ struct Documented {
     /// The field `table`.
     table: Box<[u8]>,
     /// `table:row`, as in `also_rows`, where it is one of several.
-    name: Box<[u8]>,
+    name: String,
     /// The field `documented`.
     cells: Box<[u8]>,
 }
 
 impl Documented {
     fn new(policy: &Policy, at: RowRef) -> Documented {
-        let mut name = Vec::new();
-        name.clean(&policy.name(at));
         Documented {
             table: field(|out| out.clean(&policy.tables()[at.table].name)),
-            name: name.into(),
+            name: text(|out| out.clean(&policy.name(at))),
             cells: field(|out| words::cells(&policy.row(at).cells, out)),
         }
     }
@@ -177,7 +176,8 @@ impl RowWriter {
         let decides = judgement.row.and_then(documented);
         let clock = &mut self.clock;
 
-        let mut row = Fields::new(out);
+        self.text.cut(0);
+        let mut row = Fields::new(&mut self.text);
         row.word(judgement.verdict.word());
         row.word(judgement.reason.map_or("", Reason::word));
         row.made(decides.map_or(&[], |row| &row.table));
@@ -217,26 +217,27 @@ impl RowWriter {
         row.text(|out| out.clean(record.capture));
         row.number(counted.first_packet);
         row.harmless(|out| words::encapsulation(counted.encapsulation, out));
-        row.text(|out| deviation.iter().for_each(|row| out.extend_from_slice(&row.name)));
+        row.text(|out| deviation.iter().for_each(|row| out.word(&row.name)));
         row.word(record.state.word());
         let hello = tls.and_then(tls::Evidence::client_hello);
         row.harmless(|out| hello.and_then(|hello| hello.ja4).iter().for_each(|ja4| out.show(ja4)));
         row.finish();
+        out.extend_from_slice(self.text.as_bytes());
     }
 }
 
 /// Names of rows, separated by spaces.
-fn joined<'a>(rows: impl Iterator<Item = &'a Documented>, out: &mut Vec<u8>) {
+fn joined<'a>(rows: impl Iterator<Item = &'a Documented>, out: &mut Text) {
     for (at, row) in rows.enumerate() {
         if at > 0 {
             out.word(" ");
         }
-        out.extend_from_slice(&row.name);
+        out.word(&row.name);
     }
 }
 
 /// SNI, or the name the client gave in clear.
-fn server_name(record: &Record<'_>, out: &mut Vec<u8>) {
+fn server_name(record: &Record<'_>, out: &mut Text) {
     let evidence = &record.subject.observed.evidence;
     let name = match (&evidence.tls, &evidence.http1, &evidence.http2) {
         (Some(tls), ..) => tls.server_name(),
@@ -248,7 +249,7 @@ fn server_name(record: &Record<'_>, out: &mut Vec<u8>) {
 }
 
 /// `chosen (offered a b)`.
-fn alpn(tls: &tls::Evidence, out: &mut Vec<u8>) {
+fn alpn(tls: &tls::Evidence, out: &mut Text) {
     match tls.alpn() {
         Alpn::Chosen(name, basis) => {
             out.clean_bytes(name);

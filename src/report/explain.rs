@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::append::{Append, text};
 use super::escape::clean;
+use super::text::{Text, text};
 use super::{Record, number, words};
 use crate::flow::community_id::{self, DEFAULT_SEED};
 use crate::inventory::SubnetLookup;
@@ -14,7 +14,7 @@ use crate::protocol::tls::{self, Decryption, Version};
 use crate::protocol::{NatsAuthentication, Requests};
 
 /// Appends a short text of what was held against the row that decides, and what else was seen.
-pub(super) fn append_evidence(record: &Record<'_>, out: &mut Vec<u8>) {
+pub(super) fn append_evidence(record: &Record<'_>, out: &mut Text) {
     let mut parts = Parts { out, first: true };
     match &record.judgement.findings {
         None => parts.next().word("no documented row names this port, source or destination"),
@@ -34,7 +34,7 @@ pub(super) fn append_words(
     row: Option<RowRef>,
     column: Column,
     finding: &Finding,
-    out: &mut Vec<u8>,
+    out: &mut Text,
 ) {
     let words = Words { record, row, column };
     for (at, because) in finding.because().enumerate() {
@@ -47,13 +47,13 @@ pub(super) fn append_words(
 
 /// Parts separated by semicolons.
 struct Parts<'b> {
-    out: &'b mut Vec<u8>,
+    out: &'b mut Text,
     first: bool,
 }
 
 impl Parts<'_> {
     /// Where the next part goes.
-    fn next(&mut self) -> &mut Vec<u8> {
+    fn next(&mut self) -> &mut Text {
         if !std::mem::replace(&mut self.first, false) {
             self.out.word("; ");
         }
@@ -162,7 +162,7 @@ enum Piece<'a> {
 }
 
 impl Words<'_> {
-    fn one(&self, because: Because, out: &mut Vec<u8>) {
+    fn one(&self, because: Because, out: &mut Text) {
         use Piece::{
             Component, Documented, Ip, Learnt, Number, Process, Requests, Show, Subnet, Text, TlsVersion, Vm,
         };
@@ -335,13 +335,13 @@ impl Words<'_> {
         }
     }
 
-    fn say(&self, pieces: &[Piece<'_>], out: &mut Vec<u8>) {
+    fn say(&self, pieces: &[Piece<'_>], out: &mut Text) {
         for piece in pieces {
             self.piece(piece, out);
         }
     }
 
-    fn piece(&self, piece: &Piece<'_>, out: &mut Vec<u8>) {
+    fn piece(&self, piece: &Piece<'_>, out: &mut Text) {
         match piece {
             Piece::Text(text) => out.word(text),
             Piece::Number(number) => out.number(*number),
@@ -366,7 +366,7 @@ impl Words<'_> {
     }
 
     /// The groups that the capture itself names at this end.
-    fn learnt(&self, out: &mut Vec<u8>) {
+    fn learnt(&self, out: &mut Text) {
         for (at, group) in self.shown().learnt_groups().enumerate() {
             if at > 0 {
                 out.word(" or ");
@@ -375,13 +375,13 @@ impl Words<'_> {
         }
     }
 
-    fn documented(&self, out: &mut Vec<u8>) {
+    fn documented(&self, out: &mut Text) {
         if let Some(at) = self.row {
             out.clean(&self.record.policy.row(at).cells[self.column as usize]);
         }
     }
 
-    fn component(&self, out: &mut Vec<u8>) {
+    fn component(&self, out: &mut Text) {
         let row = self.row.map(|at| self.record.policy.row(at));
         let end =
             row.map(|row| if self.column == Column::Destination { &row.destination } else { &row.source });
@@ -391,7 +391,7 @@ impl Words<'_> {
         }
     }
 
-    fn subnet(&self, out: &mut Vec<u8>) {
+    fn subnet(&self, out: &mut Text) {
         let destination = self.record.subject.destination.ip;
         let SubnetLookup::One(subnet) = self.record.policy.inventory().subnet(destination) else { return };
         out.show(subnet.range);

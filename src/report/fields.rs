@@ -1,16 +1,16 @@
 //! The fields of one CSV record, appended to a buffer: quoted as the `csv` crate quotes, and no formulas.
 
-use super::append::Append;
 use super::escape::is_formula;
+use super::text::Text;
 
 /// Appends the fields of one record, one after the other.
 pub(super) struct Fields<'b> {
-    out: &'b mut Vec<u8>,
+    out: &'b mut Text,
 }
 
 impl<'b> Fields<'b> {
     /// Begins a record at the end of `out`.
-    pub(super) fn new(out: &'b mut Vec<u8>) -> Fields<'b> {
+    pub(super) fn new(out: &'b mut Text) -> Fields<'b> {
         Fields { out }
     }
 
@@ -31,21 +31,21 @@ impl<'b> Fields<'b> {
     /// A field that was made by [`field`] before.
     #[inline]
     pub(super) fn made(&mut self, field: &[u8]) {
-        self.out.extend_from_slice(field);
+        self.out.put(field);
         self.end();
     }
 
     /// What is appended needs no quotes and is no formula.
     #[inline]
-    pub(super) fn harmless(&mut self, append: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn harmless(&mut self, append: impl FnOnce(&mut Text)) {
         append(self.out);
         self.end();
     }
 
-    /// What is appended holds words of others, which [`Append::clean`] made printable.
+    /// What is appended holds words of others, which [`Text::clean`] made printable.
     #[inline]
-    pub(super) fn text(&mut self, append: impl FnOnce(&mut Vec<u8>)) {
-        let start = self.out.len();
+    pub(super) fn text(&mut self, append: impl FnOnce(&mut Text)) {
+        let start = self.out.length();
         append(self.out);
         guard(self.out, start);
         self.end();
@@ -54,29 +54,31 @@ impl<'b> Fields<'b> {
     /// Ends the record. It has two fields or more.
     #[inline]
     pub(super) fn finish(self) {
-        if let Some(separator) = self.out.last_mut() {
-            *separator = b'\n';
-        }
+        self.out.cut(self.out.length() - 1);
+        self.out.byte(b'\n');
     }
 
     #[inline]
     fn end(&mut self) {
-        self.out.push(b',');
+        self.out.byte(b',');
     }
 }
 
 /// One field as it stands in a record of several.
-pub(super) fn field(append: impl FnOnce(&mut Vec<u8>)) -> Box<[u8]> {
-    let mut out = Vec::new();
-    append(&mut out);
+pub(super) fn field(put: impl FnOnce(&mut Text)) -> Box<[u8]> {
+    let mut out = Text::default();
+    put(&mut out);
     guard(&mut out, 0);
-    out.into()
+    out.as_bytes().into()
 }
 
 /// Makes what stands behind `start` a field: no formula, and in quotes where it needs them.
 #[inline]
-fn guard(out: &mut Vec<u8>, start: usize) {
-    let Some(field) = out.get(start..).filter(|field| !field.is_empty()) else { return };
+fn guard(out: &mut Text, start: usize) {
+    let field = &out.as_bytes()[start..];
+    if field.is_empty() {
+        return;
+    }
     let (formula, quotes) = (is_formula(field), needs_quotes(field));
     if formula || quotes {
         mend(out, start, formula, quotes);
@@ -90,28 +92,23 @@ fn needs_quotes(field: &[u8]) -> bool {
     field.iter().fold(false, |needs, byte| needs | matches!(byte, b',' | b'"' | b'\n' | b'\r'))
 }
 
-fn mend(out: &mut Vec<u8>, start: usize, formula: bool, quotes: bool) {
-    let mark: &[u8] = match (quotes, formula) {
-        (true, true) => b"\"'",
-        (true, false) => b"\"",
-        (false, _) => b"'",
-    };
-    if quotes && out.get(start..).is_some_and(|field| memchr::memchr(b'"', field).is_some()) {
-        let field = out.split_off(start);
-        out.extend_from_slice(mark);
+fn mend(out: &mut Text, start: usize, formula: bool, quotes: bool) {
+    if formula {
+        out.insert(start, b"'");
+    }
+    if !quotes {
+        return;
+    }
+    if memchr::memchr(b'"', &out.as_bytes()[start..]).is_some() {
+        let field = out.as_bytes()[start..].to_vec();
+        out.cut(start);
         for byte in field {
             // A quote inside is written twice (RFC 4180 section 2).
-            if byte == b'"' {
-                out.push(b'"');
-            }
-            out.push(byte);
+            out.put(if byte == b'"' { b"\"\"" } else { std::slice::from_ref(&byte) });
         }
-    } else {
-        out.splice(start..start, mark.iter().copied());
     }
-    if quotes {
-        out.push(b'"');
-    }
+    out.insert(start, b"\"");
+    out.byte(b'"');
 }
 
 #[cfg(test)]
@@ -125,7 +122,8 @@ mod tests {
             texts in prop::collection::vec("[ -~]{0,20}|[,\"\r\n'=@+-]{0,6}|\\PC{0,40}", 2..8),
             numbers in prop::collection::vec(any::<u64>(), 0..3),
         ) {
-            let mut out = b"before\n".to_vec();
+            let mut out = Text::default();
+            out.word("before\n");
             let mut fields = Fields::new(&mut out);
             let mut expected = csv::Writer::from_writer(b"before\n".to_vec());
             for text in &texts {
@@ -146,7 +144,8 @@ mod tests {
             }
             fields.finish();
             expected.write_record(None::<&[u8]>).unwrap();
-            prop_assert_eq!(out, expected.into_inner().unwrap());
+            let expected = expected.into_inner().unwrap();
+            prop_assert_eq!(out.as_bytes(), &expected[..]);
         }
     }
 }

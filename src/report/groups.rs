@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 
-use super::append::{Append, text};
+use super::text::text;
 use super::{Record, clean, evidence, number, words};
 use crate::inventory::VmName;
 use crate::policy::{Policy, Reason, RowRef, Verdict};

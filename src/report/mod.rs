@@ -4,7 +4,6 @@
 //! ([`escape`]) before it reaches a file or a terminal.
 
 pub mod account;
-mod append;
 mod csv_report;
 mod escape;
 mod explain;
@@ -18,6 +17,7 @@ mod strength;
 mod summary;
 #[cfg(test)]
 mod testing;
+mod text;
 mod timeline;
 mod words;
 
@@ -31,6 +31,7 @@ pub use story::story;
 pub use summary::Summary;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::capture::{Precision, Timestamp};
 use crate::flow::ConnState;
@@ -113,7 +114,7 @@ pub enum Certificate {
     /// It could not be seen.
     Unseen,
     /// The leaf's names, as `CN=…; SAN=…`, unescaped.
-    Names(String),
+    Names(Arc<str>),
     /// A certificate was presented that cannot be parsed.
     Unreadable,
 }
@@ -122,7 +123,7 @@ pub enum Certificate {
 pub fn violation(record: &Record<'_>) -> String {
     let subject = &record.subject;
     let end = |end: Endpoint| {
-        let name = append::text(|out| words::vm(record, end.ip, out));
+        let name = text::text(|out| words::vm(record, end.ip, out));
         match name.is_empty() {
             true => SocketAddr::new(end.ip, end.port).to_string(),
             false => format!("{name} ({})", SocketAddr::new(end.ip, end.port)),

@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use super::append::text;
 use super::explain::{append_words, name, says_what};
 use super::summary::what_would_show;
+use super::text::text;
 use super::{Record, clean, number, timeline, words};
 use crate::capture::Timestamp;
 use crate::flow::ConnState;

@@ -21,7 +21,7 @@ pub(super) fn judged<'a>(policy: &'a Policy, case: &'a Case, certificates: Optio
         policy,
         case,
         judgement: case.judge(policy),
-        certificates: certificates.map(|names| names.map(|name| Certificate::Names(name.to_owned()))),
+        certificates: certificates.map(|names| names.map(|name| Certificate::Names(name.into()))),
     }
 }
 

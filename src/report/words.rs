@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::append::Append;
+use super::text::Text;
 use super::{Certificate, Record};
 use crate::capture::{Precision, Timestamp};
 use crate::inventory::Vm;
@@ -12,7 +12,7 @@ use crate::protocol::tls;
 
 /// The instance name the inventory gives an address; several, joined, when they conflict; nothing if it
 /// gives none.
-pub(super) fn vm(record: &Record<'_>, ip: IpAddr, out: &mut Vec<u8>) {
+pub(super) fn vm(record: &Record<'_>, ip: IpAddr, out: &mut Text) {
     let inventory = record.policy.inventory();
     if let Some(name) = inventory.name(ip) {
         instances(inventory.instances(name), out);
@@ -20,7 +20,7 @@ pub(super) fn vm(record: &Record<'_>, ip: IpAddr, out: &mut Vec<u8>) {
 }
 
 /// The names of these instances, which claim one address if they are several.
-pub(super) fn instances(vms: &[Arc<Vm>], out: &mut Vec<u8>) {
+pub(super) fn instances(vms: &[Arc<Vm>], out: &mut Text) {
     for (at, vm) in vms.iter().enumerate() {
         if at > 0 {
             out.word(" or ");
@@ -30,7 +30,7 @@ pub(super) fn instances(vms: &[Arc<Vm>], out: &mut Vec<u8>) {
 }
 
 /// The transport's name, or its number.
-pub(super) fn transport(transport: Transport, out: &mut Vec<u8>) {
+pub(super) fn transport(transport: Transport, out: &mut Text) {
     match transport {
         Transport::TCP => out.word("TCP"),
         Transport::UDP => out.word("UDP"),
@@ -45,7 +45,7 @@ pub(super) fn transport(transport: Transport, out: &mut Vec<u8>) {
 }
 
 /// The cipher suite's name, or its number.
-pub(super) fn cipher(suite: u16, out: &mut Vec<u8>) {
+pub(super) fn cipher(suite: u16, out: &mut Text) {
     match tls::cipher_name(suite) {
         Some(name) => out.word(name),
         None => out.show(format_args!("0x{suite:04x}")),
@@ -53,7 +53,7 @@ pub(super) fn cipher(suite: u16, out: &mut Vec<u8>) {
 }
 
 /// The names on a certificate, or why there are none.
-pub(super) fn certificate(certificate: &Certificate, out: &mut Vec<u8>) {
+pub(super) fn certificate(certificate: &Certificate, out: &mut Text) {
     match certificate {
         Certificate::None => {}
         Certificate::Empty => out.word("empty"),
@@ -64,7 +64,7 @@ pub(super) fn certificate(certificate: &Certificate, out: &mut Vec<u8>) {
 }
 
 /// A documented row's six cells.
-pub(super) fn cells(cells: &[String; 6], out: &mut Vec<u8>) {
+pub(super) fn cells(cells: &[String; 6], out: &mut Text) {
     for (at, cell) in cells.iter().enumerate() {
         if at > 0 {
             out.word(" | ");
@@ -74,7 +74,7 @@ pub(super) fn cells(cells: &[String; 6], out: &mut Vec<u8>) {
 }
 
 /// VLANs and tunnels from the outside in, separated by spaces.
-pub(super) fn encapsulation(encapsulation: Encapsulation, out: &mut Vec<u8>) {
+pub(super) fn encapsulation(encapsulation: Encapsulation, out: &mut Text) {
     for (at, layer) in encapsulation.layers().enumerate() {
         if at > 0 {
             out.word(" ");
@@ -89,63 +89,73 @@ pub(super) fn encapsulation(encapsulation: Encapsulation, out: &mut Vec<u8>) {
 }
 
 /// A time as [`Clock`] writes it.
-pub(super) fn time(time: Timestamp, precision: Precision, out: &mut Vec<u8>) {
+pub(super) fn time(time: Timestamp, precision: Precision, out: &mut Text) {
     Clock::default().time(time, precision, out);
 }
 
 /// Writes times in RFC 3339, remembering the date of the day it was last asked for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Clock {
-    /// Days since 1970, and what stands before that day's hours; empty before the first.
-    date: (i64, String),
+    /// Days since 1970, and the date of that day; none before the first.
+    date: Option<(i64, [u8; 10])>,
 }
 
+const SECOND: u64 = Timestamp::SECOND.unsigned_abs();
 const DAY: i64 = 24 * 3600 * Timestamp::SECOND;
 
 impl Clock {
     /// In UTC, with the capture's digits.
-    pub(super) fn time(&mut self, time: Timestamp, precision: Precision, out: &mut Vec<u8>) {
+    pub(super) fn time(&mut self, time: Timestamp, precision: Precision, out: &mut Text) {
         let (day, rest) = (time.0.div_euclid(DAY), time.0.rem_euclid(DAY).unsigned_abs());
-        if self.date.0 != day || self.date.1.is_empty() {
-            // Sixty-four bits of nanoseconds lie between the years 1677 and 2262.
-            let midnight = jiff::Timestamp::from_second(day * (DAY / Timestamp::SECOND)).unwrap_or_default();
-            self.date = (day, midnight.strftime("%Y-%m-%dT").to_string());
-        }
-        out.word(&self.date.1);
         let (seconds, fraction) = (rest / SECOND, rest % SECOND);
-        let mut text = *b"00:00:00.000000000Z";
-        digits(&mut text[0..2], seconds / 3600);
-        digits(&mut text[3..5], seconds / 60 % 60);
-        digits(&mut text[6..8], seconds % 60);
-        match precision {
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
+        text[..10].copy_from_slice(&self.date(day));
+        text[11..13].copy_from_slice(&pair(seconds / 3600));
+        text[14..16].copy_from_slice(&pair(seconds / 60 % 60));
+        text[17..19].copy_from_slice(&pair(seconds % 60));
+        text[20..22].copy_from_slice(&pair(fraction / 10_000_000));
+        text[22..24].copy_from_slice(&pair(fraction / 100_000 % 100));
+        text[24..26].copy_from_slice(&pair(fraction / 1000 % 100));
+        let length = match precision {
             Precision::Micro => {
-                digits(&mut text[9..15], fraction / 1000);
-                text[15] = b'Z';
-                out.extend_from_slice(&text[..16]);
+                text[26] = b'Z';
+                27
             }
             Precision::Nano => {
-                digits(&mut text[9..18], fraction);
-                out.extend_from_slice(&text);
+                text[26..28].copy_from_slice(&pair(fraction / 10 % 100));
+                text[28] = pair(fraction % 10)[1];
+                30
             }
+        };
+        out.put_first(&text, length);
+    }
+
+    #[inline]
+    fn date(&mut self, day: i64) -> [u8; 10] {
+        if let Some((known, date)) = self.date
+            && known == day
+        {
+            return date;
         }
+        // Sixty-four bits of nanoseconds lie between the years 1677 and 2262.
+        let midnight = jiff::Timestamp::from_second(day * (DAY / Timestamp::SECOND)).unwrap_or_default();
+        let mut date = *b"1970-01-01";
+        date.iter_mut().zip(midnight.strftime("%Y-%m-%d").to_string().bytes()).for_each(|(d, b)| *d = b);
+        self.date = Some((day, date));
+        date
     }
 }
 
-const SECOND: u64 = Timestamp::SECOND.unsigned_abs();
-
-/// Fills `place` with the last digits of `number`.
+/// The two digits of a number below 100.
 #[inline]
-fn digits(place: &mut [u8], mut number: u64) {
-    for digit in place.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
+fn pair(number: u64) -> [u8; 2] {
+    [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::append::text;
+    use crate::report::text::text;
     use proptest::prelude::*;
 
     #[test]

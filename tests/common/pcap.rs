@@ -127,3 +127,21 @@ pub fn client_hello(host: &[u8], protocols: &[&[u8]]) -> Vec<u8> {
 fn vector16(body: &[u8]) -> Vec<u8> {
     [&(body.len() as u16).to_be_bytes()[..], body].concat()
 }
+
+/// What a recorded connection carried, with 0 for the client, up to its first FIN or RST.
+pub fn payloads(pcap: &Pcap) -> Vec<(usize, Vec<u8>)> {
+    let mut payloads = Vec::new();
+    let mut client = None;
+    for record in &pcap.records {
+        let frame = etherparse::SlicedPacket::from_ethernet(&record[16..]).expect("it was recorded whole");
+        let Some(etherparse::TransportSlice::Tcp(tcp)) = frame.transport else { continue };
+        let port = *client.get_or_insert(tcp.source_port());
+        if tcp.fin() || tcp.rst() {
+            break;
+        }
+        if !tcp.payload().is_empty() {
+            payloads.push((usize::from(tcp.source_port() != port), tcp.payload().to_vec()));
+        }
+    }
+    payloads
+}

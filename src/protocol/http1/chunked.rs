@@ -4,13 +4,13 @@
 const LINE_CAP: usize = 8 * 1024;
 
 /// The longest trailer section, in bytes.
-const TRAILER_CAP: usize = 64 * 1024;
+const TRAILER_CAP: u32 = 64 * 1024;
 
 /// Where in a chunked body the reader stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Chunked {
     part: Part,
-    trailers: usize,
+    trailers: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Chunked {
         let line = bytes.get(..end).unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if self.part == Part::Trailers {
-            self.trailers = self.trailers.saturating_add(used);
+            self.trailers = self.trailers.saturating_add(u32::try_from(used).unwrap_or(u32::MAX));
             return match line.is_empty() {
                 true => Walk::End { used },
                 false if self.trailers > TRAILER_CAP => Walk::Broken,
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn trailers_are_capped() {
         let mut body = b"0\r\n".to_vec();
-        body.extend(b"a: b\r\n".repeat(TRAILER_CAP / 6 + 1));
+        body.extend(b"a: b\r\n".repeat(TRAILER_CAP as usize / 6 + 1));
         assert_eq!(length(&body), Err(Walk::Broken));
     }
 

@@ -5,10 +5,14 @@
 
 mod chunked;
 mod head;
+mod outstanding;
 
-use super::{NAME_CAP, Probe, Requests, Side, Step};
+use std::sync::Arc;
+
+use super::{NAME_CAP, Probe, Requests, Side, Step, repeated};
 use chunked::{Chunked, Walk};
 use head::{Framing, Kind, Start, Upgrade};
+use outstanding::Outstanding;
 
 /// The longest head waited for, in bytes.
 pub const HEAD_CAP: usize = 64 * 1024;
@@ -26,7 +30,7 @@ pub struct Http1 {
     /// The requests and the answers to them.
     pub requests: Requests,
     /// `Host` of the first request, at most [`NAME_CAP`] bytes, raw: hostile until escaped.
-    pub host: Option<Box<[u8]>>,
+    pub host: Option<Arc<[u8]>>,
     /// A request asked for `Upgrade: websocket`.
     pub websocket_asked: bool,
     /// It was answered with status 101 and `Upgrade: websocket` (RFC 6455 section 4).
@@ -67,7 +71,7 @@ pub struct Parser {
 struct Reader {
     state: State,
     /// Bytes of the present head in which its end was already looked for.
-    scanned: usize,
+    scanned: u32,
     /// At least one head of this side was read.
     begun: bool,
 }
@@ -181,10 +185,10 @@ impl Parser {
             }
         }
         let reader = &mut self.readers[side.index()];
-        let end = match head::end(message, reader.scanned) {
+        let end = match head::end(message, reader.scanned as usize) {
             Ok(end) if end <= HEAD_CAP => end,
             Err(scanned) if scanned < HEAD_CAP => {
-                reader.scanned = scanned.max(1);
+                reader.scanned = scanned.max(1) as u32;
                 return Outcome::Need;
             }
             _ => return self.give_up(side),
@@ -205,7 +209,7 @@ impl Parser {
         let evidence = &mut self.evidence;
         if evidence.requests.read == 0 {
             let host = request.host.map(|host| host.get(..NAME_CAP).unwrap_or(host));
-            evidence.host = host.map(Box::from);
+            evidence.host = host.map(repeated::name);
         }
         evidence.requests.request(request.credentials);
         evidence.websocket_asked |= request.upgrade == Upgrade::WebSocket;
@@ -356,55 +360,6 @@ fn without_empty_lines(bytes: &[u8]) -> (usize, &[u8]) {
         rest = more;
     }
     (bytes.len() - rest.len(), rest)
-}
-
-/// The requests whose answers have not come yet, oldest first.
-#[derive(Clone, Copy, Debug)]
-struct Outstanding {
-    kinds: [Kind; OUTSTANDING_CAP],
-    first: usize,
-    count: usize,
-    /// Answers that were read before their requests: the two sides are not in step in a capture.
-    early: usize,
-    /// Whether answers can still be matched with requests.
-    in_step: bool,
-}
-
-impl Default for Outstanding {
-    fn default() -> Outstanding {
-        Outstanding { kinds: [Kind::Other; OUTSTANDING_CAP], first: 0, count: 0, early: 0, in_step: true }
-    }
-}
-
-impl Outstanding {
-    fn asked(&mut self, kind: Kind) {
-        if self.early > 0 {
-            self.early -= 1;
-        } else if self.count == OUTSTANDING_CAP {
-            self.in_step = false;
-        } else {
-            self.kinds[(self.first + self.count) % OUTSTANDING_CAP] = kind;
-            self.count += 1;
-        }
-    }
-
-    fn answered(&mut self) -> Kind {
-        if !self.in_step {
-            return Kind::Other;
-        }
-        if self.count == 0 {
-            self.early = self.early.saturating_add(1);
-            return Kind::Other;
-        }
-        let kind = self.kinds[self.first];
-        self.first = (self.first + 1) % OUTSTANDING_CAP;
-        self.count -= 1;
-        kind
-    }
-
-    fn lose_step(&mut self) {
-        self.in_step = false;
-    }
 }
 
 #[cfg(test)]

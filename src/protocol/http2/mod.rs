@@ -6,7 +6,9 @@
 mod decoder;
 mod frame;
 
-use super::{Http1, NAME_CAP, Probe, Requests, Side, Step};
+use std::sync::Arc;
+
+use super::{Http1, NAME_CAP, Probe, Requests, Side, Step, repeated};
 use decoder::{Decoder, Message};
 use frame::{HEADER_LENGTH, Header, Kind, PREFACE};
 
@@ -22,7 +24,7 @@ pub struct Http2 {
     /// The requests and the answers to them; after an upgrade, the HTTP/1 ones too.
     pub requests: Requests,
     /// `:authority` of the first request, at most [`NAME_CAP`] bytes, raw: hostile until escaped.
-    pub authority: Option<Box<[u8]>>,
+    pub authority: Option<Arc<[u8]>>,
     /// A request or an answer has a content type starting `application/grpc`.
     pub grpc: bool,
     /// Began as an HTTP/1.1 request with `Upgrade: h2c` that was accepted.
@@ -310,7 +312,7 @@ fn request(evidence: &mut Http2, highest: &mut u32, message: &Message<'_>) {
     }
     if evidence.requests.read == 0 {
         let authority = message.authority.map(|name| name.get(..NAME_CAP).unwrap_or(name));
-        evidence.authority = authority.map(Box::from);
+        evidence.authority = authority.map(repeated::name);
     }
     evidence.grpc |= message.grpc;
     evidence.requests.request(message.credentials);

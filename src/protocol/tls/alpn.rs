@@ -1,7 +1,8 @@
 //! The application protocol a server chose: in clear up to TLS 1.2, by lengths in TLS 1.3.
 
+use super::client_hello::ClientHello;
 use super::evidence::{Alpn, Basis, Evidence, Offer};
-use super::hello::{ClientHello, Version};
+use super::hello::Version;
 use super::infer;
 use super::lengths::Padding;
 use super::modern::Records;

@@ -2,9 +2,13 @@
 //!
 //! The parser only records facts; every answer is worked out when it is asked for, off the hot path.
 
+use std::sync::Arc;
+
 use super::alert::Alert;
+use super::answers::Answers;
+use super::client_hello::ClientHello;
 use super::decrypted::{Decrypted, Decryption};
-use super::hello::{ClientHello, ServerHello, Version};
+use super::hello::{Opening, ServerHello, Version};
 use super::resume::SessionName;
 use super::trace::Trace;
 use super::why::Why;
@@ -35,8 +39,9 @@ impl Basis {
 /// A certificate chain sent in clear or decrypted, as raw DER, leaf first; empty if the message listed none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
-    /// The certificates, at most [`super::CERTIFICATE_CAP`] and [`super::CHAIN_CAP`] bytes.
-    pub certificates: Vec<Box<[u8]>>,
+    /// The certificates, at most [`super::CERTIFICATE_CAP`] and [`super::CHAIN_CAP`] bytes. Connections that
+    /// showed the same share them as a rule: the same pointer is the same chain.
+    pub certificates: Arc<[Box<[u8]>]>,
     /// Whether these are all that were sent.
     pub complete: bool,
 }
@@ -127,7 +132,7 @@ pub struct Evidence {
     pub(super) hello_retry: bool,
     /// Early data was offered by any ClientHello, also the one before a HelloRetryRequest.
     pub(super) early_data: bool,
-    pub(super) chains: [Option<Box<Chain>>; 2],
+    pub(super) chains: [Option<Arc<Chain>>; 2],
     pub(super) certificate_request: bool,
     pub(super) certificate_verify: bool,
     pub(super) client_key_exchange: bool,
@@ -136,12 +141,16 @@ pub struct Evidence {
     pub(super) finite_field: Option<u32>,
     pub(super) ticket: Option<u32>,
     pub(super) session_ticket: Option<SessionName>,
+    /// Whether both hellos carry one session identifier, once these are gone.
+    echoes_session: bool,
     pub(super) alerts: Vec<Alert>,
     pub(super) midstream: bool,
     pub(super) malformed: bool,
     pub(super) trace: Trace,
     /// What keys opened; none were given otherwise.
     pub(super) decrypted: Option<Box<Decrypted>>,
+    /// Once nothing more is to come.
+    answers: Option<Box<Answers>>,
 }
 
 impl Evidence {
@@ -195,10 +204,15 @@ impl Evidence {
 
     /// The application protocol the server chose.
     pub fn alpn(&self) -> Alpn<'_> {
-        alpn::chosen(self)
+        let known = self.answers().and_then(|answers| answers.alpn(self));
+        known.unwrap_or_else(|| alpn::chosen(self))
     }
+
     /// What the client showed of itself.
     pub fn client_certificate(&self) -> ClientCertificate<'_> {
+        if let Some(answers) = self.answers() {
+            return answers.certificate(self);
+        }
         match self.family() {
             Some(Family::Classic(client)) => classic::client_certificate(self, client),
             Some(Family::Modern(client)) => modern::client_certificate(self, client),
@@ -213,6 +227,9 @@ impl Evidence {
 
     /// Whether the server asked for a certificate during the handshake; `None` if it cannot be told.
     pub fn certificate_requested(&self) -> Option<bool> {
+        if let Some(answers) = self.answers() {
+            return answers.requested;
+        }
         match self.family()? {
             Family::Classic(client) => classic::certificate_requested(self, client),
             Family::Modern(client) => modern::certificate_requested(self, client),
@@ -221,6 +238,9 @@ impl Evidence {
 
     /// Whether an earlier session was resumed (in TLS 1.3, or a pre-shared key used); `None` if it cannot be told.
     pub fn resumed(&self) -> Option<bool> {
+        if let Some(answers) = self.answers() {
+            return answers.resumed;
+        }
         match self.family()? {
             Family::Classic(client) => classic::resumed(self, client),
             Family::Modern(_) => self.server_hello().map(|hello| hello.psk_accepted),
@@ -229,6 +249,9 @@ impl Evidence {
 
     /// How the handshake ended.
     pub fn outcome(&self) -> Outcome {
+        if let Some(answers) = self.answers() {
+            return answers.outcome;
+        }
         match self.family() {
             Some(Family::Classic(client)) => classic::outcome(self, client),
             Some(Family::Modern(client)) => modern::outcome(self, client),
@@ -295,7 +318,58 @@ impl Evidence {
 
     /// Handshake messages followed application data: the connection was renegotiated (TLS 1.2 and before).
     pub fn renegotiated(&self) -> bool {
+        if let Some(answers) = self.answers() {
+            return answers.renegotiated;
+        }
         matches!(self.family(), Some(Family::Classic(client)) if classic::renegotiated(self, client))
+    }
+
+    /// Both hellos carry the same session identifier.
+    pub(super) fn echoes_session(&self) -> bool {
+        let opening = |hello: Option<&Option<Box<Opening>>>| Some(hello?.as_ref()?.session_id);
+        let client = opening(self.client_hello.as_ref().map(|hello| &hello.opening));
+        let server = opening(self.server_hello.as_ref().map(|hello| &hello.opening));
+        self.echoes_session || (client.is_some() && client == server)
+    }
+
+    /// No hello is to come, and no key: what only serves these is let go.
+    pub(super) fn forget_openings(&mut self) {
+        self.echoes_session = self.echoes_session();
+        if let Some(hello) = &mut self.client_hello {
+            hello.opening = None;
+        }
+        if let Some(hello) = &mut self.server_hello {
+            hello.opening = None;
+        }
+    }
+
+    /// Nothing more is to come: works out the answers, once for all who ask.
+    pub(super) fn conclude(&mut self) {
+        if self.answers.is_none() {
+            self.answers = Some(Box::new(Answers::of(self)));
+        }
+    }
+
+    /// Nothing more is to come but that the sides close. Where even that can change no answer, they are
+    /// worked out and the record headers let go.
+    pub(super) fn conclude_but_for_closes(&mut self) {
+        let answers = Answers::of(self);
+        // A close is the more telling the sooner it comes.
+        let indifferent = [Side::A, Side::B].into_iter().all(|first| {
+            let mut closed = self.clone();
+            closed.trace.close_now(first);
+            closed.trace.close_now(first.other());
+            Answers::of(&closed) == answers
+        });
+        if indifferent {
+            self.answers = Some(Box::new(answers));
+            self.trace.forget_records();
+        }
+    }
+
+    /// What was worked out when nothing more was to come.
+    pub(super) fn answers(&self) -> Option<&Answers> {
+        self.answers.as_deref()
     }
 
     /// The record headers, for the rules that read lengths.
@@ -312,9 +386,9 @@ impl Evidence {
     }
 
     /// Keeps the first chain that `side` sent.
-    pub(super) fn keep_chain(&mut self, side: Side, chain: Chain) {
+    pub(super) fn keep_chain(&mut self, side: Side, chain: Arc<Chain>) {
         if let Some(slot) = self.chains.get_mut(side.index()) {
-            slot.get_or_insert(Box::new(chain));
+            slot.get_or_insert(chain);
         }
     }
 

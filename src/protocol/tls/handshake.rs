@@ -1,8 +1,12 @@
 //! Handshake messages out of record fragments (RFC 8446 section 4): split and coalesced in any way.
 
+use std::cell::RefCell;
+use std::sync::Arc;
+
 use super::decrypted::Extensions;
 use super::evidence::Chain;
 use crate::protocol::cursor::Cursor;
+use crate::protocol::repeated::Repeated;
 
 /// The longest handshake message kept, in bytes; a longer one is passed over and marked.
 pub const MESSAGE_CAP: usize = 128 * 1024;
@@ -10,6 +14,9 @@ pub const MESSAGE_CAP: usize = 128 * 1024;
 pub const CERTIFICATE_CAP: usize = 16;
 /// Bytes kept of one chain.
 pub const CHAIN_CAP: usize = 64 * 1024;
+
+/// Room made for a message before its bytes are there, at most.
+const BELIEVED: usize = 8 * 1024;
 
 /// Handshake message types (IANA TLS HandshakeType) that show something.
 pub(super) mod kind {
@@ -80,6 +87,10 @@ impl Assembler {
         self.left = self.left.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
         let whole_at_once = self.left == 0 && self.body.is_empty();
         if keep && !whole_at_once {
+            if self.body.is_empty() {
+                // All of it at once, as far as a length that nothing followed yet is believed.
+                self.body.reserve_exact((self.length() as usize).min(BELIEVED).max(part.len()));
+            }
             self.body.extend_from_slice(part);
         }
         if self.left > 0 {
@@ -148,15 +159,16 @@ pub(super) fn looks_like_start(fragment: &[u8], record: u16) -> Option<bool> {
 }
 
 /// Reads the body of a Certificate message of TLS 1.2 and before (RFC 5246 section 7.4.2).
-pub(super) fn certificates(body: &[u8]) -> Option<Chain> {
-    chain(Cursor::new(body).vector24()?, false)
+pub(super) fn certificates(body: &[u8]) -> Option<Arc<Chain>> {
+    let list = Cursor::new(body).vector24()?;
+    CHAINS.with_borrow_mut(|chains| chains.get(list, || chain(list, false).map(Arc::new)))
 }
 
 /// Reads the body of a Certificate message of TLS 1.3 (RFC 8446 section 4.4.2).
-pub(super) fn certificates_modern(body: &[u8]) -> Option<Chain> {
+pub(super) fn certificates_modern(body: &[u8]) -> Option<Arc<Chain>> {
     let mut outer = Cursor::new(body);
     outer.vector8()?;
-    chain(outer.vector24()?, true)
+    chain(outer.vector24()?, true).map(Arc::new)
 }
 
 /// Reads the body of EncryptedExtensions (RFC 8446 section 4.3.1).
@@ -178,7 +190,7 @@ pub(super) fn encrypted_extensions(body: &[u8]) -> Option<Extensions> {
 /// Certificates, each followed by extensions in TLS 1.3.
 fn chain(list: &[u8], extensions: bool) -> Option<Chain> {
     let mut list = Cursor::new(list);
-    let mut chain = Chain { certificates: Vec::new(), complete: true };
+    let (mut certificates, mut complete) = (Vec::new(), true);
     let mut kept = 0;
     while !list.is_empty() {
         let certificate = list.vector24()?;
@@ -186,13 +198,18 @@ fn chain(list: &[u8], extensions: bool) -> Option<Chain> {
             list.vector16()?;
         }
         kept += certificate.len();
-        if chain.certificates.len() == CERTIFICATE_CAP || kept > CHAIN_CAP {
-            chain.complete = false;
+        if certificates.len() == CERTIFICATE_CAP || kept > CHAIN_CAP {
+            complete = false;
             break;
         }
-        chain.certificates.push(Box::from(certificate));
+        certificates.push(Box::from(certificate));
     }
-    Some(chain)
+    Some(Chain { certificates: certificates.into(), complete })
+}
+
+thread_local! {
+    /// The chains in clear that this thread's connections showed: most show one of a few.
+    static CHAINS: RefCell<Repeated<Arc<Chain>>> = RefCell::default();
 }
 
 /// The ticket of a NewSessionTicket of TLS 1.2 and before (RFC 5077 section 3.3).
@@ -257,14 +274,16 @@ mod tests {
 
     #[test]
     fn chains_are_capped() {
-        assert_eq!(certificates(&[0, 0, 0]), Some(Chain { certificates: Vec::new(), complete: true }));
+        let nothing = |complete| Some(Arc::new(Chain { certificates: Arc::default(), complete }));
+        assert_eq!(certificates(&[0, 0, 0]), nothing(true));
         assert_eq!(certificates(&[0, 0, 4, 0, 0, 2, 7]), None);
         let many = [&[0, 0, 160][..], &[0, 0, 1, 7].repeat(40)].concat();
         let chain = certificates(&many).expect("a chain");
         assert_eq!((chain.certificates.len(), chain.complete), (CERTIFICATE_CAP, false));
         let mut long = vec![1, 0x38, 0x83, 1, 0x38, 0x80];
         long.resize(3 + 0x1_3883, 0);
-        assert_eq!(certificates(&long), Some(Chain { certificates: Vec::new(), complete: false }));
+        assert_eq!(certificates(&long), nothing(false));
+        assert!(Arc::ptr_eq(&chain, &certificates(&many).expect("the same")));
     }
 
     #[test]
@@ -277,7 +296,7 @@ mod tests {
     fn a_chain_of_tls_1_3_has_a_context_and_extensions() {
         let body = [0, 0, 0, 14, 0, 0, 2, 7, 8, 0, 0, 0, 0, 1, 9, 0, 1, 5];
         let chain = certificates_modern(&body).unwrap();
-        assert_eq!(chain.certificates, [Box::from([7, 8]), Box::from([9])]);
+        assert_eq!(*chain.certificates, [Box::from([7, 8]), Box::from([9])]);
         assert!(certificates_modern(&[0, 0, 0, 0]).unwrap().certificates.is_empty());
         assert!(certificates_modern(&body[..17]).is_none());
     }

@@ -94,20 +94,17 @@ pub enum Acceptance {
 /// Reads the server's flight: EncryptedExtensions, CertificateRequest if any, Certificate,
 /// CertificateVerify, Finished, when each has a record of its own.
 pub fn server_flight(seen: &Observed) -> ServerFlight {
-    let lengths: Vec<u16> = seen.server.iter().map(|record| record.length).collect();
     let coarse = grid(seen.server, seen.sizes.tag).filter(|&grid| grid >= COARSE_GRID).map(Padding::Grid);
     for padding in EXACT.into_iter().chain(coarse) {
         let wire = seen.wire(padding);
-        let ends = |at: &usize| match lengths.get(at - 1..=*at) {
-            Some(&[verify, last]) => wire.is_finished(last) && wire.is_verify(verify),
-            _ => false,
-        };
-        let Some(count) = (3..lengths.len()).find(ends).map(|last| last + 1) else { continue };
-        let asked = match lengths.get(..count) {
+        let Some(last) = finished_after_verify(seen.server, &wire, 3) else { continue };
+        let count = last + 1;
+        let asked = match seen.server.get(..count) {
             Some([_, _, _, _]) => Some(false),
             // Two fragments of a long certificate look like a request and a certificate.
             Some([_, request, certificate, _, _]) => {
-                let fragment = request >= certificate && (*request > LEAST_COALESCED || seen.fragment_limit);
+                let (request, certificate) = (request.length, certificate.length);
+                let fragment = request >= certificate && (request > LEAST_COALESCED || seen.fragment_limit);
                 (!fragment).then_some(true)
             }
             _ => None,
@@ -160,15 +157,15 @@ pub fn acceptance(seen: &Observed, flight: &Flight, server: &ServerFlight) -> Ac
         return Acceptance::Unknown(Why::NotFinished);
     };
     let early = early_records(seen, server, first.at);
-    let after: Vec<&Record> = seen.server.iter().filter(|record| record.at > first.at).collect();
+    let after = || seen.server.iter().filter(|record| record.at > first.at);
     let alert = AlertSize::new(seen.sizes, seen.server, server.padding);
-    let went_on = |record: &&&Record| {
+    let went_on = |record: &Record| {
         record.at > last.at
             && !alert.fits(record.length)
             && !early.iter().any(|sent| sent.length == record.length)
     };
-    if after.iter().any(|record| went_on(&record)) {
-        return if lone_padded_alert(seen, &after) {
+    if after().any(went_on) {
+        return if lone_padded_alert(seen, after()) {
             Acceptance::Unknown(Why::AmbiguousPadding)
         } else {
             Acceptance::Yes
@@ -183,10 +180,11 @@ pub fn acceptance(seen: &Observed, flight: &Flight, server: &ServerFlight) -> Ac
     }
     let client_end = client_end(seen, flight);
     let in_time = |at: Moment| {
-        at.micros.saturating_sub(last.at.micros) <= REFUSAL_WINDOW && client_end.is_none_or(|end| at < end)
+        at.micros().saturating_sub(last.at.micros()) <= REFUSAL_WINDOW
+            && client_end.is_none_or(|end| at < end)
     };
-    let all_alerts = after.iter().all(|record| alert.fits(record.length));
-    let refused = match after.first() {
+    let all_alerts = after().all(|record| alert.fits(record.length));
+    let refused = match after().next() {
         // On a coarse grid a ticket is as long as an alert.
         Some(_) if alert.is_coarse() => return Acceptance::Unknown(Why::AmbiguousPadding),
         Some(record) => all_alerts && in_time(record.at) && seen.server_closed.is_some(),
@@ -209,11 +207,11 @@ pub fn post_handshake_certificate(seen: &Observed, flight: &Flight, server: &Ser
             certificate.length >= LEAST_CERTIFICATE
                 && wire.is_finished(finished.length)
                 && wire.is_verify(verify.length)
-                && finished.at.micros.saturating_sub(certificate.at.micros) <= POST_HANDSHAKE_WINDOW
+                && finished.at.micros().saturating_sub(certificate.at.micros()) <= POST_HANDSHAKE_WINDOW
                 && !seen.server.iter().any(|record| between(&record))
                 && seen.server.iter().any(|record| {
                     record.at < certificate.at
-                        && certificate.at.micros.saturating_sub(record.at.micros) <= POST_HANDSHAKE_WINDOW
+                        && certificate.at.micros().saturating_sub(record.at.micros()) <= POST_HANDSHAKE_WINDOW
                 })
                 && seen.server.iter().any(|record| record.at > finished.at && !alert.fits(record.length))
         })
@@ -290,14 +288,18 @@ fn exact_flight(seen: &Observed, first: u16, padding: Padding) -> Option<Flight>
 
 /// Index of the Finished after a CertificateVerify after a Certificate in one record or in fragments.
 fn certificate_flight(seen: &Observed, wire: &Wire) -> Option<usize> {
-    let lengths: Vec<u16> = seen.client.iter().map(|record| record.length).collect();
-    let finished = (2..lengths.len()).find(|&at| {
-        matches!(lengths.get(at - 1..=at), Some(&[verify, last]) if wire.is_finished(last) && wire.is_verify(verify))
-    })?;
-    let (last, fragments) = lengths.get(..finished - 1)?.split_last()?;
-    let first = *fragments.first().unwrap_or(last);
-    let fragmented = fragments.iter().all(|&fragment| fragment == first) && *last <= first;
+    let finished = finished_after_verify(seen.client, wire, 2)?;
+    let (last, fragments) = seen.client.get(..finished - 1)?.split_last()?;
+    let first = fragments.first().unwrap_or(last).length;
+    let fragmented = fragments.iter().all(|fragment| fragment.length == first) && last.length <= first;
     (first >= LEAST_CERTIFICATE && fragmented).then_some(finished)
+}
+
+/// Index, from `least` on, of the first Finished that comes after a CertificateVerify.
+fn finished_after_verify(records: &[Record], wire: &Wire, least: usize) -> Option<usize> {
+    let pairs = records.get(least - 1..)?.windows(2);
+    let ends = |pair: &[Record]| matches!(pair, [verify, last] if wire.is_finished(last.length) && wire.is_verify(verify.length));
+    pairs.into_iter().position(ends).map(|at| at + least)
 }
 
 /// What the server sent between its flight and the client's: tickets or data before it knew the client.
@@ -307,11 +309,11 @@ fn early_records<'a>(seen: &Observed<'a>, server: &ServerFlight, flight: Moment)
 }
 
 /// Whether all that the server sent before it closed is one record that a padded alert fits.
-fn lone_padded_alert(seen: &Observed, after: &[&Record]) -> bool {
-    let [only] = after else { return false };
+fn lone_padded_alert<'a>(seen: &Observed, mut after: impl Iterator<Item = &'a Record>) -> bool {
+    let (Some(only), None) = (after.next(), after.next()) else { return false };
     let blocks = only.length.saturating_sub(seen.sizes.tag);
     let closed =
-        seen.server_closed.is_some_and(|at| at.micros.saturating_sub(only.at.micros) <= REFUSAL_WINDOW);
+        seen.server_closed.is_some_and(|at| at.micros().saturating_sub(only.at.micros()) <= REFUSAL_WINDOW);
     closed && (only.length <= LONGEST_PADDED_ALERT || blocks.is_power_of_two())
 }
 

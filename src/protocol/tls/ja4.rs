@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use ring::digest::{Context, SHA256};
+use ring::digest::{SHA256, digest};
 
 use crate::protocol::cursor::Cursor;
 
@@ -140,16 +140,17 @@ fn hash(list: &[u16], more: &[u16]) -> [u8; 12] {
     if list.is_empty() {
         return digits;
     }
-    let mut context = Context::new(&SHA256);
-    for (part, mut separator) in [(list, &b""[..]), (more, b"_")] {
+    let mut text = Vec::with_capacity(5 * (list.len() + more.len()));
+    for (part, first) in [(list, &b""[..]), (more, b"_")] {
+        let mut separator = first;
         for value in part {
             let [a, b] = value.to_be_bytes();
-            context.update(separator);
-            context.update(&[digit(a >> 4), digit(a & 15), digit(b >> 4), digit(b & 15)]);
+            text.extend_from_slice(separator);
+            text.extend_from_slice(&[digit(a >> 4), digit(a & 15), digit(b >> 4), digit(b & 15)]);
             separator = b",";
         }
     }
-    let digest = context.finish();
+    let digest = digest(&SHA256, &text);
     for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(digest.as_ref()) {
         *pair = [digit(byte >> 4), digit(byte & 0x0f)];
     }

@@ -8,8 +8,10 @@
 
 mod alert;
 mod alpn;
+mod answers;
 mod cipher;
 mod classic;
+mod client_hello;
 mod decrypt;
 mod decrypted;
 mod evidence;
@@ -32,6 +34,7 @@ mod why;
 
 pub use alert::{Alert, name as alert_name};
 pub use cipher::{Class, cipher_name, classify};
+pub use client_hello::{ALPN_CAP, CIPHER_CAP, ClientHello, GROUP_CAP, PskOffer, Shape};
 pub use decrypt::{Added as AddedKeys, KeyStore, LINE_CAP, SESSION_CAP};
 pub use decrypted::Decryption;
 pub use evidence::{
@@ -39,7 +42,7 @@ pub use evidence::{
 };
 pub use group::KeyExchange;
 pub use handshake::{CERTIFICATE_CAP, CHAIN_CAP, MESSAGE_CAP};
-pub use hello::{ALPN_CAP, CIPHER_CAP, ClientHello, GROUP_CAP, PskOffer, ServerHello, SessionId, Version};
+pub use hello::{Opening, ServerHello, SessionId, Version};
 pub use ja4::Ja4;
 pub use parser::Parser;
 pub use probe::{probe, probe_midstream};

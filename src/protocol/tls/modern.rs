@@ -1,6 +1,8 @@
 //! TLS 1.3: what the clear part of the handshake says, what [`decrypted`] records showed, and what
 //! [`infer`] reads off the rest.
 
+use std::borrow::Cow;
+
 use super::alert::CLOSE_NOTIFY;
 use super::decrypted;
 use super::evidence::{Basis, ClientCertificate, Evidence, Outcome};
@@ -11,25 +13,19 @@ use super::trace::{Moment, Record};
 use super::why::Why;
 use crate::protocol::Side;
 
-/// The application-data records after the ServerHello, copied out of the trace.
-pub(super) struct Records {
+/// The application-data records after the ServerHello.
+pub(super) struct Records<'a> {
     sizes: Sizes,
-    client: Vec<Record>,
-    server: Vec<Record>,
+    client: Cow<'a, [Record]>,
+    server: Cow<'a, [Record]>,
 }
 
-impl Records {
+impl<'e> Records<'e> {
     /// `None` if the cipher suite is not one of TLS 1.3, or the ServerHello has no place in the trace.
-    pub(super) fn new(evidence: &Evidence, client: Side) -> Option<Records> {
+    pub(super) fn new(evidence: &'e Evidence, client: Side) -> Option<Records<'e>> {
         let sizes = Sizes::of(evidence.cipher()?)?;
         let hello = evidence.trace().server_hello()?;
-        let of = |side| {
-            let records = evidence.trace().side(side).before_hole().iter();
-            records
-                .filter(|record| record.kind == Kind::ApplicationData && record.at > hello)
-                .copied()
-                .collect()
-        };
+        let of = |side| data_after(evidence.trace().side(side).before_hole(), hello);
         Some(Records { sizes, client: of(client), server: of(client.other()) })
     }
 
@@ -48,6 +44,18 @@ impl Records {
                 hello.record_size_limit.is_some() || hello.max_fragment_length.is_some()
             }),
         }
+    }
+}
+
+/// The application data after `hello`. As a rule nothing else stands between, and nothing is copied.
+fn data_after(records: &[Record], hello: Moment) -> Cow<'_, [Record]> {
+    let wanted = |record: &&Record| record.kind == Kind::ApplicationData && record.at > hello;
+    let start = records.iter().position(|record| wanted(&record)).unwrap_or(records.len());
+    let rest = records.get(start..).unwrap_or_default();
+    if rest.iter().all(|record| wanted(&record)) {
+        Cow::Borrowed(rest)
+    } else {
+        Cow::Owned(rest.iter().filter(wanted).copied().collect())
     }
 }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::alert::Alert;
 use super::cipher;
+use super::client_hello::ClientHello;
 use super::decrypt::KeyStore;
 use super::evidence::{ALERT_CAP, Evidence};
 use super::group;
 use super::handshake::{self, Assembler, Message, kind};
-use super::hello::{ClientHello, ServerHello};
+use super::hello::ServerHello;
 use super::probe::{probe, probe_midstream};
 use super::record::{HEADER, Header, Kind};
 use super::resume::SessionName;
@@ -20,7 +21,7 @@ use crate::protocol::{Probe, Side, Step};
 /// Follows one TLS connection.
 #[derive(Debug, Default)]
 pub struct Parser {
-    evidence: Evidence,
+    evidence: Box<Evidence>,
     streams: [Stream; 2],
     /// Opens records, where there is a key log.
     secured: Option<Box<Secured>>,
@@ -39,7 +40,8 @@ struct Stream {
     /// Hellos read of this side, and whether anything else was.
     hellos: u8,
     others: bool,
-    messages: Assembler,
+    /// A message that has begun and not ended.
+    messages: Option<Box<Assembler>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,12 +77,12 @@ impl Parser {
     /// when they are no records; either stays so for that side.
     pub fn advance(&mut self, side: Side, bytes: &[u8], at: i64, plaintext: &mut dyn Plaintext) -> Step {
         let Parser { evidence, streams: [a, b], secured } = self;
-        let stream = match side {
-            Side::A => a,
-            Side::B => b,
+        let (stream, other) = match side {
+            Side::A => (a, b),
+            Side::B => (b, a),
         };
         let mut open = Open { evidence, secured: secured.as_deref_mut(), plaintext };
-        let step = stream.advance(&mut open, side, bytes, at);
+        let step = stream.advance(&mut open, side, bytes, at, other.secured);
         match step {
             Step::Broken if stream.stage != Stage::Broken => {
                 stream.stop(Stage::Broken);
@@ -88,6 +90,13 @@ impl Parser {
             }
             Step::Done if stream.stage != Stage::Broken => stream.stop(Stage::Done),
             _ => {}
+        }
+        if step == Step::Done
+            && other.stage == Stage::Done
+            && secured.is_none()
+            && evidence.answers().is_none()
+        {
+            evidence.conclude_but_for_closes();
         }
         step
     }
@@ -155,7 +164,8 @@ impl Parser {
     }
 
     /// What was seen, when nothing more is to come.
-    pub fn into_evidence(self) -> Evidence {
+    pub fn into_evidence(mut self) -> Box<Evidence> {
+        self.evidence.conclude();
         self.evidence
     }
 
@@ -170,10 +180,17 @@ impl Stream {
         self.stage = stage;
         self.left = 0;
         self.sealed = None;
-        self.messages = Assembler::default();
+        self.messages = None;
     }
 
-    fn advance(&mut self, open: &mut Open<'_>, side: Side, bytes: &[u8], at: i64) -> Step {
+    fn advance(
+        &mut self,
+        open: &mut Open<'_>,
+        side: Side,
+        bytes: &[u8],
+        at: i64,
+        other_encrypts: bool,
+    ) -> Step {
         match self.stage {
             Stage::Done => return Step::Done,
             Stage::Broken => return Step::Broken,
@@ -231,6 +248,9 @@ impl Stream {
             let body = rest.get(HEADER..).unwrap_or_default();
             let changed = self.secured;
             let opened = self.opens(open.evidence, side, header, body, at);
+            if self.secured && !changed && other_encrypts && open.secured.is_none() {
+                open.evidence.forget_openings();
+            }
             if !matches!(opened, Body::Unknown) {
                 self.stage = Stage::Records;
             }
@@ -287,7 +307,7 @@ impl Stream {
 
     /// Whether a handshake record is in clear; `None` asks for more bytes.
     fn in_clear(&self, header: Header, body: &[u8]) -> Option<bool> {
-        if self.messages.in_message() {
+        if self.messages.is_some() {
             return Some(true);
         }
         if matches!(self.stage, Stage::Start | Stage::Lost) {
@@ -306,12 +326,16 @@ impl Stream {
     }
 
     fn messages(&mut self, evidence: &mut Evidence, side: Side, mut fragment: &[u8], at: i64) {
-        while let Some(message) = self.messages.next(&mut fragment) {
+        let mut messages = self.messages.take().map_or_else(Assembler::default, |begun| *begun);
+        while let Some(message) = messages.next(&mut fragment) {
             match message.kind {
                 kind::CLIENT_HELLO | kind::SERVER_HELLO => self.hellos = self.hellos.saturating_add(1),
                 _ => self.others = true,
             }
             note(evidence, side, &message, at);
+        }
+        if messages.in_message() {
+            self.messages = Some(Box::new(messages));
         }
     }
 }
@@ -394,7 +418,9 @@ fn client_hello(evidence: &mut Evidence, side: Side, mut hello: ClientHello) {
         return;
     }
     evidence.early_data |= hello.early_data;
-    hello.ja4 = evidence.client_hello.as_ref().map_or(hello.ja4, |first| first.ja4);
+    if let Some(first) = &evidence.client_hello {
+        hello.follows(first);
+    }
     evidence.client_hello = Some(Box::new(hello));
 }
 

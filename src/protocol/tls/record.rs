@@ -10,7 +10,7 @@ pub(super) const MAX_PROTECTED: u16 = (1 << 14) + 2048;
 pub(super) const MAX_CLEAR: u16 = 1 << 14;
 
 /// What a record carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     /// 20: change_cipher_spec.
     ChangeCipherSpec,
@@ -19,6 +19,7 @@ pub enum Kind {
     /// 22: handshake.
     Handshake,
     /// 23: application_data; in TLS 1.3 everything that is encrypted.
+    #[default]
     ApplicationData,
     /// 24: heartbeat (RFC 6520).
     Heartbeat,

@@ -33,9 +33,10 @@ pub struct SessionName([u8; 16]);
 impl SessionName {
     /// Of an identifier or a ticket; an empty one names nothing.
     pub fn of(bytes: &[u8]) -> Option<SessionName> {
-        let digest = digest(&SHA256, bytes);
-        let name = SessionName(*digest.as_ref().first_chunk()?);
-        (!bytes.is_empty()).then_some(name)
+        if bytes.is_empty() {
+            return None;
+        }
+        digest(&SHA256, bytes).as_ref().first_chunk().copied().map(SessionName)
     }
 }
 
@@ -132,9 +133,12 @@ impl Tickets {
 impl Evidence {
     /// What this connection gave its client to resume it by; `None` before anything could be.
     pub fn given(&self) -> Option<Given> {
+        if let Some(answers) = self.answers() {
+            return answers.given;
+        }
         let (client, version) = (self.client()?, self.version()?);
         if version < Version::Tls13 {
-            let names = [self.server_hello()?.session_id.name(), self.session_ticket];
+            let names = [self.server_hello()?.session_name, self.session_ticket];
             let at = self.trace().server_hello()?;
             return Some(Given { names, tickets: Tickets::None, at: self.trace().time(at) });
         }
@@ -149,8 +153,8 @@ impl Evidence {
         }
         let (client, server) = (self.client_hello()?, self.server_hello()?);
         if self.version()? < Version::Tls13 {
-            let echoed = Some(client.session_id).filter(|id| *id == server.session_id);
-            let names = [echoed.and_then(|id| id.name()), client.ticket_name];
+            let echoed = server.session_name.filter(|_| self.echoes_session());
+            let names = [echoed, client.ticket_name];
             return Some(Resumes::Named(names));
         }
         let psk = client.psk?;
@@ -161,6 +165,9 @@ impl Evidence {
 
     /// How many record headers were remembered: what was inferred can change only with them.
     pub fn progress(&self) -> usize {
+        if let Some(answers) = self.answers() {
+            return answers.progress;
+        }
         [Side::A, Side::B].iter().map(|&side| self.trace().side(side).records.len()).sum()
     }
 

@@ -8,15 +8,31 @@ use crate::protocol::Side;
 pub const RECORD_CAP: usize = 48;
 
 /// When something was seen: packet time first, and the order of reading among equals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+///
+/// Kept in bytes, most significant first, so that it leaves no holes in a [`Record`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {
-    /// Microseconds since the first event of the connection, saturating at half an hour.
-    pub micros: i32,
+    /// Microseconds, offset so that bytes compare as numbers do.
+    micros: [u8; 4],
     order: u8,
 }
 
+impl Moment {
+    fn new(micros: i32, order: u8) -> Moment {
+        Moment { micros: (micros as u32 ^ SIGN).to_be_bytes(), order }
+    }
+
+    /// Microseconds since the first event of the connection, saturating at half an hour.
+    pub fn micros(self) -> i32 {
+        (u32::from_be_bytes(self.micros) ^ SIGN) as i32
+    }
+}
+
+/// Turns the order of signed numbers into that of unsigned ones.
+const SIGN: u32 = 1 << 31;
+
 /// The header of one record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     /// When its header was complete.
     pub at: Moment,
@@ -43,7 +59,7 @@ pub(super) struct Direction {
     /// When this side closed, by FIN or RST.
     pub(super) closed: Option<Moment>,
     /// How many records stand before the first hole: bytes that are missing, or stopped making sense.
-    hole: Option<usize>,
+    hole: Option<u8>,
     /// This side sent bytes that were seen.
     pub(super) seen: bool,
 }
@@ -61,12 +77,12 @@ impl Direction {
 
     /// Notes that bytes are missing after the records so far.
     pub(super) fn mark_hole(&mut self) {
-        self.hole.get_or_insert(self.records.len());
+        self.hole.get_or_insert(self.records.len() as u8);
     }
 
     /// The records before the first hole.
     pub(super) fn before_hole(&self) -> &[Record] {
-        self.records.get(..self.hole.unwrap_or(usize::MAX)).unwrap_or(&self.records)
+        self.hole.and_then(|hole| self.records.get(..hole.into())).unwrap_or(&self.records)
     }
 
     /// Whether everything this side sent until it closed, or until now, is known.
@@ -97,7 +113,7 @@ impl Trace {
 
     /// A moment in nanoseconds of packet time.
     pub(super) fn time(&self, at: Moment) -> i64 {
-        self.origin.unwrap_or(0).saturating_add(i64::from(at.micros) * 1000)
+        self.origin.unwrap_or(0).saturating_add(i64::from(at.micros()) * 1000)
     }
 
     pub(super) fn mark_server_hello(&mut self, side: Side, at: i64) {
@@ -111,7 +127,12 @@ impl Trace {
             return;
         }
         let at = self.moment(side, at);
-        self.side_mut(side).records.push(Record { at, kind, length });
+        let records = &mut self.side_mut(side).records;
+        if records.len() == records.capacity() {
+            // Most connections show a dozen records and no more.
+            records.reserve_exact(records.len().max(8).min(RECORD_CAP - records.len()));
+        }
+        records.push(Record { at, kind, length });
     }
 
     pub(super) fn close(&mut self, side: Side, at: i64) {
@@ -121,14 +142,29 @@ impl Trace {
         }
     }
 
+    /// `side` closes as soon as it can: with the last that was seen of the connection.
+    pub(super) fn close_now(&mut self, side: Side) {
+        let last =
+            self.sides.iter().filter_map(|direction| direction.records.last()).map(|record| record.at).max();
+        let at = last.map_or(0, |at| self.time(at));
+        self.close(side, at);
+    }
+
+    /// Lets go of the records, once all that they tell is known.
+    pub(super) fn forget_records(&mut self) {
+        for direction in &mut self.sides {
+            direction.records = Vec::new();
+        }
+    }
+
     /// A late segment that fills a hole may be older than what it follows: time never runs backwards in a stream.
     fn moment(&mut self, side: Side, at: i64) -> Moment {
         let origin = *self.origin.get_or_insert(at);
         let micros = at.saturating_sub(origin) / 1000;
         let micros = i32::try_from(micros).unwrap_or(if micros < 0 { i32::MIN } else { i32::MAX });
-        let last = self.side(side).records.last().map_or(i32::MIN, |record| record.at.micros);
+        let last = self.side(side).records.last().map_or(i32::MIN, |record| record.at.micros());
         self.order = self.order.saturating_add(1);
-        Moment { micros: micros.max(last), order: self.order }
+        Moment::new(micros.max(last), self.order)
     }
 }
 
@@ -151,6 +187,6 @@ mod tests {
         assert_eq!(trace.side(Side::B).records.len(), RECORD_CAP);
         assert!(trace.side(Side::B).full() && !trace.side(Side::B).whole());
         trace.close(Side::B, i64::MIN);
-        assert_eq!(trace.side(Side::B).closed.map(|moment| moment.micros), Some(i32::MAX));
+        assert_eq!(trace.side(Side::B).closed.map(Moment::micros), Some(i32::MAX));
     }
 }

@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 pub use keylog::{Added, KeyStore, LINE_CAP, SESSION_CAP};
 
-use super::hello::{ClientHello, ServerHello};
+use super::client_hello::ClientHello;
+use super::hello::ServerHello;
 use super::record::{Header, Kind};
 use crate::protocol::Side;
 use keylog::{Label, Secret, Secrets};
@@ -111,7 +112,7 @@ impl Session {
 
     /// Looks for the keys, once both hellos were read.
     pub(super) fn find(&mut self, client: Side, hello: &ClientHello, chosen: &ServerHello) -> Found {
-        let Some(secrets) = self.keys.secrets(&hello.random) else { return Found::Nothing };
+        let Some(secrets) = self.keys.secrets(&hello.random()) else { return Found::Nothing };
         let Some(suite) = chosen.version.and_then(|version| Suite::of(version, chosen.cipher)) else {
             return Found::Unsupported;
         };
@@ -127,7 +128,7 @@ impl Session {
             ]
         } else {
             let master = secrets.get(Label::Master);
-            let pair = master.and_then(|master| suite.key_block(master, &hello.random, &chosen.random));
+            let pair = master.and_then(|master| suite.key_block(master, &hello.random(), &chosen.random()));
             let Some(pair) = pair else { return Found::Nothing };
             pair.map(Direction::classic)
         };
@@ -280,7 +281,7 @@ impl Direction {
 mod tests {
     use super::testing::{RFC8448, hex};
     use super::*;
-    use crate::protocol::tls::hello::Version;
+    use crate::protocol::tls::hello::{Opening, Version};
 
     /// RFC 8448 section 3, as a key log: the session with its keys.
     fn session(labels: &[&str]) -> (Session, Found) {
@@ -289,7 +290,8 @@ mod tests {
             store.add(line.as_bytes());
         }
         let mut session = Session::new(Arc::new(store));
-        let hello = ClientHello { random: RFC8448.random(), ..ClientHello::default() };
+        let opening = Opening { random: RFC8448.random(), ..Opening::default() };
+        let hello = ClientHello { opening: Some(Box::new(opening)), ..ClientHello::default() };
         let chosen = ServerHello { version: Some(Version::Tls13), cipher: 0x1301, ..ServerHello::default() };
         let found = session.find(Side::A, &hello, &chosen);
         (session, found)

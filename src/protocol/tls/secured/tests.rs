@@ -29,7 +29,7 @@ fn a_handshake_with_both_certificates() {
     assert_eq!(evidence.authentication(), Authentication::Mutual(Basis::Decrypted));
     assert_eq!(evidence.alpn(), Alpn::Chosen(b"h2", Basis::Decrypted));
     assert_eq!(evidence.certificate_requested(), Some(true));
-    assert_eq!(evidence.server_chain().unwrap().certificates, [Box::from(*b"der")]);
+    assert_eq!(*evidence.server_chain().unwrap().certificates, [Box::from(*b"der")]);
     let ClientCertificate::Presented { basis, chain: Some(chain), post_handshake: false } =
         evidence.client_certificate()
     else {

@@ -1,0 +1,88 @@
+//! What many connections show alike, kept once: hellos of one program, names, certificate chains.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+/// Bytes that all keys of one cache may take; then it is emptied and begins anew.
+pub(super) const CACHE_BYTES: usize = 1 << 20;
+/// The longest key that is remembered, in bytes.
+pub(super) const KEY_CAP: usize = 16 * 1024;
+
+/// Values made of bytes, by these bytes. Everyone has a cache of its own: there is no lock, and what is
+/// forgotten costs only that the next value alike is made again.
+#[derive(Debug)]
+pub(super) struct Repeated<V> {
+    known: HashMap<Box<[u8]>, V, RandomState>,
+    bytes: usize,
+}
+
+impl<V> Default for Repeated<V> {
+    fn default() -> Repeated<V> {
+        Repeated { known: HashMap::default(), bytes: 0 }
+    }
+}
+
+impl<V: Clone> Repeated<V> {
+    /// The value of `key`: the one known, or what `make` makes, which is remembered.
+    pub(super) fn get(&mut self, key: &[u8], make: impl FnOnce() -> Option<V>) -> Option<V> {
+        if let Some(known) = self.known.get(key) {
+            return Some(known.clone());
+        }
+        let value = make()?;
+        if key.len() <= KEY_CAP {
+            // An entry costs more than its key.
+            let bytes = key.len() + size_of::<(Box<[u8]>, V)>();
+            if self.bytes + bytes > CACHE_BYTES {
+                self.known.clear();
+                self.bytes = 0;
+            }
+            self.bytes += bytes;
+            self.known.insert(Box::from(key), value.clone());
+        }
+        Some(value)
+    }
+}
+
+thread_local! {
+    static NAMES: RefCell<Repeated<Arc<[u8]>>> = RefCell::default();
+}
+
+/// A name that other flows are likely to show as well: of a host, of a protocol.
+pub(super) fn name(bytes: &[u8]) -> Arc<[u8]> {
+    let made = NAMES.with_borrow_mut(|names| names.get(bytes, || Some(Arc::from(bytes))));
+    made.unwrap_or_else(|| Arc::from(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(cache: &mut Repeated<Arc<[u8]>>, key: &[u8]) -> Arc<[u8]> {
+        cache.get(key, || Some(Arc::from(key))).expect("it is made")
+    }
+
+    #[test]
+    fn what_repeats_is_the_same_value() {
+        let mut cache = Repeated::default();
+        let first = made(&mut cache, b"doppler");
+        assert!(Arc::ptr_eq(&first, &made(&mut cache, b"doppler")));
+        assert_eq!(&*made(&mut cache, b"metron"), b"metron");
+        assert!(cache.get(b"nothing", || None).is_none());
+    }
+
+    #[test]
+    fn the_cache_is_capped_and_goes_on() {
+        let mut cache = Repeated::default();
+        let first = made(&mut cache, b"doppler");
+        for number in 0..CACHE_BYTES as u64 / 32 {
+            made(&mut cache, &number.to_be_bytes());
+            assert!(cache.bytes <= CACHE_BYTES);
+        }
+        assert!(!Arc::ptr_eq(&first, &made(&mut cache, b"doppler")));
+        let long = vec![7; KEY_CAP + 1];
+        assert!(!Arc::ptr_eq(&made(&mut cache, &long), &made(&mut cache, &long)));
+    }
+}

@@ -1,0 +1,227 @@
+//! Where one flow's recognition stands, in as few bytes as it needs: most flows of a capture are idle,
+//! classified, or of no protocol known.
+
+use std::sync::Arc;
+
+use super::inside::Inside;
+use super::recognise::Protocol;
+use super::tls::KeyStore;
+use super::{Evidence, Side, dns, http1, http2, ldap, mysql, nats, ssh, syslog, tls};
+use crate::packet::Gap;
+
+/// One pointer besides a few flags, until a recogniser takes the flow.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Nothing was recognised.
+    Quiet(Common),
+    /// One protocol was left for another, not recognised yet, or for none.
+    Left(Box<Talk<()>>),
+    Tls(Box<Talk<Tls>>),
+    Http1(Box<Talk<http1::Parser>>),
+    Http2(Box<Talk<http2::Parser>>),
+    Nats(Box<Talk<nats::Parser>>),
+    Dns(Box<Talk<dns::Parser>>),
+    Mysql(Box<Talk<mysql::Parser>>),
+    Ssh(Box<Talk<ssh::Parser>>),
+    Ldap(Box<Talk<ldap::Parser>>),
+    Syslog(Box<Talk<syslog::Parser>>),
+}
+
+/// What belongs to a flow whatever it speaks.
+#[derive(Debug, Default)]
+pub(super) struct Common {
+    /// The flow's beginning is in the capture, so its first bytes are the protocol's first bytes.
+    pub(super) from_start: bool,
+    /// Nothing more is wanted.
+    pub(super) over: bool,
+    /// Which sides sent payload.
+    pub(super) spoke: [bool; 2],
+    /// Lends that each side's bytes were not recognised in.
+    pub(super) misses: [u8; 2],
+    /// Why bytes are missing that a recogniser wanted, the first time.
+    pub(super) gap: Option<Gap>,
+    /// Decisive first bytes were read and no recogniser knew them.
+    pub(super) unrecognised: bool,
+    /// Opens TLS; none inside of it.
+    pub(super) keys: Option<Arc<KeyStore>>,
+}
+
+/// A recogniser at work.
+#[derive(Debug)]
+pub(super) struct Talk<P> {
+    pub(super) common: Common,
+    /// What the protocols spoken before showed.
+    pub(super) past: Option<Box<Evidence>>,
+    pub(super) parser: P,
+}
+
+/// TLS, and what keys let out of it.
+#[derive(Debug)]
+pub(super) struct Tls {
+    pub(super) parser: tls::Parser,
+    pub(super) inside: Inside,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State::Quiet(Common::default())
+    }
+}
+
+impl State {
+    pub(super) fn common(&mut self) -> &mut Common {
+        match self {
+            State::Quiet(common) => common,
+            State::Left(talk) => &mut talk.common,
+            State::Tls(talk) => &mut talk.common,
+            State::Http1(talk) => &mut talk.common,
+            State::Http2(talk) => &mut talk.common,
+            State::Nats(talk) => &mut talk.common,
+            State::Dns(talk) => &mut talk.common,
+            State::Mysql(talk) => &mut talk.common,
+            State::Ssh(talk) => &mut talk.common,
+            State::Ldap(talk) => &mut talk.common,
+            State::Syslog(talk) => &mut talk.common,
+        }
+    }
+
+    /// Hands a flow in which nothing is spoken to a recogniser that begins.
+    pub(super) fn begin(&mut self, protocol: Protocol) {
+        let left = std::mem::take(self).leave();
+        *self = match protocol {
+            Protocol::Tls => {
+                let keys = left.common.keys.clone().filter(|keys| keys.is_given());
+                let parser = keys.map_or_else(tls::Parser::new, tls::Parser::with_keys);
+                State::Tls(left.into(Tls { parser, inside: Inside::default() }))
+            }
+            Protocol::Http1 => State::Http1(left.into(http1::Parser::new())),
+            Protocol::Http2 => State::Http2(left.into(http2::Parser::new())),
+            Protocol::Nats => State::Nats(left.into(nats::Parser::new())),
+            Protocol::Dns => State::Dns(left.into(dns::Parser::new())),
+            Protocol::Mysql => State::Mysql(left.into(mysql::Parser::new())),
+            Protocol::Ssh => State::Ssh(left.into(ssh::Parser::new())),
+            Protocol::Ldap => State::Ldap(left.into(ldap::Parser::new())),
+            Protocol::Syslog => State::Syslog(left.into(syslog::Parser::new())),
+        };
+    }
+
+    /// What was seen so far, and what belongs to the flow whatever it speaks.
+    pub(super) fn so_far(&self) -> (&Common, Evidence) {
+        match self {
+            State::Quiet(common) => (common, Evidence::default()),
+            State::Left(talk) => talk.so_far(|(), _| None),
+            State::Tls(talk) => talk.so_far(|Tls { parser, inside }, evidence| {
+                evidence.tls = Some(Box::new(parser.evidence().clone()));
+                evidence.inside = inside.so_far();
+                parser.client()
+            }),
+            State::Http1(talk) => talk.so_far(|parser, evidence| {
+                evidence.http1 = Some(Box::new(parser.evidence().clone()));
+                parser.client()
+            }),
+            State::Http2(talk) => talk.so_far(|parser, evidence| {
+                evidence.http2 = Some(Box::new(parser.evidence().clone()));
+                parser.client()
+            }),
+            State::Nats(talk) => talk.so_far(|parser, evidence| {
+                evidence.nats = Some(*parser.evidence());
+                parser.client()
+            }),
+            State::Dns(talk) => talk.so_far(|parser, evidence| {
+                evidence.dns = Some(Box::new(parser.evidence().clone()));
+                parser.client()
+            }),
+            State::Mysql(talk) => talk.so_far(|parser, evidence| {
+                evidence.mysql = Some(Box::new(parser.evidence().clone()));
+                parser.client()
+            }),
+            State::Ssh(talk) => talk.so_far(|parser, evidence| {
+                evidence.ssh = Some(Box::new(parser.evidence().clone()));
+                None
+            }),
+            State::Ldap(talk) => talk.so_far(|parser, evidence| {
+                evidence.ldap = Some(Box::new(parser.evidence().clone()));
+                parser.client()
+            }),
+            State::Syslog(talk) => talk.so_far(|parser, evidence| {
+                evidence.syslog = Some(*parser.evidence());
+                parser.client()
+            }),
+        }
+    }
+
+    /// Lets go of the recogniser, and keeps what it saw.
+    pub(super) fn leave(self) -> Talk<()> {
+        match self {
+            State::Quiet(common) => Talk { common, past: None, parser: () },
+            State::Left(talk) => *talk,
+            State::Tls(talk) => talk.leave(|Tls { mut parser, mut inside }, evidence| {
+                parser.finish(&mut inside);
+                let client = parser.client();
+                evidence.tls = Some(parser.into_evidence());
+                evidence.inside = inside.finish();
+                client
+            }),
+            State::Http1(talk) => talk.leave(|parser, evidence| {
+                let client = parser.client();
+                evidence.http1 = Some(Box::new(parser.into_evidence()));
+                client
+            }),
+            State::Http2(talk) => talk.leave(|parser, evidence| {
+                let client = parser.client();
+                evidence.http2 = Some(Box::new(parser.into_evidence()));
+                client
+            }),
+            State::Nats(talk) => talk.leave(|parser, evidence| {
+                evidence.nats = Some(*parser.evidence());
+                parser.client()
+            }),
+            State::Dns(talk) => talk.leave(|parser, evidence| {
+                let client = parser.client();
+                evidence.dns = Some(Box::new(parser.into_evidence()));
+                client
+            }),
+            State::Mysql(talk) => talk.leave(|parser, evidence| {
+                evidence.mysql = Some(Box::new(parser.evidence().clone()));
+                parser.client()
+            }),
+            State::Ssh(talk) => talk.leave(|parser, evidence| {
+                evidence.ssh = Some(Box::new(parser.evidence().clone()));
+                None
+            }),
+            State::Ldap(talk) => talk.leave(|parser, evidence| {
+                evidence.ldap = Some(Box::new(parser.evidence().clone()));
+                parser.client()
+            }),
+            State::Syslog(talk) => talk.leave(|parser, evidence| {
+                evidence.syslog = Some(*parser.evidence());
+                parser.client()
+            }),
+        }
+    }
+}
+
+impl Talk<()> {
+    /// The same flow, spoken on in what `parser` reads.
+    pub(super) fn into<P>(self, parser: P) -> Box<Talk<P>> {
+        Box::new(Talk { common: self.common, past: self.past, parser })
+    }
+}
+
+impl<P> Talk<P> {
+    /// What was seen so far; `see` adds what the recogniser saw, and says which side is the client.
+    fn so_far(&self, see: impl FnOnce(&P, &mut Evidence) -> Option<Side>) -> (&Common, Evidence) {
+        let mut evidence = self.past.as_deref().cloned().unwrap_or_default();
+        let client = see(&self.parser, &mut evidence);
+        evidence.client = evidence.client.or(client);
+        (&self.common, evidence)
+    }
+
+    /// Moves what the recogniser saw into the evidence; `keep` says which side is the client.
+    fn leave(self, keep: impl FnOnce(P, &mut Evidence) -> Option<Side>) -> Talk<()> {
+        let mut past = self.past.unwrap_or_default();
+        let client = keep(self.parser, &mut past);
+        past.client = past.client.or(client);
+        Talk { common: self.common, past: Some(past), parser: () }
+    }
+}
