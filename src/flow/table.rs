@@ -220,8 +220,7 @@ impl<R: Reader> FlowTable<R> {
             },
             None => self.unhang(half, id, flow.previous, &flow.key),
         }
-        let until = flow.is_over().then_some(flow.end);
-        if self.losses.touch(flow.start, until) {
+        if self.has_lost(&flow) {
             flow.lost();
         }
         flow.finish(&mut self.budget);
@@ -231,6 +230,12 @@ impl<R: Reader> FlowTable<R> {
     /// Packets of this time were dropped before they could be read: flows of that time may lack some.
     pub fn lost(&mut self, from: Timestamp, to: Timestamp) {
         self.losses.add(from, to);
+    }
+
+    /// Packets of this flow may be among those that were dropped.
+    pub fn has_lost(&self, flow: &Flow<R>) -> bool {
+        let until = flow.is_over().then_some(flow.end);
+        self.losses.touch(flow.start, until)
     }
 
     /// The flow that has this number now; see [`FlowTable::last`].
