@@ -21,6 +21,7 @@ mod learning;
 mod linker;
 mod links;
 mod pool;
+pub(crate) mod prefix;
 mod reader;
 mod sockets;
 mod writer;
@@ -44,7 +45,6 @@ use writer::Writer;
 
 pub use batch::Maps;
 pub use pool::{Feed, Pool, Take};
-pub(crate) use reader::FlowReader;
 
 /// What an audit holds flows against, and what it reports of them.
 #[derive(Debug)]
