@@ -7,7 +7,7 @@ use super::ended::Ended;
 use super::links::Connection;
 use super::reader::FlowReader;
 use crate::capture::Timestamp;
-use crate::flow::{First, Flow, FlowTable, Limits, Place, Stamp};
+use crate::flow::{First, Flow, FlowTable, Found, Limits, Place, Stamp};
 use crate::packet::{Head, Transport};
 use crate::pki::KnownCertificates;
 use crate::protocol::Address;
@@ -18,6 +18,9 @@ pub(super) struct Follower<'p> {
     plan: &'p Plan,
     table: FlowTable<FlowReader>,
     ended: Vec<Flow<FlowReader>>,
+    /// Where the flows of the next packets were when they were looked up, and how many of those came.
+    found: Vec<Found>,
+    came: usize,
     certificates: KnownCertificates,
     places: Places,
     /// Once the captures are at their end: what is left of the table, last first.
@@ -75,6 +78,8 @@ impl<'p> Follower<'p> {
             plan,
             table: FlowTable::new(limits, Arc::clone(&plan.keys)),
             ended: Vec::new(),
+            found: Vec::new(),
+            came: 0,
             certificates: KnownCertificates::default(),
             places: Places::default(),
             remaining: None,
@@ -93,10 +98,20 @@ impl<'p> Follower<'p> {
         }
     }
 
+    /// These packets come next: looked up together, they wait for memory once.
+    pub(super) fn expect<'h>(&mut self, heads: impl Iterator<Item = &'h Head>) {
+        self.table.look_up(heads, &mut self.found);
+        self.came = 0;
+    }
+
     /// Takes the next packet.
     pub(super) fn packet(&mut self, head: &Head, payload: &[u8], stamp: &Stamp, events: &mut Vec<Event>) {
         let packets = u64::from(head.packets);
-        let place = self.table.packet(head, payload, stamp, &mut self.ended);
+        let place = match self.found.get(self.came) {
+            Some(found) => self.table.packet_at(*found, head, payload, stamp, &mut self.ended),
+            None => self.table.packet(head, payload, stamp, &mut self.ended),
+        };
+        self.came += 1;
         let depth = head.encapsulation.depth();
         match (place, depth) {
             (Place::Flow, 0) => self.places.in_flows += packets,
@@ -113,7 +128,7 @@ impl<'p> Follower<'p> {
         }
         if let Some(flow) = self.table.take_news()
             && let Some(tls) = flow.reader.conversation.tls()
-            && let Some(connection) = Connection::new(flow, tls)
+            && let Some(connection) = Connection::new(&flow, tls)
         {
             events.push(Event { order, what: What::Settled(Box::new(connection)) });
         }
