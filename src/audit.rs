@@ -24,6 +24,7 @@ mod links;
 mod live;
 mod open;
 mod pool;
+pub(crate) mod prefix;
 mod reader;
 mod sockets;
 mod writer;
@@ -48,7 +49,6 @@ use writer::Writer;
 pub use batch::Maps;
 pub use force::InForce;
 pub use pool::{Feed, Pool, Take};
-pub(crate) use reader::FlowReader;
 
 /// What an audit holds flows against, and what it reports of them.
 #[derive(Debug)]

@@ -52,9 +52,9 @@ pub(super) struct Batch {
 
 /// One packet of a flow.
 #[derive(Clone, Copy, Debug)]
-struct Item {
-    head: Head,
-    stamp: Stamp,
+pub(super) struct Item {
+    pub(super) head: Head,
+    pub(super) stamp: Stamp,
     payload: Place,
 }
 
@@ -92,6 +92,16 @@ impl Batch {
         self.shards.iter_mut().for_each(Vec::clear);
         self.packets = 0;
         self.kept.clear();
+    }
+
+    /// The packets of one shard.
+    pub(super) fn items(&self, shard: usize) -> &[Item] {
+        self.shards.get(shard).map_or(&[], Vec::as_slice)
+    }
+
+    /// The seconds that begin, and with which packet.
+    pub(super) fn ticks(&self) -> &[(u64, Timestamp)] {
+        &self.ticks
     }
 
     /// Hands the packets of one shard to its follower.

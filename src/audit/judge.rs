@@ -47,6 +47,16 @@ impl Judged {
         }
     }
 
+    /// Gives what came of the run so far, and begins another, which comes after it.
+    pub(super) fn take(&mut self, plan: &Plan) -> Judged {
+        Judged {
+            csv: std::mem::take(&mut self.csv),
+            summary: self.summary.take(),
+            rows: std::mem::replace(&mut self.rows, RowStatistics::new(&plan.policy)),
+            out_of_scope: std::mem::take(&mut self.out_of_scope),
+        }
+    }
+
     /// Adds what came of the flows right after these.
     pub(super) fn merge(&mut self, later: Judged) {
         self.summary.merge(later.summary);

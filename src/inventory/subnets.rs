@@ -47,8 +47,10 @@ pub(super) struct Subnets {
 #[derive(Clone, Debug, Default)]
 struct Family {
     /// Prefix lengths in use, each with its ranges; a range held by several networks is listed with all.
-    lengths: Vec<(u8, HashMap<IpNet, Vec<usize>, RandomState>)>,
+    lengths: Vec<(u8, Ranges)>,
 }
+
+type Ranges = HashMap<IpNet, Vec<usize>, RandomState>;
 
 impl Subnets {
     /// Adds a subnet of a named network; one already known of that network and range gains the zones.
@@ -113,7 +115,7 @@ impl Subnets {
         let family = if range.addr().is_ipv4() { &mut self.v4 } else { &mut self.v6 };
         match family.lengths.iter_mut().find(|(length, _)| *length == range.prefix_len()) {
             Some((_, ranges)) => ranges.entry(range).or_default().push(index),
-            None => family.lengths.push((range.prefix_len(), HashMap::from_iter([(range, vec![index])]))),
+            None => family.lengths.push((range.prefix_len(), Ranges::from_iter([(range, vec![index])]))),
         }
         self.subnets.push(subnet);
         index

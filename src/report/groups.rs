@@ -1,8 +1,8 @@
 //! Reported flows in groups, for the summary: by reason, ends and port.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::net::IpAddr;
 
@@ -25,8 +25,8 @@ pub(super) struct Groups {
     list: Vec<Group>,
     places: HashMap<Key, usize, RandomState>,
     ungrouped: u64,
-    /// They are to be merged into groups that take no new ones: nobody will read what is told of them.
-    untold: bool,
+    /// Groups of parts that were taken away, and told there.
+    told: HashSet<Key, RandomState>,
 }
 
 /// What the flows of a group have in common; made into words when it is shown.
@@ -66,9 +66,15 @@ struct Told {
 }
 
 impl Groups {
-    /// None yet, of flows that come after these: for [`Groups::merge`].
-    pub(super) fn part(&self) -> Groups {
-        Groups { untold: self.list.len() >= GROUPS, ..Groups::default() }
+    /// Gives the groups so far, as a part for [`Groups::merge`], and begins the next part.
+    pub(super) fn take(&mut self) -> Groups {
+        for group in &self.list {
+            if self.told.len() < GROUPS {
+                self.told.insert(group.key);
+            }
+        }
+        let told = std::mem::take(&mut self.told);
+        std::mem::replace(self, Groups { told, ..Groups::default() })
     }
 
     /// Adds one reported flow.
@@ -84,8 +90,9 @@ impl Groups {
             destination: end(subject.destination.ip),
             port: subject.destination.port,
         };
-        let untold = self.untold;
-        self.count(key, 1, || if untold { Told::default() } else { Told::of(record) });
+        // Once that many were told, those who merge the parts take no new ones.
+        let is_told = self.told.len() >= GROUPS || self.told.contains(&key);
+        self.count(key, 1, || if is_told { Told::default() } else { Told::of(record) });
     }
 
     /// Adds the groups of flows that came later.
@@ -128,6 +135,7 @@ impl Groups {
         }
         self.list = list;
         self.places.clear();
+        self.told.clear();
     }
 
     /// Flows in all groups, and those beyond.
@@ -252,24 +260,26 @@ mod tests {
     proptest! {
         #[test]
         fn parts_merged_in_order_are_the_whole(
-            flows in prop::collection::vec((0usize..5, 0usize..5, 8080u16..8084), 1..40),
-            cuts in prop::collection::vec(0usize..40, 0..4),
+            runs in prop::collection::vec(
+                (0usize..3, prop::collection::vec((0usize..5, 0usize..5, 8080u16..8084), 1..8)),
+                1..10,
+            ),
         ) {
             let policy = policy();
             let ends = [CELL, DOPPLER, LOG_API, NATS, UAA];
-            let (mut whole, mut merged, mut part) = (Groups::default(), Groups::default(), Groups::default());
-            for (at, (source, destination, port)) in flows.iter().enumerate() {
-                if cuts.contains(&at) {
-                    merged.merge(part);
-                    part = merged.part();
+            let (mut whole, mut merged) = (Groups::default(), Groups::default());
+            let mut adders = [(); 3].map(|()| Groups::default());
+            for (adder, flows) in &runs {
+                for (source, destination, port) in flows {
+                    let case = Case::new(ends[*source], ends[*destination], *port, MUTUAL.observed());
+                    let judged = judged(&policy, &case, None);
+                    whole.add(&judged.record());
+                    adders[*adder].add(&judged.record());
                 }
-                let case = Case::new(ends[*source], ends[*destination], *port, MUTUAL.observed());
-                let judged = judged(&policy, &case, None);
-                whole.add(&judged.record());
-                part.add(&judged.record());
+                merged.merge(adders[*adder].take());
             }
-            merged.merge(part);
-            prop_assert_eq!(merged.flows(), flows.len() as u64);
+            let flows: usize = runs.iter().map(|(_, flows)| flows.len()).sum();
+            prop_assert_eq!(merged.flows(), flows as u64);
             prop_assert_eq!(written(&merged, &policy), written(&whole, &policy));
         }
     }
@@ -300,23 +310,22 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_what_takes_no_new_groups_tells_nothing_and_counts_all() {
+    fn parts_of_more_groups_than_are_kept_tell_nothing_and_count_all() {
         let policy = policy();
         let add = |groups: &mut Groups, number: usize| {
             let case =
                 Case::new(&format!("192.0.{}.{}", number / 250, number % 250), UAA, 8443, MUTUAL.observed());
             groups.add(&judged(&policy, &case, None).record());
         };
-        let mut whole = Groups::default();
-        (0..GROUPS).for_each(|number| add(&mut whole, number));
-        let mut part = whole.part();
-        for number in [GROUPS + 1, GROUPS + 1, 7] {
-            add(&mut part, number);
+        let (mut whole, mut merged, mut parts) = (Groups::default(), Groups::default(), Groups::default());
+        for number in (0..GROUPS).chain([GROUPS + 1, GROUPS + 1, 7]) {
             add(&mut whole, number);
         }
+        (0..GROUPS).for_each(|number| add(&mut parts, number));
+        merged.merge(parts.take());
+        [GROUPS + 1, GROUPS + 1, 7].iter().for_each(|number| add(&mut parts, *number));
+        let part = parts.take();
         assert!(part.list.iter().all(|group| group.told.evidence.is_empty()));
-        let mut merged = Groups::default();
-        (0..GROUPS).for_each(|number| add(&mut merged, number));
         merged.merge(part);
         assert_eq!((merged.ungrouped, merged.flows()), (2, GROUPS as u64 + 3));
         assert_eq!(written(&merged, &policy), written(&whole, &policy));

@@ -79,9 +79,12 @@ impl Summary {
         self.groups.settle(policy);
     }
 
-    /// Nothing yet, of flows that come after these: what [`Summary::merge`] takes.
-    pub fn part(&self) -> Summary {
-        Summary { groups: self.groups.part(), ..Summary::new(self.strict) }
+    /// Gives the sum so far, as a part for [`Summary::merge`], and begins the next part. A group that was in
+    /// an earlier part is counted in later ones and not told again.
+    pub fn take(&mut self) -> Summary {
+        let groups = self.groups.take();
+        let rest = Summary { groups: std::mem::take(&mut self.groups), ..Summary::new(self.strict) };
+        Summary { groups, ..std::mem::replace(self, rest) }
     }
 
     /// Adds the sum of flows that came right after these, at most [`Summary::PART`] of them: it is as if
