@@ -22,6 +22,8 @@ pub(super) const SHARDS: usize = 16;
 const PACKETS: usize = 4096;
 /// Bytes of payload that a batch keeps itself before it is handed over, but for the last packet's.
 const KEPT_BYTES: usize = 1 << 20;
+/// Packets of one shard that are looked up together: beyond some dozens it does not matter.
+pub(super) const RUN: usize = 256;
 /// Flows left at the end are let go by their first packets, so many packets of the audit at a time.
 pub(super) const RANGE: u64 = 4096;
 
@@ -113,11 +115,14 @@ impl Batch {
         events: &mut Vec<Event>,
     ) {
         let mut ticks = self.ticks.iter().peekable();
-        for item in self.shards.get(shard).into_iter().flatten() {
-            while let Some((ordinal, now)) = ticks.next_if(|tick| tick.0 <= item.stamp.ordinal) {
-                follower.tick(*ordinal, *now, events);
+        for run in self.items(shard).chunks(RUN) {
+            follower.expect(run.iter().map(|item| &item.head));
+            for item in run {
+                while let Some((ordinal, now)) = ticks.next_if(|tick| tick.0 <= item.stamp.ordinal) {
+                    follower.tick(*ordinal, *now, events);
+                }
+                follower.packet(&item.head, self.payload(item, maps), &item.stamp, events);
             }
-            follower.packet(&item.head, self.payload(item, maps), &item.stamp, events);
         }
         for (ordinal, now) in ticks {
             follower.tick(*ordinal, *now, events);

@@ -64,7 +64,7 @@ impl Ended {
 
     /// A flow that goes on, as far as it went; packets of it may be lost.
     pub(super) fn open(
-        flow: &Flow<FlowReader>,
+        flow: &Flow<&FlowReader>,
         lost: bool,
         which: Open,
         plan: &Plan,
@@ -77,8 +77,8 @@ impl Ended {
         Ended::summed_up(flow, evidence, Some(which), plan, known)
     }
 
-    fn summed_up(
-        flow: &Flow<FlowReader>,
+    fn summed_up<R>(
+        flow: &Flow<R>,
         evidence: Evidence,
         open: Option<Open>,
         plan: &Plan,
@@ -150,7 +150,7 @@ fn leaf(chain: &tls::Chain, known: &mut KnownCertificates) -> (Certificate, Opti
 }
 
 /// Which side opened a flow, and how that is known.
-fn direction(flow: &Flow<FlowReader>, client: Option<Side>, policy: &Policy) -> (Side, OpenedBy) {
+fn direction<R>(flow: &Flow<R>, client: Option<Side>, policy: &Policy) -> (Side, OpenedBy) {
     match (flow.opener, client) {
         (Some(Opener::Syn(side)), _) => return (side, OpenedBy::Syn),
         (Some(Opener::SynAck(side)), _) => return (side, OpenedBy::SynAck),
@@ -165,7 +165,7 @@ fn direction(flow: &Flow<FlowReader>, client: Option<Side>, policy: &Policy) -> 
     }
 }
 
-fn counted(flow: &Flow<FlowReader>, source: Side) -> Counted {
+fn counted<R>(flow: &Flow<R>, source: Side) -> Counted {
     let (to_destination, to_source) = (flow.sent[source.index()], flow.sent[source.other().index()]);
     Counted {
         start: flow.start,

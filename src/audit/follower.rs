@@ -9,7 +9,7 @@ use super::links::Connection;
 use super::open::OpenFlows;
 use super::reader::FlowReader;
 use crate::capture::Timestamp;
-use crate::flow::{First, Flow, FlowTable, Limits, Place, Stamp};
+use crate::flow::{First, Flow, FlowTable, Found, Limits, Place, Stamp};
 use crate::packet::{Head, Transport};
 use crate::pki::KnownCertificates;
 use crate::protocol::Address;
@@ -20,6 +20,9 @@ pub(super) struct Follower<'p> {
     plan: InForce<'p>,
     table: FlowTable<FlowReader>,
     ended: Vec<Flow<FlowReader>>,
+    /// Where the flows of the next packets were when they were looked up, and how many of those came.
+    found: Vec<Found>,
+    came: usize,
     certificates: KnownCertificates,
     places: Places,
     /// Flows that are looked at while they are open, in a live audit.
@@ -79,6 +82,8 @@ impl<'p> Follower<'p> {
             plan: InForce::First(plan),
             table: FlowTable::new(limits, Arc::clone(&plan.keys)),
             ended: Vec::new(),
+            found: Vec::new(),
+            came: 0,
             certificates: KnownCertificates::default(),
             places: Places::default(),
             open: None,
@@ -98,10 +103,20 @@ impl<'p> Follower<'p> {
         }
     }
 
+    /// These packets come next: looked up together, they wait for memory once.
+    pub(super) fn expect<'h>(&mut self, heads: impl Iterator<Item = &'h Head>) {
+        self.table.look_up(heads, &mut self.found);
+        self.came = 0;
+    }
+
     /// Takes the next packet.
     pub(super) fn packet(&mut self, head: &Head, payload: &[u8], stamp: &Stamp, events: &mut Vec<Event>) {
         let packets = u64::from(head.packets);
-        let place = self.table.packet(head, payload, stamp, &mut self.ended);
+        let place = match self.found.get(self.came) {
+            Some(found) => self.table.packet_at(*found, head, payload, stamp, &mut self.ended),
+            None => self.table.packet(head, payload, stamp, &mut self.ended),
+        };
+        self.came += 1;
         let depth = head.encapsulation.depth();
         match (place, depth) {
             (Place::Flow, 0) => self.places.in_flows += packets,
@@ -124,7 +139,7 @@ impl<'p> Follower<'p> {
         }
         if let Some(flow) = self.table.take_news()
             && let Some(tls) = flow.reader.conversation.tls()
-            && let Some(connection) = Connection::new(flow, tls)
+            && let Some(connection) = Connection::new(&flow, tls)
         {
             events.push(Event { order, what: What::Settled(Box::new(connection)) });
         }
@@ -166,7 +181,7 @@ impl<'p> Follower<'p> {
     /// Hands on the open flows whose time it is.
     pub(super) fn look(&mut self, now: Timestamp, events: &mut Vec<Event>) {
         let Some(open) = &mut self.open else { return };
-        let mut hand_on = |flow: &Flow<FlowReader>, which: Open| {
+        let mut hand_on = |flow: &Flow<&FlowReader>, which: Open| {
             let order = (u64::MAX, Part::Packet, flow.first());
             let flow =
                 Ended::open(flow, self.table.has_lost(flow), which, &self.plan, &mut self.certificates);
@@ -174,7 +189,7 @@ impl<'p> Follower<'p> {
         };
         while let Some(young) = open.next_young(now) {
             if let Some(flow) = self.table.get(young.id).filter(|flow| flow.first() == young.first) {
-                hand_on(flow, Open::Violation);
+                hand_on(&flow, Open::Violation);
                 if !flow.is_over() {
                     open.again(young);
                 }
@@ -184,7 +199,7 @@ impl<'p> Follower<'p> {
             if let Some(flow) = self.table.get(id).filter(|flow| !flow.is_over())
                 && open.is_long(flow.start, now)
             {
-                hand_on(flow, Open::Any);
+                hand_on(&flow, Open::Any);
             }
         }
     }

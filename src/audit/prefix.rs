@@ -2,7 +2,7 @@
 //! each of them costs.
 
 use super::Plan;
-use super::batch::{Batch, Filling, Maps, SHARDS, Spread, ranges, share};
+use super::batch::{Batch, Filling, Maps, RUN, SHARDS, Spread, ranges, share};
 use super::follower::Follower;
 use super::intake::Intake;
 use super::pool::Feed;
@@ -24,16 +24,19 @@ pub(crate) fn flow(
 ) -> Result<Account, FilterError> {
     let table = |_| FlowTable::<Deaf>::new(share(plan.limits), ());
     let mut tables: Vec<FlowTable<Deaf>> = (0..SHARDS).map(table).collect();
-    let mut ended = Vec::new();
+    let (mut ended, mut found) = (Vec::new(), Vec::new());
     let intake = each_batch(filter, feed, |batch, _| {
         for (shard, table) in tables.iter_mut().enumerate() {
             let mut ticks = batch.ticks().iter().peekable();
-            for item in batch.items(shard) {
-                while let Some((_, now)) = ticks.next_if(|tick| tick.0 <= item.stamp.ordinal) {
-                    table.tick(*now, &mut ended);
+            for run in batch.items(shard).chunks(RUN) {
+                table.look_up(run.iter().map(|item| &item.head), &mut found);
+                for (item, found) in run.iter().zip(&found) {
+                    while let Some((_, now)) = ticks.next_if(|tick| tick.0 <= item.stamp.ordinal) {
+                        table.tick(*now, &mut ended);
+                    }
+                    table.packet_at(*found, &item.head, &[], &item.stamp, &mut ended);
+                    ended.clear();
                 }
-                table.packet(&item.head, &[], &item.stamp, &mut ended);
-                ended.clear();
             }
             for (_, now) in ticks {
                 table.tick(*now, &mut ended);
@@ -44,7 +47,7 @@ pub(crate) fn flow(
     let (mut account, _) = intake.finish(&[]);
     for table in &mut tables {
         for (_, id) in table.remaining() {
-            drop(table.end(id));
+            table.end(id);
         }
         account.flows += table.account().flows;
     }
