@@ -382,10 +382,13 @@ mod tests {
             let again = conversation.so_far();
             assert_eq!(format!("{so_far:?}"), format!("{again:?}"), "looking changes nothing");
             let mut end = conversation.finish();
-            if so_far.tls.is_none() {
-                // An end tells more: TLS that was agreed on does not come any more.
-                end.tls = None;
+            let told =
+                |tls: &tls::Evidence| (tls.client(), tls.outcome(), tls.authentication(), tls.cipher());
+            if let Some(tls) = &so_far.tls {
+                assert_eq!(end.tls.as_deref().map(told), Some(told(tls)));
             }
+            // An end tells more: TLS that was agreed on does not come any more.
+            end.tls.clone_from(&so_far.tls);
             assert_eq!(format!("{so_far:?}"), format!("{end:?}"));
         }
     }

@@ -135,6 +135,7 @@ impl Groups {
         }
         self.list = list;
         self.places.clear();
+        self.told.clear();
     }
 
     /// Flows in all groups, and those beyond.
