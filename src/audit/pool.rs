@@ -151,12 +151,14 @@ impl Shared<'_> {
     /// What a thread does besides the calling one.
     fn help(&self, mut judge: Judge<'_>) {
         let _fuse = Fuse(self);
+        let mut judged = Judged::new(self.plan);
         while let Step::Task(task) = self.next(Schedule::step) {
-            self.perform(task, &mut judge);
+            self.perform(task, &mut judge, &mut judged);
         }
     }
 
-    fn perform(&self, task: Task, judge: &mut Judge<'_>) {
+    /// `judged` goes from run to run, each of which comes after the one before it.
+    fn perform(&self, task: Task, judge: &mut Judge<'_>, judged: &mut Judged) {
         match task {
             Task::Follow { shard, work } => {
                 let events = self.follow(shard, &work);
@@ -168,9 +170,9 @@ impl Shared<'_> {
                 self.tell(|schedule| schedule.linked(runs));
             }
             Task::Judge { number, flows } => {
-                let mut judged = Judged::new(self.plan);
-                flows.iter().for_each(|flow| judge.flow(flow, &mut judged, None));
+                flows.iter().for_each(|flow| judge.flow(flow, judged, None));
                 drop(flows);
+                let judged = judged.take(self.plan);
                 self.tell(|schedule| schedule.judged(number, judged));
             }
         }
@@ -235,17 +237,18 @@ impl<W: io::Write> Caller<W> {
         feed: &mut impl Feed,
     ) -> Result<(), FilterError> {
         let _fuse = Fuse(shared);
+        let mut judged = Judged::new(shared.plan);
         loop {
             match shared.next(Schedule::callers_step) {
-                Step::Write(judged) => {
-                    self.write(*judged);
+                Step::Write(run) => {
+                    self.write(*run);
                     shared.tell(Schedule::written);
                 }
                 Step::Read(batch) => {
                     let (batch, packets) = self.read(batch, &shared.maps, feed)?;
                     shared.tell(|schedule| schedule.read(batch, packets));
                 }
-                Step::Task(task) => shared.perform(task, &mut judge),
+                Step::Task(task) => shared.perform(task, &mut judge, &mut judged),
                 Step::Over => return Ok(()),
             }
         }

@@ -1,7 +1,8 @@
 //! Reported flows in groups, for the summary: by reason, ends and port.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::net::IpAddr;
 
@@ -24,8 +25,8 @@ pub(super) struct Groups {
     list: Vec<Group>,
     places: HashMap<Key, usize, RandomState>,
     ungrouped: u64,
-    /// They are to be merged into groups that take no new ones: nobody will read what is told of them.
-    untold: bool,
+    /// Groups of parts that were taken away, and told there.
+    told: HashSet<Key, RandomState>,
 }
 
 /// What the flows of a group have in common; made into words when it is shown.
@@ -57,15 +58,23 @@ struct Group {
 /// What is told of a group's first flow, escaped.
 #[derive(Clone, Debug, Default)]
 struct Told {
+    /// Source and destination, once the inventory that names them is no longer in force.
+    ends: Option<[String; 2]>,
     example: String,
     evidence: String,
     deviation: String,
 }
 
 impl Groups {
-    /// None yet, of flows that come after these: for [`Groups::merge`].
-    pub(super) fn part(&self) -> Groups {
-        Groups { untold: self.list.len() >= GROUPS, ..Groups::default() }
+    /// Gives the groups so far, as a part for [`Groups::merge`], and begins the next part.
+    pub(super) fn take(&mut self) -> Groups {
+        for group in &self.list {
+            if self.told.len() < GROUPS {
+                self.told.insert(group.key);
+            }
+        }
+        let told = std::mem::take(&mut self.told);
+        std::mem::replace(self, Groups { told, ..Groups::default() })
     }
 
     /// Adds one reported flow.
@@ -81,8 +90,9 @@ impl Groups {
             destination: end(subject.destination.ip),
             port: subject.destination.port,
         };
-        let untold = self.untold;
-        self.count(key, 1, || if untold { Told::default() } else { Told::of(record) });
+        // Once that many were told, those who merge the parts take no new ones.
+        let is_told = self.told.len() >= GROUPS || self.told.contains(&key);
+        self.count(key, 1, || if is_told { Told::default() } else { Told::of(record) });
     }
 
     /// Adds the groups of flows that came later.
@@ -102,6 +112,30 @@ impl Groups {
         } else {
             self.ungrouped += flows;
         }
+    }
+
+    /// Another policy comes into force: what the groups have in common is put into words, and those of one
+    /// meaning become one.
+    pub(super) fn settle(&mut self, policy: &Policy) {
+        let mut meant: HashMap<_, usize> = HashMap::new();
+        let mut list: Vec<Group> = Vec::new();
+        for mut group in std::mem::take(&mut self.list) {
+            let Key { verdict, reason, source, destination, port, .. } = group.key;
+            let ends = group.told.ends.take();
+            let ends = ends.unwrap_or_else(|| [source, destination].map(|end| named(end, policy)));
+            let meaning = (verdict, reason, group.told.deviation.clone(), ends.clone(), port);
+            match meant.entry(meaning) {
+                Entry::Occupied(place) => list[*place.get()].flows += group.flows,
+                Entry::Vacant(place) => {
+                    place.insert(list.len());
+                    group.told.ends = Some(ends);
+                    list.push(group);
+                }
+            }
+        }
+        self.list = list;
+        self.places.clear();
+        self.told.clear();
     }
 
     /// Flows in all groups, and those beyond.
@@ -153,6 +187,7 @@ impl Told {
         let subject = &record.subject;
         let deviation = record.known_deviation.map(|at| record.deviations.name(at));
         Told {
+            ends: None,
             example: format!(
                 "{}:{} -> {}:{}, packet {} of {}",
                 subject.source.ip,
@@ -168,20 +203,25 @@ impl Told {
     }
 }
 
-/// Groups in their order, at most [`SHOWN_GROUPS`] of them.
-fn write_list(groups: &[&Group], policy: &Policy, output: &mut impl Write) -> io::Result<()> {
-    let end = |end: End| match end {
+/// The end of a group in words.
+fn named(end: End, policy: &Policy) -> String {
+    match end {
         End::Vm(name) => text(|out| words::instances(policy.inventory().instances(name), out)),
         End::Address(ip) => text(|out| out.ip(ip)),
-    };
+    }
+}
+
+/// Groups in their order, at most [`SHOWN_GROUPS`] of them.
+fn write_list(groups: &[&Group], policy: &Policy, output: &mut impl Write) -> io::Result<()> {
     for Group { key, flows, told } in groups.iter().take(SHOWN_GROUPS) {
         let reason = key.reason.map_or("inferred", Reason::word);
+        let ends = told.ends.clone();
+        let [source, destination] =
+            ends.unwrap_or_else(|| [key.source, key.destination].map(|end| named(end, policy)));
         write!(
             output,
-            "  {} {reason}: {} -> {} port {}, {}",
+            "  {} {reason}: {source} -> {destination} port {}, {}",
             key.verdict,
-            end(key.source),
-            end(key.destination),
             key.port,
             number(*flows, "flow")
         )?;
@@ -220,46 +260,72 @@ mod tests {
     proptest! {
         #[test]
         fn parts_merged_in_order_are_the_whole(
-            flows in prop::collection::vec((0usize..5, 0usize..5, 8080u16..8084), 1..40),
-            cuts in prop::collection::vec(0usize..40, 0..4),
+            runs in prop::collection::vec(
+                (0usize..3, prop::collection::vec((0usize..5, 0usize..5, 8080u16..8084), 1..8)),
+                1..10,
+            ),
         ) {
             let policy = policy();
             let ends = [CELL, DOPPLER, LOG_API, NATS, UAA];
-            let (mut whole, mut merged, mut part) = (Groups::default(), Groups::default(), Groups::default());
-            for (at, (source, destination, port)) in flows.iter().enumerate() {
-                if cuts.contains(&at) {
-                    merged.merge(part);
-                    part = merged.part();
+            let (mut whole, mut merged) = (Groups::default(), Groups::default());
+            let mut adders = [(); 3].map(|()| Groups::default());
+            for (adder, flows) in &runs {
+                for (source, destination, port) in flows {
+                    let case = Case::new(ends[*source], ends[*destination], *port, MUTUAL.observed());
+                    let judged = judged(&policy, &case, None);
+                    whole.add(&judged.record());
+                    adders[*adder].add(&judged.record());
                 }
-                let case = Case::new(ends[*source], ends[*destination], *port, MUTUAL.observed());
-                let judged = judged(&policy, &case, None);
-                whole.add(&judged.record());
-                part.add(&judged.record());
+                merged.merge(adders[*adder].take());
             }
-            merged.merge(part);
-            prop_assert_eq!(merged.flows(), flows.len() as u64);
+            let flows: usize = runs.iter().map(|(_, flows)| flows.len()).sum();
+            prop_assert_eq!(merged.flows(), flows as u64);
             prop_assert_eq!(written(&merged, &policy), written(&whole, &policy));
         }
     }
 
     #[test]
-    fn a_part_of_what_takes_no_new_groups_tells_nothing_and_counts_all() {
+    fn groups_outlive_the_inventory_that_named_their_ends() {
+        let policy = policy();
+        let add = |groups: &mut Groups| {
+            for source in [CELL, LOG_API] {
+                let case = Case::new(source, DOPPLER, 9999, MUTUAL.observed());
+                groups.add(&judged(&policy, &case, None).record());
+            }
+        };
+        let mut groups = Groups::default();
+        add(&mut groups);
+        let before = written(&groups, &policy);
+        let stranger = crate::policy::testing::bind(&[], crate::policy::Options::default());
+        groups.settle(&policy);
+        assert_eq!(written(&groups, &stranger), before);
+        add(&mut groups);
+        groups.settle(&policy);
+        assert_eq!((groups.list.len(), groups.flows()), (2, 4));
+        groups.settle(&stranger);
+        assert_eq!(
+            written(&groups, &stranger),
+            before.replace("2 flows in", "4 flows in").replace("1 flow", "2 flows")
+        );
+    }
+
+    #[test]
+    fn parts_of_more_groups_than_are_kept_tell_nothing_and_count_all() {
         let policy = policy();
         let add = |groups: &mut Groups, number: usize| {
             let case =
                 Case::new(&format!("192.0.{}.{}", number / 250, number % 250), UAA, 8443, MUTUAL.observed());
             groups.add(&judged(&policy, &case, None).record());
         };
-        let mut whole = Groups::default();
-        (0..GROUPS).for_each(|number| add(&mut whole, number));
-        let mut part = whole.part();
-        for number in [GROUPS + 1, GROUPS + 1, 7] {
-            add(&mut part, number);
+        let (mut whole, mut merged, mut parts) = (Groups::default(), Groups::default(), Groups::default());
+        for number in (0..GROUPS).chain([GROUPS + 1, GROUPS + 1, 7]) {
             add(&mut whole, number);
         }
+        (0..GROUPS).for_each(|number| add(&mut parts, number));
+        merged.merge(parts.take());
+        [GROUPS + 1, GROUPS + 1, 7].iter().for_each(|number| add(&mut parts, *number));
+        let part = parts.take();
         assert!(part.list.iter().all(|group| group.told.evidence.is_empty()));
-        let mut merged = Groups::default();
-        (0..GROUPS).for_each(|number| add(&mut merged, number));
         merged.merge(part);
         assert_eq!((merged.ungrouped, merged.flows()), (2, GROUPS as u64 + 3));
         assert_eq!(written(&merged, &policy), written(&whole, &policy));

@@ -69,9 +69,22 @@ impl Summary {
         }
     }
 
-    /// Nothing yet, of flows that come after these: what [`Summary::merge`] takes.
-    pub fn part(&self) -> Summary {
-        Summary { groups: self.groups.part(), ..Summary::new(self.strict) }
+    /// Flows so far, by [`Verdict`].
+    pub fn verdicts(&self) -> [u64; 3] {
+        self.verdicts.map(|tally| tally.flows)
+    }
+
+    /// Flows are judged by another policy from now on than by this one.
+    pub fn settle(&mut self, policy: &Policy) {
+        self.groups.settle(policy);
+    }
+
+    /// Gives the sum so far, as a part for [`Summary::merge`], and begins the next part. A group that was in
+    /// an earlier part is counted in later ones and not told again.
+    pub fn take(&mut self) -> Summary {
+        let groups = self.groups.take();
+        let rest = Summary { groups: std::mem::take(&mut self.groups), ..Summary::new(self.strict) };
+        Summary { groups, ..std::mem::replace(self, rest) }
     }
 
     /// Adds the sum of flows that came right after these, at most [`Summary::PART`] of them: it is as if
