@@ -111,7 +111,7 @@ impl State {
         match self {
             State::Quiet(common) => (common, Evidence::default()),
             State::Left(talk) => talk.so_far(|(), _| None),
-            State::Tls(talk) => talk.so_far(|Tls { parser, inside }, evidence| {
+            State::Tls(talk) => talk.so_far(|Tls { parser, inside, .. }, evidence| {
                 evidence.tls = Some(Box::new(parser.evidence().clone()));
                 evidence.inside = inside.so_far();
                 parser.client()
