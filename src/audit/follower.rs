@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::Plan;
-use super::ended::Ended;
+use super::ended::{Ended, Open};
+use super::force::InForce;
 use super::links::Connection;
+use super::open::OpenFlows;
 use super::reader::FlowReader;
 use crate::capture::Timestamp;
 use crate::flow::{First, Flow, FlowTable, Found, Limits, Place, Stamp};
@@ -15,7 +17,7 @@ use crate::report::Account;
 
 /// Follows the flows of one flow table.
 pub(super) struct Follower<'p> {
-    plan: &'p Plan,
+    plan: InForce<'p>,
     table: FlowTable<FlowReader>,
     ended: Vec<Flow<FlowReader>>,
     /// Where the flows of the next packets were when they were looked up, and how many of those came.
@@ -23,6 +25,8 @@ pub(super) struct Follower<'p> {
     came: usize,
     certificates: KnownCertificates,
     places: Places,
+    /// Flows that are looked at while they are open, in a live audit.
+    open: Option<OpenFlows>,
     /// Once the captures are at their end: what is left of the table, last first.
     remaining: Option<Vec<(First, u32)>>,
 }
@@ -62,8 +66,8 @@ pub(super) enum What {
     Answers(Vec<Address>),
     /// The handshake of a flow that goes on is settled.
     Settled(Box<Connection>),
-    /// A flow ended.
-    Ended(Box<Ended>),
+    /// A flow ended, or is looked at while it is open.
+    Flow(Box<Ended>),
 }
 
 impl Event {
@@ -75,13 +79,14 @@ impl Event {
 impl<'p> Follower<'p> {
     pub(super) fn new(plan: &'p Plan, limits: Limits) -> Follower<'p> {
         Follower {
-            plan,
+            plan: InForce::First(plan),
             table: FlowTable::new(limits, Arc::clone(&plan.keys)),
             ended: Vec::new(),
             found: Vec::new(),
             came: 0,
             certificates: KnownCertificates::default(),
             places: Places::default(),
+            open: None,
             remaining: None,
         }
     }
@@ -93,7 +98,7 @@ impl<'p> Follower<'p> {
             let order = (ordinal, Part::Due, flow.first());
             events.push(Event {
                 order,
-                what: What::Ended(Ended::new(flow, self.plan, &mut self.certificates)),
+                what: What::Flow(Ended::new(flow, &self.plan, &mut self.certificates)),
             });
         }
     }
@@ -119,6 +124,12 @@ impl<'p> Follower<'p> {
             (Place::Refused, 0) => self.places.flow_cap += packets,
             (Place::Refused, _) => self.places.tunnelled_flow_cap += packets,
         }
+        if let Some(open) = &mut self.open
+            && open.has_begun(self.table.account().flows)
+            && let Some((id, flow)) = self.table.last().and_then(|id| Some((id, self.table.get(id)?)))
+        {
+            open.begun(id, flow.first(), flow.start);
+        }
         let order = (stamp.ordinal, Part::Packet, (0, depth));
         if self.plan.learn && head.transport == Transport::UDP && depth == 0 && place == Place::Flow {
             let addresses = self.table.last_reader().map(|reader| reader.conversation.take_addresses());
@@ -135,7 +146,7 @@ impl<'p> Follower<'p> {
         for flow in self.ended.drain(..) {
             events.push(Event {
                 order,
-                what: What::Ended(Ended::new(flow, self.plan, &mut self.certificates)),
+                what: What::Flow(Ended::new(flow, &self.plan, &mut self.certificates)),
             });
         }
     }
@@ -156,10 +167,56 @@ impl<'p> Follower<'p> {
                 let order = (u64::MAX, Part::Remaining, first);
                 events.push(Event {
                     order,
-                    what: What::Ended(Ended::new(flow, self.plan, &mut self.certificates)),
+                    what: What::Flow(Ended::new(flow, &self.plan, &mut self.certificates)),
                 });
             }
         }
+    }
+
+    /// Open flows are looked at from now on.
+    pub(super) fn look_at_open_flows(&mut self, every: Option<i64>) {
+        self.open = Some(OpenFlows::new(every));
+    }
+
+    /// Hands on the open flows whose time it is.
+    pub(super) fn look(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        let Some(open) = &mut self.open else { return };
+        let mut hand_on = |flow: &Flow<&FlowReader>, which: Open| {
+            let order = (u64::MAX, Part::Packet, flow.first());
+            let flow =
+                Ended::open(flow, self.table.has_lost(flow), which, &self.plan, &mut self.certificates);
+            events.push(Event { order, what: What::Flow(flow) });
+        };
+        while let Some(young) = open.next_young(now) {
+            if let Some(flow) = self.table.get(young.id).filter(|flow| flow.first() == young.first) {
+                hand_on(&flow, Open::Violation);
+                if !flow.is_over() {
+                    open.again(young);
+                }
+            }
+        }
+        for id in open.turn(now, self.table.numbers()) {
+            if let Some(flow) = self.table.get(id).filter(|flow| !flow.is_over())
+                && open.is_long(flow.start, now)
+            {
+                hand_on(&flow, Open::Any);
+            }
+        }
+    }
+
+    /// Packets of this time were lost.
+    pub(super) fn lost(&mut self, from: Timestamp, to: Timestamp) {
+        self.table.lost(from, to);
+    }
+
+    /// Goes by another plan from now on.
+    pub(super) fn go_by(&mut self, plan: InForce<'p>) {
+        self.plan = plan;
+    }
+
+    /// Flows in the table.
+    pub(super) fn flows(&self) -> u64 {
+        self.table.len() as u64
     }
 
     /// Adds what it counted.

@@ -47,6 +47,11 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// What it shows; nothing before the first packet.
+    pub fn now(&self) -> Option<Timestamp> {
+        self.now
+    }
+
     /// Moves on to `time`, unless it is there already; says what it shows then, and whether flow tables
     /// are to look for flows that are due ([`FlowTable::tick`]): with every second that begins.
     pub fn advance(&mut self, time: Timestamp) -> (Timestamp, bool) {

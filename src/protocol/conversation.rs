@@ -177,6 +177,15 @@ impl Conversation {
         }
     }
 
+    /// Everything that was seen so far, of a flow that goes on.
+    pub fn so_far(&self) -> Evidence {
+        let (common, mut evidence) = self.state.so_far();
+        evidence.unrecognised = common.unrecognised;
+        evidence.spoke = common.spoke;
+        evidence.gap = common.gap;
+        evidence
+    }
+
     /// The flow is over: everything that was seen.
     pub fn finish(self) -> Evidence {
         let probing = matches!(self.state, State::Quiet(_) | State::Left(_));
@@ -356,6 +365,32 @@ mod tests {
         assert!(!evidence.broken);
         let requests = evidence.http1.expect("requests were sent").requests;
         assert_eq!((requests.read, requests.status_404, requests.unread), (2, 1, false));
+    }
+
+    #[test]
+    fn what_was_seen_so_far_is_what_an_end_there_would_show() {
+        let (one, other) = (hello(1), hello(2));
+        let spoken: [&[(Side, &[u8])]; 4] = [
+            &[(CLIENT, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")],
+            &[(SERVER, GREETING), (CLIENT, SSL_REQUEST)],
+            &[(CLIENT, START_TLS), (SERVER, GRANTED), (CLIENT, &one), (SERVER, &other)],
+            &[(SERVER, b"INFO {}\r\n"), (CLIENT, b"CONNECT {\"user\":\"a\",\"pass\":\"b\"}\r\n")],
+        ];
+        for pieces in spoken {
+            let conversation = speak(pieces);
+            let so_far = conversation.so_far();
+            let again = conversation.so_far();
+            assert_eq!(format!("{so_far:?}"), format!("{again:?}"), "looking changes nothing");
+            let mut end = conversation.finish();
+            let told =
+                |tls: &tls::Evidence| (tls.client(), tls.outcome(), tls.authentication(), tls.cipher());
+            if let Some(tls) = &so_far.tls {
+                assert_eq!(end.tls.as_deref().map(told), Some(told(tls)));
+            }
+            // An end tells more: TLS that was agreed on does not come any more.
+            end.tls.clone_from(&so_far.tls);
+            assert_eq!(format!("{so_far:?}"), format!("{end:?}"));
+        }
     }
 
     #[test]
