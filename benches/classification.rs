@@ -15,6 +15,7 @@
 
 mod common;
 
+use std::num::NonZero;
 use std::process::Command;
 use std::{env, fs};
 
@@ -116,5 +117,5 @@ fn run_one(name: &str, path: &str) -> Result<(), Failure> {
 
 /// The product, as `flowaudit check --threads 1` puts it together.
 fn check(captures: &[String]) -> Result<Seen, Failure> {
-    stages::check(1, &Job { plan: &common::plan()?, captures, filter: None })
+    stages::check(NonZero::<usize>::MIN, &Job { plan: &common::plan()?, captures, filter: None })
 }

@@ -15,12 +15,16 @@
 mod batch;
 mod ended;
 mod follower;
+mod force;
 mod intake;
 mod judge;
 mod learning;
 mod linker;
 mod links;
+mod live;
+mod open;
 mod pool;
+pub(crate) mod prefix;
 mod reader;
 mod sockets;
 mod writer;
@@ -43,8 +47,8 @@ use linker::Linker;
 use writer::Writer;
 
 pub use batch::Maps;
+pub use force::InForce;
 pub use pool::{Feed, Pool, Take};
-pub(crate) use reader::FlowReader;
 
 /// What an audit holds flows against, and what it reports of them.
 #[derive(Debug)]
@@ -75,6 +79,9 @@ pub struct Plan {
 pub trait Sink {
     /// Takes one; it may be looked at and not kept.
     fn flow(&mut self, record: &Record<'_>);
+
+    /// A flow, open or ended, came to be known as a violation; told once of each.
+    fn violation(&mut self, _: &Record<'_>) {}
 }
 
 impl Plan {
@@ -126,7 +133,7 @@ pub struct Audit<'p, W: io::Write> {
 
 /// Everything behind the intake.
 struct Rest<'p, W: io::Write> {
-    plan: &'p Plan,
+    plan: InForce<'p>,
     follower: Follower<'p>,
     events: Vec<Event>,
     linker: Linker<'p>,
@@ -146,7 +153,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
     ) -> Result<Audit<'p, W>, csv::Error> {
         let (captures, writer) = (Arc::from(captures), Writer::new(report)?);
         let rest = Rest {
-            plan,
+            plan: InForce::First(plan),
             follower: Follower::new(plan, plan.limits),
             events: Vec::new(),
             linker: Linker::new(plan),
@@ -187,14 +194,21 @@ impl<'p, W: io::Write> Audit<'p, W> {
     }
 
     /// Ends the audit: every flow still open is judged, and the report is complete.
-    pub fn finish(mut self) -> Outcome {
+    pub fn finish(self) -> Outcome {
+        self.finish_with_report().0
+    }
+
+    /// The same, and gives back the report, and the plan that was in force at the end.
+    pub fn finish_with_report(mut self) -> (Outcome, Option<W>, InForce<'p>) {
         let packets = self.intake.ordinal();
         for until in batch::ranges(packets) {
             self.rest.follower.remaining(until, &mut self.rest.events);
             self.rest.go_on();
         }
-        let Rest { plan, follower, linker, judged, writer, .. } = self.rest;
-        outcome(plan, &self.captures, self.intake, &[follower], &linker, judged, writer)
+        let Rest { plan, follower, linker, judged, mut writer, .. } = self.rest;
+        let report = writer.take();
+        let outcome = outcome(&plan, &self.captures, self.intake, &[follower], &linker, judged, writer);
+        (outcome, report, plan)
     }
 }
 
@@ -223,6 +237,11 @@ impl<W: io::Write> Downstream for Rest<'_, W> {
 }
 
 impl<W: io::Write> Rest<'_, W> {
+    /// Adds what was counted behind the intake.
+    fn account(&self, account: &mut Account) {
+        count(account, &self.plan, std::slice::from_ref(&self.follower), &self.linker, &self.judged);
+    }
+
     /// Takes what came of a packet to the report: one follower's events are in order as they are.
     fn go_on(&mut self) {
         for event in self.events.drain(..) {
@@ -246,11 +265,22 @@ fn outcome<W: io::Write>(
     writer: Writer<W>,
 ) -> Outcome {
     let (mut account, errors) = intake.finish(captures);
-    followers.iter().for_each(|follower| follower.account(&mut account));
-    linker.account(&mut account);
-    account.out_of_scope = judged.out_of_scope;
-    account.key_cap = plan.keys.refused();
+    count(&mut account, plan, followers, linker, &judged);
     let mut summary = judged.summary;
     summary.learn(linker.learnt());
     Outcome { summary, rows: judged.rows, account, errors, write_error: writer.finish() }
+}
+
+/// Adds what the stages behind the intake counted.
+fn count(
+    account: &mut Account,
+    plan: &Plan,
+    followers: &[Follower<'_>],
+    linker: &Linker<'_>,
+    judged: &Judged,
+) {
+    followers.iter().for_each(|follower| follower.account(account));
+    linker.account(account);
+    account.out_of_scope = judged.out_of_scope;
+    account.key_cap = plan.keys.refused();
 }

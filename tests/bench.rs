@@ -68,8 +68,22 @@ fn what_is_compressed_is_measured_without_limits() {
 }
 
 #[test]
+fn damage_is_told_and_ends_a_capture() {
+    let capture = capture("hard_cut_file_L4.pcap");
+    let run =
+        flowaudit(["bench", capture.to_str().expect("UTF-8"), "--runs", "1", "--threads", "1", "--csv"]);
+    assert_eq!(run.status, Some(2), "{}", run.stderr);
+    assert!(run.stderr.contains("fetch or record it again"), "{}", run.stderr);
+    assert_eq!(figures(&run.stdout).len(), 9);
+}
+
+#[test]
 fn what_cannot_be_measured() {
-    for (capture, says) in [("-", "write it to a file"), ("/nonexistent.pcap", "check the path")] {
+    for (capture, says) in [
+        ("-", "write it to a file"),
+        ("/dev/null", "write it to a file"),
+        ("/nonexistent.pcap", "check the path"),
+    ] {
         let run = flowaudit(["bench", capture]);
         assert_eq!(run.status, Some(2), "{capture}");
         assert!(run.stderr.contains(says), "{}", run.stderr);

@@ -23,6 +23,8 @@ pub(super) const SHARDS: usize = 8;
 const PACKETS: usize = 2048;
 /// Bytes of payload that a batch keeps itself before it is handed over, but for the last packet's.
 const KEPT_BYTES: usize = 1 << 20;
+/// Packets of one shard that are looked up together: beyond some dozens it does not matter.
+pub(super) const RUN: usize = 256;
 /// Flows left at the end are let go by their first packets, so many packets of the audit at a time.
 pub(super) const RANGE: u64 = 4096;
 
@@ -53,9 +55,9 @@ pub(super) struct Batch {
 
 /// One packet of a flow.
 #[derive(Clone, Copy, Debug)]
-struct Item {
-    head: Head,
-    stamp: Stamp,
+pub(super) struct Item {
+    pub(super) head: Head,
+    pub(super) stamp: Stamp,
     payload: Place,
 }
 
@@ -95,6 +97,16 @@ impl Batch {
         self.kept.clear();
     }
 
+    /// The packets of one shard.
+    pub(super) fn items(&self, shard: usize) -> &[Item] {
+        self.shards.get(shard).map_or(&[], Vec::as_slice)
+    }
+
+    /// The seconds that begin, and with which packet.
+    pub(super) fn ticks(&self) -> &[(u64, Timestamp)] {
+        &self.ticks
+    }
+
     /// Hands the packets of one shard to its follower.
     pub(super) fn follow(
         &self,
@@ -104,11 +116,14 @@ impl Batch {
         events: &mut Vec<Event>,
     ) {
         let mut ticks = self.ticks.iter().peekable();
-        for item in self.shards.get(shard).into_iter().flatten() {
-            while let Some((ordinal, now)) = ticks.next_if(|tick| tick.0 <= item.stamp.ordinal) {
-                follower.tick(*ordinal, *now, events);
+        for run in self.items(shard).chunks(RUN) {
+            follower.expect(run.iter().map(|item| &item.head));
+            for item in run {
+                while let Some((ordinal, now)) = ticks.next_if(|tick| tick.0 <= item.stamp.ordinal) {
+                    follower.tick(*ordinal, *now, events);
+                }
+                follower.packet(&item.head, self.payload(item, maps), &item.stamp, events);
             }
-            follower.packet(&item.head, self.payload(item, maps), &item.stamp, events);
         }
         for (ordinal, now) in ticks {
             follower.tick(*ordinal, *now, events);

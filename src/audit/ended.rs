@@ -1,4 +1,5 @@
-//! A flow that ended, summed up: all that can be said of it without knowing other flows.
+//! A flow that ended, or that is looked at while it is open, summed up: all that can be said of it without
+//! knowing other flows.
 
 use std::sync::Arc;
 
@@ -6,11 +7,12 @@ use super::Plan;
 use super::links::Connection;
 use super::reader::FlowReader;
 use crate::capture::Timestamp;
-use crate::flow::{Flow, Key, Opener};
+use crate::flow::{First, Flow, Key, Opener};
 use crate::inventory::LearntGroup;
-use crate::packet::{Side, Transport};
+use crate::packet::{Gap, Side, Transport};
 use crate::pki::{Authorities, CertificateNames, ChainProblem, KnownCertificates, Leaf, Usage};
 use crate::policy::{Circumstances, Observed, OpenedBy, Policy};
+use crate::protocol::Evidence;
 use crate::protocol::tls::{self, ClientCertificate};
 use crate::report::{Certificate, Counted};
 
@@ -18,6 +20,10 @@ use crate::report::{Certificate, Counted};
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) key: Key,
+    /// Tells it from all others.
+    pub(super) first: First,
+    /// It goes on; `None` if it ended.
+    pub(super) open: Option<Open>,
     /// The side that opened it.
     pub(super) source: Side,
     pub(super) opened_by: OpenedBy,
@@ -32,6 +38,15 @@ pub(super) struct Ended {
     pub(super) learnt: [Vec<LearntGroup>; 2],
 }
 
+/// Why a flow is looked at while it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Open {
+    /// It gets a row if it is a violation and was not told to be one.
+    Violation,
+    /// It gets a row.
+    Any,
+}
+
 /// The leaf certificates of a connection.
 #[derive(Debug)]
 pub(super) struct Leaves {
@@ -44,7 +59,32 @@ pub(super) struct Leaves {
 impl Ended {
     pub(super) fn new(mut flow: Flow<FlowReader>, plan: &Plan, known: &mut KnownCertificates) -> Box<Ended> {
         let evidence = std::mem::take(&mut flow.reader.conversation).finish();
-        let (source, opened_by) = direction(&flow, evidence.client, &plan.policy);
+        Ended::summed_up(&flow, evidence, None, plan, known)
+    }
+
+    /// A flow that goes on, as far as it went; packets of it may be lost.
+    pub(super) fn open(
+        flow: &Flow<&FlowReader>,
+        lost: bool,
+        which: Open,
+        plan: &Plan,
+        known: &mut KnownCertificates,
+    ) -> Box<Ended> {
+        let mut evidence = flow.reader.conversation.so_far();
+        if lost {
+            evidence.gap.get_or_insert(Gap::Loss);
+        }
+        Ended::summed_up(flow, evidence, Some(which), plan, known)
+    }
+
+    fn summed_up<R>(
+        flow: &Flow<R>,
+        evidence: Evidence,
+        open: Option<Open>,
+        plan: &Plan,
+        known: &mut KnownCertificates,
+    ) -> Box<Ended> {
+        let (source, opened_by) = direction(flow, evidence.client, &plan.policy);
         let circumstances = Circumstances {
             from_start: flow.from_start(),
             connected: flow.key.transport == Transport::TCP,
@@ -54,12 +94,14 @@ impl Ended {
         if let Some(authorities) = &plan.authorities {
             observed.chains = judge_chains(observed.tls(), authorities, flow.start);
         }
-        let connection = observed.tls().and_then(|tls| Connection::new(&flow, tls)).map(Box::new);
+        let connection = observed.tls().and_then(|tls| Connection::new(flow, tls)).map(Box::new);
         Box::new(Ended {
             key: flow.key,
+            first: flow.first(),
+            open,
             source,
             opened_by,
-            counted: counted(&flow, source),
+            counted: counted(flow, source),
             capture: flow.first_packet.0,
             leaves: observed.tls().map(|tls| Leaves::of(tls, known)),
             observed,
@@ -108,7 +150,7 @@ fn leaf(chain: &tls::Chain, known: &mut KnownCertificates) -> (Certificate, Opti
 }
 
 /// Which side opened a flow, and how that is known.
-fn direction(flow: &Flow<FlowReader>, client: Option<Side>, policy: &Policy) -> (Side, OpenedBy) {
+fn direction<R>(flow: &Flow<R>, client: Option<Side>, policy: &Policy) -> (Side, OpenedBy) {
     match (flow.opener, client) {
         (Some(Opener::Syn(side)), _) => return (side, OpenedBy::Syn),
         (Some(Opener::SynAck(side)), _) => return (side, OpenedBy::SynAck),
@@ -123,7 +165,7 @@ fn direction(flow: &Flow<FlowReader>, client: Option<Side>, policy: &Policy) -> 
     }
 }
 
-fn counted(flow: &Flow<FlowReader>, source: Side) -> Counted {
+fn counted<R>(flow: &Flow<R>, source: Side) -> Counted {
     let (to_destination, to_source) = (flow.sent[source.index()], flow.sent[source.other().index()]);
     Counted {
         start: flow.start,

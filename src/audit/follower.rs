@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::Plan;
-use super::ended::Ended;
+use super::ended::{Ended, Open};
+use super::force::InForce;
 use super::links::Connection;
+use super::open::OpenFlows;
 use super::reader::FlowReader;
 use crate::capture::Timestamp;
-use crate::flow::{First, Flow, FlowTable, Limits, Place, Stamp};
+use crate::flow::{First, Flow, FlowTable, Found, Limits, Place, Stamp};
 use crate::packet::{Head, Transport};
 use crate::pki::KnownCertificates;
 use crate::protocol::Address;
@@ -15,11 +17,16 @@ use crate::report::Account;
 
 /// Follows the flows of one flow table.
 pub(super) struct Follower<'p> {
-    plan: &'p Plan,
+    plan: InForce<'p>,
     table: FlowTable<FlowReader>,
     ended: Vec<Flow<FlowReader>>,
+    /// Where the flows of the next packets were when they were looked up, and how many of those came.
+    found: Vec<Found>,
+    came: usize,
     certificates: KnownCertificates,
     places: Places,
+    /// Flows that are looked at while they are open, in a live audit.
+    open: Option<OpenFlows>,
     /// Once the captures are at their end: what is left of the table, last first.
     remaining: Option<Vec<(First, u32)>>,
 }
@@ -59,8 +66,8 @@ pub(super) enum What {
     Answers(Vec<Address>),
     /// The handshake of a flow that goes on is settled.
     Settled(Box<Connection>),
-    /// A flow ended.
-    Ended(Box<Ended>),
+    /// A flow ended, or is looked at while it is open.
+    Flow(Box<Ended>),
 }
 
 impl Event {
@@ -72,11 +79,14 @@ impl Event {
 impl<'p> Follower<'p> {
     pub(super) fn new(plan: &'p Plan, limits: Limits) -> Follower<'p> {
         Follower {
-            plan,
+            plan: InForce::First(plan),
             table: FlowTable::new(limits, Arc::clone(&plan.keys)),
             ended: Vec::new(),
+            found: Vec::new(),
+            came: 0,
             certificates: KnownCertificates::default(),
             places: Places::default(),
+            open: None,
             remaining: None,
         }
     }
@@ -88,21 +98,37 @@ impl<'p> Follower<'p> {
             let order = (ordinal, Part::Due, flow.first());
             events.push(Event {
                 order,
-                what: What::Ended(Ended::new(flow, self.plan, &mut self.certificates)),
+                what: What::Flow(Ended::new(flow, &self.plan, &mut self.certificates)),
             });
         }
+    }
+
+    /// These packets come next: looked up together, they wait for memory once.
+    pub(super) fn expect<'h>(&mut self, heads: impl Iterator<Item = &'h Head>) {
+        self.table.look_up(heads, &mut self.found);
+        self.came = 0;
     }
 
     /// Takes the next packet.
     pub(super) fn packet(&mut self, head: &Head, payload: &[u8], stamp: &Stamp, events: &mut Vec<Event>) {
         let packets = u64::from(head.packets);
-        let place = self.table.packet(head, payload, stamp, &mut self.ended);
+        let place = match self.found.get(self.came) {
+            Some(found) => self.table.packet_at(*found, head, payload, stamp, &mut self.ended),
+            None => self.table.packet(head, payload, stamp, &mut self.ended),
+        };
+        self.came += 1;
         let depth = head.encapsulation.depth();
         match (place, depth) {
             (Place::Flow, 0) => self.places.in_flows += packets,
             (Place::Flow, _) => self.places.tunnelled += packets,
             (Place::Refused, 0) => self.places.flow_cap += packets,
             (Place::Refused, _) => self.places.tunnelled_flow_cap += packets,
+        }
+        if let Some(open) = &mut self.open
+            && open.has_begun(self.table.account().flows)
+            && let Some((id, flow)) = self.table.last().and_then(|id| Some((id, self.table.get(id)?)))
+        {
+            open.begun(id, flow.first(), flow.start);
         }
         let order = (stamp.ordinal, Part::Packet, (0, depth));
         if self.plan.learn && head.transport == Transport::UDP && depth == 0 && place == Place::Flow {
@@ -113,14 +139,14 @@ impl<'p> Follower<'p> {
         }
         if let Some(flow) = self.table.take_news()
             && let Some(tls) = flow.reader.conversation.tls()
-            && let Some(connection) = Connection::new(flow, tls)
+            && let Some(connection) = Connection::new(&flow, tls)
         {
             events.push(Event { order, what: What::Settled(Box::new(connection)) });
         }
         for flow in self.ended.drain(..) {
             events.push(Event {
                 order,
-                what: What::Ended(Ended::new(flow, self.plan, &mut self.certificates)),
+                what: What::Flow(Ended::new(flow, &self.plan, &mut self.certificates)),
             });
         }
     }
@@ -141,10 +167,56 @@ impl<'p> Follower<'p> {
                 let order = (u64::MAX, Part::Remaining, first);
                 events.push(Event {
                     order,
-                    what: What::Ended(Ended::new(flow, self.plan, &mut self.certificates)),
+                    what: What::Flow(Ended::new(flow, &self.plan, &mut self.certificates)),
                 });
             }
         }
+    }
+
+    /// Open flows are looked at from now on.
+    pub(super) fn look_at_open_flows(&mut self, every: Option<i64>) {
+        self.open = Some(OpenFlows::new(every));
+    }
+
+    /// Hands on the open flows whose time it is.
+    pub(super) fn look(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        let Some(open) = &mut self.open else { return };
+        let mut hand_on = |flow: &Flow<&FlowReader>, which: Open| {
+            let order = (u64::MAX, Part::Packet, flow.first());
+            let flow =
+                Ended::open(flow, self.table.has_lost(flow), which, &self.plan, &mut self.certificates);
+            events.push(Event { order, what: What::Flow(flow) });
+        };
+        while let Some(young) = open.next_young(now) {
+            if let Some(flow) = self.table.get(young.id).filter(|flow| flow.first() == young.first) {
+                hand_on(&flow, Open::Violation);
+                if !flow.is_over() {
+                    open.again(young);
+                }
+            }
+        }
+        for id in open.turn(now, self.table.numbers()) {
+            if let Some(flow) = self.table.get(id).filter(|flow| !flow.is_over())
+                && open.is_long(flow.start, now)
+            {
+                hand_on(&flow, Open::Any);
+            }
+        }
+    }
+
+    /// Packets of this time were lost.
+    pub(super) fn lost(&mut self, from: Timestamp, to: Timestamp) {
+        self.table.lost(from, to);
+    }
+
+    /// Goes by another plan from now on.
+    pub(super) fn go_by(&mut self, plan: InForce<'p>) {
+        self.plan = plan;
+    }
+
+    /// Flows in the table.
+    pub(super) fn flows(&self) -> u64 {
+        self.table.len() as u64
     }
 
     /// Adds what it counted.

@@ -37,6 +37,11 @@ impl Intake {
         }
     }
 
+    /// What the audit's clock shows.
+    pub(super) fn now(&self) -> Option<Timestamp> {
+        self.clock.now()
+    }
+
     /// How many packets were read.
     pub(super) fn ordinal(&self) -> u64 {
         self.ordinal
@@ -100,13 +105,20 @@ impl Intake {
         }
     }
 
+    /// Where the packets went so far that went no further; what fragments wait for is in none of the counts.
+    pub(super) fn account(&self) -> Account {
+        Account {
+            read: self.ordinal,
+            differing_fragments: self.decoder.fragment_conflicts(),
+            ..self.account.clone()
+        }
+    }
+
     /// Where the packets went that went no further, and the captures whose link type is not decoded.
     pub(super) fn finish(mut self, captures: &[String]) -> (Account, Vec<CaptureError>) {
         let incomplete = self.decoder.finish();
         let given_up = self.decoder.take_given_up();
-        let mut account = self.account;
-        account.read = self.ordinal;
-        account.differing_fragments = self.decoder.fragment_conflicts();
+        let mut account = self.account();
         for (reason, packets) in [
             (Uncounted::FragmentIncomplete, incomplete + given_up.incomplete),
             (Uncounted::Malformed, given_up.malformed),

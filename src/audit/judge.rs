@@ -1,19 +1,27 @@
 //! The fourth stage: a flow that ended to its verdict and its row. One flow does not bear on another here, so
 //! that runs of flows can be judged side by side.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::ended::{Ended, Leaves};
+use super::ended::{Ended, Leaves, Open};
+use super::force::InForce;
 use super::{Plan, Sink, sockets};
+use crate::flow::First;
 use crate::packet::Side;
 use crate::policy::{Shown, Subject, Verdict};
 use crate::protocol::tls;
-use crate::report::{Record, RowStatistics, RowWriter, Summary};
+use crate::report::{Record, RowState, RowStatistics, RowWriter, Summary};
+
+/// Open flows that are remembered as told to be violations; further ones may be told again.
+const TOLD: usize = 1 << 20;
 
 /// Judges flows, and makes their rows.
 pub(super) struct Judge<'p> {
-    plan: &'p Plan,
+    plan: InForce<'p>,
     captures: Arc<[String]>,
+    /// Open flows that were told to be violations.
+    told: HashSet<First>,
     /// Makes the rows of the report, if one is written.
     rows: Option<RowWriter>,
 }
@@ -59,12 +67,27 @@ impl Judged {
 
 impl<'p> Judge<'p> {
     pub(super) fn new(plan: &'p Plan, captures: Arc<[String]>, is_written: bool) -> Judge<'p> {
-        Judge { plan, captures, rows: is_written.then(RowWriter::default) }
+        Judge {
+            plan: InForce::First(plan),
+            captures,
+            told: HashSet::new(),
+            rows: is_written.then(RowWriter::default),
+        }
+    }
+
+    /// Goes by another plan from now on.
+    pub(super) fn go_by(&mut self, plan: InForce<'p>) {
+        self.plan = plan;
+        self.rows = self.rows.take().map(|_| RowWriter::default());
     }
 
     /// Judges the next flow of a run.
     pub(super) fn flow(&mut self, flow: &Ended, judged: &mut Judged, sink: Option<&mut dyn Sink>) {
-        let Plan { policy, deviations, only, .. } = self.plan;
+        if flow.open == Some(Open::Violation) && self.told.contains(&flow.first) {
+            return;
+        }
+        let plan = self.plan.clone();
+        let Plan { policy, deviations, only, .. } = &*plan;
         let Ended { key, source, opened_by, counted, observed, leaves, learnt, .. } = flow;
         let (source, opened_by, counted) = (*source, *opened_by, *counted);
         let shown = |side: usize| match leaves.as_ref().and_then(|leaves| leaves.names[side].as_ref()) {
@@ -76,7 +99,7 @@ impl<'p> Judge<'p> {
         let turned = observed.tls().and_then(tls::Evidence::client).is_some_and(|client| client != source);
         let shown = if turned { [server, client] } else { [client, server] };
         // Inside a tunnel an address is not this machine's that has it outside.
-        let owners = self.plan.owners.as_ref().filter(|_| counted.encapsulation.network().is_none());
+        let owners = plan.owners.as_ref().filter(|_| counted.encapsulation.network().is_none());
         let process = |side: Side| sockets::process(owners?, flow, side);
         let more = |shown: Shown, side: Side| shown.learnt(&learnt[side.index()]).owned(process(side));
         let [source_shown, destination_shown] = shown;
@@ -89,15 +112,20 @@ impl<'p> Judge<'p> {
             source_shown: &more(source_shown, source),
             destination_shown: &more(destination_shown, source.other()),
         };
-        if self.plan.in_scope && !policy.in_scope(&subject) {
-            judged.out_of_scope += 1;
+        if plan.in_scope && !policy.in_scope(&subject) {
+            judged.out_of_scope += u64::from(flow.open.is_none());
             return;
         }
         let judgement = policy.judge(&subject);
+        let is_violation = judgement.verdict == Verdict::Violation;
+        if flow.open == Some(Open::Violation) && !is_violation {
+            return;
+        }
         let known_deviation = match judgement.verdict {
             Verdict::Violation => deviations.explains(&subject),
             Verdict::Allowed | Verdict::Unproven => None,
         };
+        let is_news = is_violation && self.is_news(flow);
         let capture = self.captures.get(usize::from(flow.capture)).map_or("", String::as_str);
         let record = Record {
             policy,
@@ -108,16 +136,33 @@ impl<'p> Judge<'p> {
             counted,
             capture,
             certificates: leaves.as_ref().map(|Leaves { told, .. }| told),
+            state: if flow.open.is_none() { RowState::Final } else { RowState::Interim },
         };
-        judged.summary.add(&record);
-        judged.rows.add(&judgement, counted.packets.iter().sum(), counted.bytes.iter().sum());
+        if flow.open.is_none() {
+            judged.summary.add(&record);
+            judged.rows.add(&judgement, counted.packets.iter().sum(), counted.bytes.iter().sum());
+        }
         if let Some(sink) = sink {
-            sink.flow(&record);
+            if is_news {
+                sink.violation(&record);
+            }
+            if flow.open.is_none() {
+                sink.flow(&record);
+            }
         }
         if let Some(rows) = &mut self.rows
             && (only.is_empty() || only.contains(&judgement.verdict))
         {
             rows.row(&record, &mut judged.csv);
+        }
+    }
+
+    /// Whether this violation was not told yet; remembers it for as long as the flow is open.
+    fn is_news(&mut self, flow: &Ended) -> bool {
+        match flow.open {
+            None => !self.told.remove(&flow.first),
+            Some(_) if self.told.len() < TOLD => self.told.insert(flow.first),
+            Some(_) => !self.told.contains(&flow.first),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::Plan;
 use super::ended::Ended;
 use super::follower::What;
+use super::force::InForce;
 use super::learning::Learning;
 use super::links::Links;
 use crate::inventory::Learnt;
@@ -11,14 +12,14 @@ use crate::report::Account;
 
 /// Ties resumed sessions to the connections that began them, and gives names learnt from the capture.
 pub(super) struct Linker<'p> {
-    plan: &'p Plan,
+    plan: InForce<'p>,
     links: Links,
     learning: Learning,
 }
 
 impl<'p> Linker<'p> {
     pub(super) fn new(plan: &'p Plan) -> Linker<'p> {
-        Linker { plan, links: Links::default(), learning: Learning::default() }
+        Linker { plan: InForce::First(plan), links: Links::default(), learning: Learning::default() }
     }
 
     /// Takes the next event of the audit; hands on a flow that ended, ready to be judged.
@@ -35,9 +36,12 @@ impl<'p> Linker<'p> {
                 self.links.learn(&connection);
                 None
             }
-            What::Ended(mut flow) => {
+            What::Flow(mut flow) => {
+                let is_over = flow.open.is_none();
                 if let Some(connection) = flow.connection.take() {
-                    self.links.learn(&connection);
+                    if is_over {
+                        self.links.learn(&connection);
+                    }
                     if let Some(inherited) = self.links.inherited(&connection) {
                         flow.observed.inherit(inherited);
                     }
@@ -45,13 +49,20 @@ impl<'p> Linker<'p> {
                 // Application containers talk through tunnels, and name no VM of the platform; and inside a
                 // tunnel an address is not the VM's that has it outside.
                 if self.plan.learn && flow.counted.encapsulation.network().is_none() {
-                    self.learn_names(&flow);
+                    if is_over {
+                        self.learn_names(&flow);
+                    }
                     let groups = |side: Side| self.learning.groups(flow.key.end(side).ip).to_vec();
                     flow.learnt = [groups(Side::A), groups(Side::B)];
                 }
                 Some(flow)
             }
         }
+    }
+
+    /// Goes by another plan from now on; what was learnt stays.
+    pub(super) fn go_by(&mut self, plan: InForce<'p>) {
+        self.plan = plan;
     }
 
     /// Everything learnt, for the summary.

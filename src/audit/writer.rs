@@ -34,11 +34,28 @@ impl<W: io::Write> Writer<W> {
         rows.clear();
     }
 
-    /// Writes what is left; gives the error, if one came up at any time.
-    pub(super) fn finish(mut self) -> Option<csv::Error> {
+    /// Everything taken so far reaches the output.
+    pub(super) fn flush(&mut self) {
         if let (Some(report), None) = (&mut self.report, &self.error) {
             self.error = report.flush().err().map(csv::Error::from);
         }
+    }
+
+    /// Flushes the report and gives it back; what comes next is not written until another is begun.
+    pub(super) fn take(&mut self) -> Option<W> {
+        self.flush();
+        self.report.take().and_then(CsvReport::into_inner)
+    }
+
+    /// Begins another report.
+    pub(super) fn begin(&mut self, report: W) -> csv::Result<()> {
+        self.report = Some(CsvReport::new(report)?);
+        Ok(())
+    }
+
+    /// Writes what is left; gives the error, if one came up at any time.
+    pub(super) fn finish(mut self) -> Option<csv::Error> {
+        self.flush();
         self.error
     }
 }

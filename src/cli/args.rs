@@ -30,7 +30,7 @@ pub(super) enum Command {
     /// Audit live interfaces.
     ///
     /// Runs until the duration is over or it is interrupted. Exit status as for `check`.
-    Live(super::live::LiveArguments),
+    Live(Box<super::live::LiveArguments>),
     /// Measure how fast captures are audited on this machine.
     ///
     /// Exit status: 0, or 2 on an error.
@@ -74,7 +74,7 @@ pub(super) struct ExplainArguments {
     pub(super) judging: JudgingArguments,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct AuditArguments {
     #[command(flatten)]
     pub(super) judging: JudgingArguments,
@@ -97,7 +97,7 @@ pub(super) struct AuditArguments {
 }
 
 /// What flows are held against, and how.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct JudgingArguments {
     /// Tables in force: `loggregator`, `log-cache`, a set (`pas-2.7`) or a table of it (`pas-2.7/nats`), a CSV file or a folder
     /// of them. [default: `loggregator` and `log-cache`]

@@ -33,13 +33,6 @@ pub(super) fn finish(
     mut status: Status,
 ) -> Status {
     let output = arguments.output.as_deref();
-    for error in &outcome.errors {
-        complain(error);
-        status = Status::Error;
-    }
-    for dispute in outcome.summary.disputes() {
-        complain(&format!("warning: {dispute}"));
-    }
     if let Some(error) = &outcome.write_error {
         status = status.max(failed(output.unwrap_or("-"), error));
     }
@@ -47,8 +40,20 @@ pub(super) fn finish(
         Ok(()) => Status::Clean,
         Err((file, error)) => failed(&file, &error),
     });
+    tell(arguments, plan, outcome, status)
+}
+
+/// Says what came of an audit whose files are written, and how it ended.
+pub(super) fn tell(arguments: &AuditArguments, plan: &Plan, outcome: &Outcome, mut status: Status) -> Status {
+    for error in &outcome.errors {
+        complain(error);
+        status = Status::Error;
+    }
+    for dispute in outcome.summary.disputes() {
+        complain(&format!("warning: {dispute}"));
+    }
     if !arguments.quiet {
-        let written = match output {
+        let written = match arguments.output {
             None => summary(plan, outcome, io::stdout().lock()),
             Some(_) => summary(plan, outcome, io::stderr().lock()),
         };
@@ -73,7 +78,11 @@ fn summary(plan: &Plan, outcome: &Outcome, output: impl Write) -> io::Result<()>
 }
 
 /// The account and the rows: beside the report, or on standard error when the report is on standard output.
-fn beside(output: Option<&str>, plan: &Plan, outcome: &Outcome) -> Result<(), (String, csv::Error)> {
+pub(super) fn beside(
+    output: Option<&str>,
+    plan: &Plan,
+    outcome: &Outcome,
+) -> Result<(), (String, csv::Error)> {
     let Some(file) = output else { return Ok(()) };
     if file == "-" {
         let written = outcome
@@ -93,7 +102,7 @@ fn beside(output: Option<&str>, plan: &Plan, outcome: &Outcome) -> Result<(), (S
 }
 
 /// A reader that has seen enough is no error; anything else is one.
-fn failed(file: &str, error: &csv::Error) -> Status {
+pub(super) fn failed(file: &str, error: &csv::Error) -> Status {
     if let csv::ErrorKind::Io(error) = error.kind()
         && error.kind() == io::ErrorKind::BrokenPipe
     {

@@ -9,7 +9,7 @@ use super::args::{
 use super::keylog;
 use crate::audit::Plan;
 use crate::flow::Limits;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Names};
 use crate::pki::Authorities;
 use crate::policy::{Options, Policy, SubnetScope, Table, Verdict, WeakCipher};
 use crate::protocol::tls::Version;
@@ -34,11 +34,7 @@ pub(super) fn judging(arguments: &JudgingArguments) -> Result<Plan, Box<dyn Erro
     }
     let mut deviations = Table::shipped_overlays()?;
     deviations.retain(|overlay| tables.iter().all(|table| table.name != overlay.name));
-    let (inventory, names) = Inventory::read(&arguments.inventory)?;
-    for conflict in inventory.conflicts() {
-        super::complain(&format!("warning: {conflict}"));
-    }
-    let authorities = if arguments.ca.is_empty() { None } else { Some(Authorities::read(&arguments.ca)?) };
+    let (inventory, names) = inventory(arguments)?;
     let options = Options {
         inventory_partial: arguments.inventory_partial,
         subnet_scope: match arguments.subnet_scope {
@@ -60,7 +56,7 @@ pub(super) fn judging(arguments: &JudgingArguments) -> Result<Plan, Box<dyn Erro
     Ok(Plan {
         deviations: policy.with_tables(deviations),
         policy,
-        authorities,
+        authorities: authorities(arguments)?,
         only: Vec::new(),
         in_scope: false,
         learn: !arguments.no_learn,
@@ -69,6 +65,34 @@ pub(super) fn judging(arguments: &JudgingArguments) -> Result<Plan, Box<dyn Erro
         keys: Arc::new(keylog::read(&arguments.keylog)?),
         owners: None,
     })
+}
+
+/// The same plan with inventory and authorities read again, and the tables as they are.
+pub(super) fn renewed(plan: &Plan, arguments: &JudgingArguments) -> Result<Plan, Box<dyn Error>> {
+    let (inventory, names) = inventory(arguments)?;
+    let tables = |policy: &Policy| policy.tables().to_vec();
+    let policy = Policy::new(tables(&plan.policy), inventory, names, *plan.policy.options());
+    Ok(Plan {
+        deviations: policy.with_tables(tables(&plan.deviations)),
+        policy,
+        authorities: authorities(arguments)?,
+        only: plan.only.clone(),
+        keys: Arc::clone(&plan.keys),
+        owners: plan.owners.clone(),
+        ..*plan
+    })
+}
+
+fn inventory(arguments: &JudgingArguments) -> Result<(Inventory, Names), Box<dyn Error>> {
+    let (inventory, names) = Inventory::read(&arguments.inventory)?;
+    for conflict in inventory.conflicts() {
+        super::complain(&format!("warning: {conflict}"));
+    }
+    Ok((inventory, names))
+}
+
+fn authorities(arguments: &JudgingArguments) -> Result<Option<Authorities>, Box<dyn Error>> {
+    Ok(if arguments.ca.is_empty() { None } else { Some(Authorities::read(&arguments.ca)?) })
 }
 
 /// The tables that `--policy` arguments name, together.

@@ -5,21 +5,23 @@
 //! Nothing here knows what the bytes mean. Time is packet time: the clock is the largest time seen.
 
 pub mod community_id;
+mod key;
 mod losses;
+mod reader;
+mod record;
+mod slab;
 mod stream;
 mod table;
 mod tcp;
 mod wheel;
 
-pub use stream::{Reader, Want};
-pub use table::{Account, First, FlowTable, Limits, Place};
+pub use key::Key;
+pub use reader::{Reader, Want};
+pub use table::{Account, First, FlowTable, Found, Limits, Place};
 pub use tcp::ConnState;
 
-use std::hash::{Hash, Hasher};
-use std::net::IpAddr;
-
 use crate::capture::{Precision, Timestamp};
-use crate::packet::{Encapsulation, Endpoint, Head, Side, Transport};
+use crate::packet::{Encapsulation, Side, Transport};
 
 /// Which packet of an audit one is, and when it was read.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +47,11 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// What it shows; nothing before the first packet.
+    pub fn now(&self) -> Option<Timestamp> {
+        self.now
+    }
+
     /// Moves on to `time`, unless it is there already; says what it shows then, and whether flow tables
     /// are to look for flows that are due ([`FlowTable::tick`]): with every second that begins.
     pub fn advance(&mut self, time: Timestamp) -> (Timestamp, bool) {
@@ -58,54 +65,6 @@ impl Clock {
     }
 }
 
-/// The two ends of a flow in a fixed order, lower first, so that both directions find the same flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
-    /// The lower endpoint, [`Side::A`].
-    pub a: Endpoint,
-    /// The higher endpoint, [`Side::B`].
-    pub b: Endpoint,
-    /// The IP protocol.
-    pub transport: Transport,
-    /// The VXLAN network it is in, if any: the same addresses in another are others.
-    pub network: Option<u32>,
-}
-
-impl Key {
-    /// The key of a packet, and the side that sent it.
-    pub fn of(head: &Head) -> (Key, Side) {
-        let (source, destination, transport) = (head.source, head.destination, head.transport);
-        let network = head.encapsulation.network();
-        if source <= destination {
-            (Key { a: source, b: destination, transport, network }, Side::A)
-        } else {
-            (Key { a: destination, b: source, transport, network }, Side::B)
-        }
-    }
-
-    /// The endpoint on `side`.
-    pub fn end(&self, side: Side) -> Endpoint {
-        match side {
-            Side::A => self.a,
-            Side::B => self.b,
-        }
-    }
-}
-
-/// A few whole words, where deriving would feed a hasher every part of every address by itself.
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let [a, b] = [self.a.ip, self.b.ip].map(|ip| match ip {
-            IpAddr::V4(ip) => u128::from(ip.to_bits()),
-            IpAddr::V6(ip) => ip.to_bits(),
-        });
-        state.write_u128(a);
-        state.write_u128(b);
-        let [a, b] = [self.a.port, self.b.port].map(u64::from);
-        state.write_u64(a << 32 | b << 16 | u64::from(self.transport.0));
-    }
-}
-
 /// What was counted of one direction of a flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -115,28 +74,20 @@ pub struct Counters {
     pub bytes: u64,
 }
 
-/// One conversation between two endpoints.
-///
-/// What every packet looks at stands first and in this order: with many flows, every cache line of
-/// theirs that a packet touches is waited for.
+/// One conversation between two endpoints, as the table lets go of it; while the table keeps it, `R` is a
+/// reference.
 #[derive(Debug)]
-#[repr(C)]
 pub struct Flow<R> {
     /// Its endpoints and transport.
     pub key: Key,
-    datagrams_wanted: bool,
-    /// The finest unit its times were recorded in.
-    pub precision: Precision,
-    tcp: tcp::Connection,
-    previous: Option<u32>,
-    streams: Option<Box<stream::Streams>>,
     /// Counters of what each side sent, indexed by [`Side::index`].
     pub sent: [Counters; 2],
     /// Time of its earliest packet.
     pub start: Timestamp,
     /// Time of its latest packet.
     pub end: Timestamp,
-    touched: Timestamp,
+    /// The finest unit its times were recorded in.
+    pub precision: Precision,
     /// The side that sent the first packet seen.
     pub first_sender: Side,
     /// The side that opened it, when a SYN or a SYN-ACK told.
@@ -151,6 +102,7 @@ pub struct Flow<R> {
     pub repeated: u32,
     /// What read its bytes.
     pub reader: R,
+    tcp: tcp::Connection,
 }
 
 /// Who opened a TCP connection, and by which packet it is known.
@@ -167,6 +119,30 @@ impl Opener {
     pub fn side(self) -> Side {
         match self {
             Opener::Syn(side) | Opener::SynAck(side) => side,
+        }
+    }
+}
+
+impl Flow<()> {
+    fn read_by<R>(self, reader: R) -> Flow<R> {
+        let Flow {
+            key, sent, start, end, precision, first_sender, opener, first_packet, first_ordinal, ..
+        } = self;
+        let Flow { encapsulation, repeated, tcp, .. } = self;
+        Flow {
+            key,
+            sent,
+            start,
+            end,
+            precision,
+            first_sender,
+            opener,
+            first_packet,
+            first_ordinal,
+            encapsulation,
+            repeated,
+            reader,
+            tcp,
         }
     }
 }

@@ -4,49 +4,9 @@
 //! what comes too early waits, both under caps. A hole that never fills is told to the reader, unless it
 //! lies in bytes the reader said it does not need.
 
+use super::reader::Reader;
 use crate::capture::Timestamp;
 use crate::packet::{Gap, Side};
-
-/// What a reader makes of the bytes it was lent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Want {
-    /// How many of them it is done with; the rest is lent again with what follows.
-    pub used: usize,
-    /// How many bytes after those it does not need to see.
-    pub skip: u64,
-    /// It wants nothing more of this side.
-    pub done: bool,
-}
-
-impl Want {
-    /// Nothing more of this side.
-    pub const NOTHING: Want = Want { used: 0, skip: 0, done: true };
-}
-
-/// Reads the bytes of a flow.
-pub trait Reader {
-    /// What all readers share.
-    type Context;
-    /// The reader of a flow that begins.
-    fn new(context: &Self::Context) -> Self;
-    /// The connection's beginning is in the capture.
-    fn begins(&mut self);
-    /// Reads the next bytes of a stream: never empty, always in order.
-    fn read(&mut self, side: Side, bytes: &[u8], at: Timestamp) -> Want;
-    /// Bytes of this side are missing here; what is lent next comes after them. In all `covered` bytes are
-    /// not lent, the first of them those that were lent and not used; says how many after these it does
-    /// not need to see.
-    fn gap(&mut self, side: Side, cause: Gap, covered: u64, at: Timestamp) -> u64;
-    /// This side closed its direction, in order, or reset the connection.
-    fn closed(&mut self, side: Side, reset: bool, at: Timestamp);
-    /// Whether something came to be known that other flows wait for; asked after every packet, and says
-    /// so once.
-    fn has_news(&mut self) -> bool {
-        false
-    }
-    /// Reads one datagram, `cut` if the capture cut it; says whether more are wanted.
-    fn datagram(&mut self, side: Side, bytes: &[u8], cut: bool, at: Timestamp) -> bool;
-}
 
 /// The most bytes of one direction that wait for a hole before them to fill.
 const AHEAD_BYTES: usize = 128 * 1024;
@@ -69,6 +29,58 @@ pub(super) struct Budget {
     pub(super) refused: u64,
 }
 
+/// Whom the bytes of a flow are lent to, and what may be kept for it.
+pub(super) struct Lender<'a, R: Reader> {
+    pub(super) reader: &'a mut R,
+    pub(super) budget: &'a mut Budget,
+    /// Packet time.
+    pub(super) at: Timestamp,
+}
+
+/// All there is to know of both directions while neither keeps anything: most connections of a capture
+/// are idle, or read to their end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Quiet {
+    next: [u32; 2],
+    sent: [u32; 2],
+    /// For each side [`NEXT`], [`SENT`], [`CLOSED`] and [`DONE`].
+    known: [u8; 2],
+}
+
+const NEXT: u8 = 1;
+const SENT: u8 = 2;
+const CLOSED: u8 = 4;
+const DONE: u8 = 8;
+
+impl Quiet {
+    /// The next byte of `side` has this sequence number, if nothing told before.
+    pub(super) fn starts_at(&mut self, side: Side, sequence: u32) {
+        let at = side.index();
+        if self.known[at] & NEXT == 0 {
+            self.known[at] |= NEXT;
+            self.next[at] = sequence;
+        }
+    }
+
+    /// As [`Streams::opens_at`]; `false` if it says so after another beginning was told, which is more
+    /// than can be kept here.
+    #[must_use]
+    pub(super) fn opens_at(&mut self, side: Side, sequence: u32) -> bool {
+        self.starts_at(side, sequence);
+        let at = side.index();
+        self.next[at] == sequence || self.known[at] & DONE != 0
+    }
+
+    /// `side` has sent everything up to `sequence`: it says so itself, or the other end acknowledged it.
+    pub(super) fn has_sent(&mut self, side: Side, sequence: u32) {
+        let at = side.index();
+        if self.known[at] & SENT == 0 || is_after(sequence, self.sent[at]) {
+            self.known[at] |= SENT;
+            self.sent[at] = sequence;
+        }
+    }
+}
+
 /// Both directions of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
@@ -84,11 +96,46 @@ pub(super) struct Piece<'a> {
     /// The payload's length on the wire.
     pub(super) length: u32,
     pub(super) fin: bool,
-    pub(super) at: Timestamp,
 }
 
 impl Streams {
-    /// The next byte of `side` has this sequence number, if nothing told before.
+    /// Goes on from what was known so far.
+    pub(super) fn wake(quiet: &Quiet) -> Streams {
+        let half = |at: usize| {
+            let knows = |bit: u8| quiet.known[at] & bit != 0;
+            Half {
+                next: knows(NEXT).then_some(quiet.next[at]),
+                sent: knows(SENT).then_some(quiet.sent[at]),
+                closed: knows(CLOSED),
+                done: knows(DONE),
+                spoke: knows(DONE),
+                ..Half::default()
+            }
+        };
+        Streams { halves: [half(0), half(1)] }
+    }
+
+    /// What is left to know, unless one direction keeps something or is in the middle of being read.
+    pub(super) fn quiet(&self) -> Option<Quiet> {
+        if !self.halves.iter().all(Half::is_quiet) {
+            return None;
+        }
+        let [a, b] = &self.halves;
+        let known = |half: &Half| {
+            let bit = |is: bool, bit: u8| if is { bit } else { 0 };
+            bit(half.next.is_some(), NEXT)
+                | bit(half.sent.is_some(), SENT)
+                | bit(half.closed, CLOSED)
+                | bit(half.done, DONE)
+        };
+        Some(Quiet {
+            next: [a.next.unwrap_or(0), b.next.unwrap_or(0)],
+            sent: [a.sent.unwrap_or(0), b.sent.unwrap_or(0)],
+            known: [known(a), known(b)],
+        })
+    }
+
+    /// As [`Quiet::starts_at`].
     pub(super) fn starts_at(&mut self, side: Side, sequence: u32) {
         self.halves[side.index()].next.get_or_insert(sequence);
     }
@@ -106,40 +153,37 @@ impl Streams {
     pub(super) fn acknowledged(&mut self, side: Side, sequence: u32) {
         let half = &mut self.halves[side.index()];
         if !half.spoke && half.other_start == Some(sequence) {
-            (half.next, half.sent) = (Some(sequence), None);
+            (half.next, half.sent, half.other_start) = (Some(sequence), None, None);
         }
     }
 
-    pub(super) fn piece<R: Reader>(
-        &mut self,
-        side: Side,
-        piece: Piece<'_>,
-        reader: &mut R,
-        budget: &mut Budget,
-    ) {
+    /// As [`Quiet::has_sent`].
+    pub(super) fn has_sent(&mut self, side: Side, sequence: u32) {
+        let sent = &mut self.halves[side.index()].sent;
+        if sent.is_none_or(|before| is_after(sequence, before)) {
+            *sent = Some(sequence);
+        }
+    }
+
+    pub(super) fn piece<R: Reader>(&mut self, side: Side, piece: Piece<'_>, to: &mut Lender<'_, R>) {
         let half = &mut self.halves[side.index()];
-        let before = half.held();
-        half.piece(side, piece, reader, budget);
-        budget.held = (budget.held + half.held()).saturating_sub(before);
+        // While it is worked on, the budget is what all others hold.
+        to.budget.held = to.budget.held.saturating_sub(half.held());
+        half.piece(side, piece, to);
+        to.budget.held += half.held();
     }
 
     /// `side` reset the connection; `sequence` is the RST's own, behind everything it had sent.
-    pub(super) fn reset<R: Reader>(&mut self, side: Side, sequence: u32, at: Timestamp, reader: &mut R) {
+    pub(super) fn reset<R: Reader>(&mut self, side: Side, sequence: u32, to: &mut Lender<'_, R>) {
         let half = &mut self.halves[side.index()];
         if !half.closed {
+            to.budget.held = to.budget.held.saturating_sub(half.held());
             if half.lacks_bytes_before(sequence.wrapping_sub(FIN)) {
-                half.lose(side, Gap::Loss, u64::MAX, at, reader);
+                half.lose(side, Gap::Loss, u64::MAX, to);
             }
             half.closed = true;
-            reader.closed(side, true, at);
-        }
-    }
-
-    /// `side` has sent everything up to `sequence`: it says so itself, or the other end acknowledged it.
-    pub(super) fn has_sent(&mut self, side: Side, sequence: u32) {
-        let sent = &mut self.halves[side.index()].sent;
-        if sent.is_none_or(|before| (sequence.wrapping_sub(before) as i32) > 0) {
-            *sent = Some(sequence);
+            to.reader.closed(side, true, to.at);
+            to.budget.held += half.held();
         }
     }
 
@@ -149,18 +193,19 @@ impl Streams {
     }
 
     /// The flow is over: what waits behind holes is lent after all, and holes are told.
-    pub(super) fn finish<R: Reader>(&mut self, at: Timestamp, reader: &mut R) {
+    pub(super) fn finish<R: Reader>(mut self, to: &mut Lender<'_, R>) {
+        to.budget.held = to.budget.held.saturating_sub(self.held());
         for side in [Side::A, Side::B] {
-            self.halves[side.index()].finish(side, at, reader);
+            self.halves[side.index()].finish(side, to);
         }
     }
 
     /// Packets may be missing at the end of a direction that is not closed; within it, sequence numbers tell.
-    pub(super) fn lost<R: Reader>(&mut self, at: Timestamp, reader: &mut R) {
+    pub(super) fn lost<R: Reader>(&mut self, to: &mut Lender<'_, R>) {
         for side in [Side::A, Side::B] {
             let half = &mut self.halves[side.index()];
             if !half.closed {
-                half.lose(side, Gap::Loss, u64::MAX, at, reader);
+                half.lose(side, Gap::Loss, u64::MAX, to);
             }
         }
     }
@@ -175,10 +220,8 @@ impl Streams {
 struct Half {
     /// Sequence number of the next byte to lend; `None` before the first packet.
     next: Option<u32>,
-    /// Where this side begins by a later SYN-ACK with another number, until it is acknowledged.
-    other_start: Option<u32>,
-    /// It sent bytes: where it begins is settled.
-    spoke: bool,
+    /// How far either end said that this side has sent, captured or not.
+    sent: Option<u32>,
     /// Bytes from `next` on that the reader does not need.
     skip: u64,
     /// Bytes in order that the reader could not use yet.
@@ -186,12 +229,14 @@ struct Half {
     /// Segments beyond `next`, nearest first.
     ahead: Vec<Ahead>,
     ahead_bytes: usize,
-    /// How far either end said that this side has sent, captured or not.
-    sent: Option<u32>,
     /// Where this side's FIN stands, and when it came.
     fin: Option<(u32, Timestamp)>,
     closed: bool,
     done: bool,
+    /// Where this side begins by a later SYN-ACK with another number, until it is acknowledged.
+    other_start: Option<u32>,
+    /// It sent bytes: where it begins is settled.
+    spoke: bool,
 }
 
 #[derive(Debug)]
@@ -203,41 +248,45 @@ struct Ahead {
 
 impl Half {
     fn held(&self) -> usize {
-        self.kept.capacity() + self.ahead_bytes
+        self.kept.capacity() + self.ahead_bytes + self.ahead.capacity() * size_of::<Ahead>()
     }
 
-    fn piece<R: Reader>(&mut self, side: Side, piece: Piece<'_>, reader: &mut R, budget: &mut Budget) {
+    /// Nothing is lost if all of this but [`Quiet`] is forgotten. That it is neither done nor ever spoke
+    /// keeps a direction that is read for the life of its flow from being forgotten with each message.
+    fn is_quiet(&self) -> bool {
+        let is_settled = if self.done {
+            self.fin.is_none() || self.closed
+        } else {
+            !self.spoke && self.fin.is_none() && self.other_start.is_none()
+        };
+        is_settled && self.skip == 0 && self.held() == 0
+    }
+
+    fn piece<R: Reader>(&mut self, side: Side, piece: Piece<'_>, to: &mut Lender<'_, R>) {
         let next = *self.next.get_or_insert(piece.sequence);
         self.spoke |= piece.length > 0;
         if piece.fin {
-            self.fin.get_or_insert((piece.sequence.wrapping_add(piece.length), piece.at));
+            self.fin.get_or_insert((piece.sequence.wrapping_add(piece.length), to.at));
         }
         if piece.length > 0 && !self.done {
             let distance = piece.sequence.wrapping_sub(next) as i32;
             if distance > 0 && distance as u64 > self.skip {
-                self.wait(side, next, piece, reader, budget);
+                self.wait(side, next, piece, to);
             } else {
-                self.take(side, piece.sequence, piece.payload, piece.length, piece.at, reader);
+                self.take(side, piece.sequence, piece.payload, piece.length, to);
             }
-            self.catch_up(side, piece.at, reader);
+            self.catch_up(side, to);
         } else if self.done && piece.length > 0 {
             let end = piece.sequence.wrapping_add(piece.length);
-            if (end.wrapping_sub(next) as i32) > 0 {
+            if is_after(end, next) {
                 self.next = Some(end);
             }
         }
-        self.close_if_reached(side, reader);
+        self.close_if_reached(side, to.reader);
     }
 
     /// Keeps a segment that came before the bytes in front of it; gives up on those when a cap is reached.
-    fn wait<R: Reader>(
-        &mut self,
-        side: Side,
-        next: u32,
-        piece: Piece<'_>,
-        reader: &mut R,
-        budget: &mut Budget,
-    ) {
+    fn wait<R: Reader>(&mut self, side: Side, next: u32, piece: Piece<'_>, to: &mut Lender<'_, R>) {
         let far = |sequence: u32| sequence.wrapping_sub(next);
         let at = self.ahead.partition_point(|a| far(a.sequence) < far(piece.sequence));
         if let Some(same) = self.ahead.get_mut(at).filter(|a| a.sequence == piece.sequence) {
@@ -250,36 +299,34 @@ impl Half {
             let ahead = Ahead { sequence: piece.sequence, bytes: piece.payload.into(), length: piece.length };
             self.ahead.insert(at, ahead);
         }
-        let over_all = budget.held + piece.payload.len() > budget.cap;
-        if over_all {
-            budget.refused += 1;
-        }
+        let over_all = to.budget.held + self.held() > to.budget.cap;
+        to.budget.refused += u64::from(over_all);
         if over_all || self.ahead_bytes > AHEAD_BYTES || self.ahead.len() > AHEAD_SEGMENTS {
             let cause = if over_all { Gap::Cap } else { Gap::Loss };
-            self.give_up_hole(side, cause, piece.at, reader);
+            self.give_up_hole(side, cause, to);
         }
     }
 
     /// The bytes before the nearest waiting segment will not come any more.
-    fn give_up_hole<R: Reader>(&mut self, side: Side, cause: Gap, at: Timestamp, reader: &mut R) {
+    fn give_up_hole<R: Reader>(&mut self, side: Side, cause: Gap, to: &mut Lender<'_, R>) {
         if let Some(nearest) = self.ahead.first() {
             let missing = self.next.map_or(0, |next| nearest.sequence.wrapping_sub(next));
             self.next = Some(nearest.sequence);
-            self.lose(side, cause, u64::from(missing).saturating_sub(self.skip), at, reader);
+            self.lose(side, cause, u64::from(missing).saturating_sub(self.skip), to);
         }
     }
 
     /// The next `missing` bytes do not come.
-    fn lose<R: Reader>(&mut self, side: Side, cause: Gap, missing: u64, at: Timestamp, reader: &mut R) {
+    fn lose<R: Reader>(&mut self, side: Side, cause: Gap, missing: u64, to: &mut Lender<'_, R>) {
         let unused = std::mem::take(&mut self.kept).len() as u64;
         self.skip = 0;
         if !self.done {
-            self.skip = reader.gap(side, cause, unused.saturating_add(missing), at);
+            self.skip = to.reader.gap(side, cause, unused.saturating_add(missing), to.at);
         }
     }
 
     /// Lends every waiting segment that is now in order.
-    fn catch_up<R: Reader>(&mut self, side: Side, at: Timestamp, reader: &mut R) {
+    fn catch_up<R: Reader>(&mut self, side: Side, to: &mut Lender<'_, R>) {
         while let (Some(next), Some(nearest)) = (self.next, self.ahead.first()) {
             let distance = nearest.sequence.wrapping_sub(next) as i32;
             if distance > 0 && distance as u64 > self.skip {
@@ -287,7 +334,10 @@ impl Half {
             }
             let ahead = self.ahead.remove(0);
             self.ahead_bytes -= ahead.bytes.len();
-            self.take(side, ahead.sequence, &ahead.bytes, ahead.length, at, reader);
+            self.take(side, ahead.sequence, &ahead.bytes, ahead.length, to);
+        }
+        if self.ahead.is_empty() && self.ahead.capacity() > 0 {
+            self.ahead = Vec::new();
         }
     }
 
@@ -298,8 +348,7 @@ impl Half {
         sequence: u32,
         payload: &[u8],
         length: u32,
-        at: Timestamp,
-        reader: &mut R,
+        to: &mut Lender<'_, R>,
     ) {
         let next = self.next.unwrap_or(sequence);
         let distance = sequence.wrapping_sub(next) as i32;
@@ -315,17 +364,17 @@ impl Half {
         self.next = Some(sequence.wrapping_add(length));
         let fresh = payload.get(seen as usize..).unwrap_or(&[]);
         let missing = u64::from(length - seen.max(payload.len().min(length as usize) as u32));
-        self.lend(side, fresh, at, reader);
+        self.lend(side, fresh, to);
         if missing > 0 {
             if self.skip >= missing {
                 self.skip -= missing;
             } else {
-                self.lose(side, Gap::Snaplen, missing - self.skip, at, reader);
+                self.lose(side, Gap::Snaplen, missing - self.skip, to);
             }
         }
     }
 
-    fn lend<R: Reader>(&mut self, side: Side, fresh: &[u8], at: Timestamp, reader: &mut R) {
+    fn lend<R: Reader>(&mut self, side: Side, fresh: &[u8], to: &mut Lender<'_, R>) {
         let passed = self.skip.min(fresh.len() as u64) as usize;
         self.skip -= passed as u64;
         let mut rest = &fresh[passed..];
@@ -339,7 +388,7 @@ impl Half {
             rest = &joined;
         }
         while !rest.is_empty() && !self.done {
-            let want = reader.read(side, rest, at);
+            let want = to.reader.read(side, rest, to.at);
             rest = rest.get(want.used..).unwrap_or(&[]);
             self.done = want.done;
             let passed = want.skip.min(rest.len() as u64) as usize;
@@ -351,9 +400,13 @@ impl Half {
         }
         if self.done {
             self.forget();
-        } else if rest.len() > KEPT_BYTES {
+            return;
+        }
+        let over_all = !rest.is_empty() && to.budget.held + self.held() + rest.len() > to.budget.cap;
+        to.budget.refused += u64::from(over_all);
+        if over_all || rest.len() > KEPT_BYTES {
             // As far as the reader can tell, anything may be missing from here on.
-            self.lose(side, Gap::Cap, u64::MAX, at, reader);
+            self.lose(side, Gap::Cap, u64::MAX, to);
         } else if joined.is_empty() {
             self.kept.extend_from_slice(rest);
         } else {
@@ -380,15 +433,15 @@ impl Half {
         }
     }
 
-    fn finish<R: Reader>(&mut self, side: Side, at: Timestamp, reader: &mut R) {
+    fn finish<R: Reader>(&mut self, side: Side, to: &mut Lender<'_, R>) {
         while !self.ahead.is_empty() {
-            self.give_up_hole(side, Gap::Loss, at, reader);
-            self.catch_up(side, at, reader);
+            self.give_up_hole(side, Gap::Loss, to);
+            self.catch_up(side, to);
         }
-        self.close_if_reached(side, reader);
+        self.close_if_reached(side, to.reader);
         let end = self.sent.map(|end| end.wrapping_sub(FIN));
         if self.fin.is_some() && !self.closed || end.is_some_and(|end| self.lacks_bytes_before(end)) {
-            self.lose(side, Gap::Loss, u64::MAX, at, reader);
+            self.lose(side, Gap::Loss, u64::MAX, to);
         }
     }
 
@@ -401,9 +454,15 @@ impl Half {
     }
 }
 
+/// `a` comes after `b` in sequence space (RFC 9293 section 3.4).
+fn is_after(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) > 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::Want;
     use proptest::prelude::*;
 
     /// Collects what it is lent; `!` stands for a gap, `.` for a close.
@@ -445,20 +504,24 @@ mod tests {
         }
     }
 
+    fn lender<'a>(reader: &'a mut Tape, budget: &'a mut Budget) -> Lender<'a, Tape> {
+        Lender { reader, budget, at: Timestamp(0) }
+    }
+
     fn run(mut tape: Tape, pieces: &[(u32, &[u8], u32)], fin: Option<u32>) -> String {
         let mut streams = Streams::default();
         let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
         streams.starts_at(Side::A, 100);
         for &(sequence, payload, length) in pieces {
-            let piece = Piece { sequence, payload, length, fin: false, at: Timestamp(0) };
-            streams.piece(Side::A, piece, &mut tape, &mut budget);
+            let piece = Piece { sequence, payload, length, fin: false };
+            streams.piece(Side::A, piece, &mut lender(&mut tape, &mut budget));
         }
         if let Some(sequence) = fin {
-            let piece = Piece { sequence, payload: b"", length: 0, fin: true, at: Timestamp(0) };
-            streams.piece(Side::A, piece, &mut tape, &mut budget);
+            let piece = Piece { sequence, payload: b"", length: 0, fin: true };
+            streams.piece(Side::A, piece, &mut lender(&mut tape, &mut budget));
         }
         assert_eq!(budget.held, streams.held());
-        streams.finish(Timestamp(0), &mut tape);
+        streams.finish(&mut lender(&mut tape, &mut budget));
         String::from_utf8(tape.text).unwrap()
     }
 
@@ -482,12 +545,12 @@ mod tests {
                 streams.has_sent(Side::A, start);
             }
             streams.acknowledged(Side::A, acknowledged);
-            let piece = Piece { sequence: 900, payload: b"ab", length: 2, fin: false, at: Timestamp(0) };
-            streams.piece(Side::A, piece, &mut tape, &mut budget);
+            let piece = Piece { sequence: 900, payload: b"ab", length: 2, fin: false };
+            streams.piece(Side::A, piece, &mut lender(&mut tape, &mut budget));
             // What is settled is not unsettled by a forged SYN-ACK.
             streams.opens_at(Side::A, 40);
             streams.acknowledged(Side::A, 40);
-            streams.finish(Timestamp(0), &mut tape);
+            streams.finish(&mut lender(&mut tape, &mut budget));
             assert_eq!(String::from_utf8(tape.text).unwrap(), expected, "{acknowledged}");
         }
     }
@@ -508,10 +571,10 @@ mod tests {
             let (mut streams, mut tape) = (Streams::default(), Tape::default());
             let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
             streams.starts_at(Side::A, 100);
-            let piece = Piece { sequence: 100, payload: b"ab", length: 2, fin: false, at: Timestamp(0) };
-            streams.piece(Side::A, piece, &mut tape, &mut budget);
+            let piece = Piece { sequence: 100, payload: b"ab", length: 2, fin: false };
+            streams.piece(Side::A, piece, &mut lender(&mut tape, &mut budget));
             streams.has_sent(Side::A, sent);
-            streams.finish(Timestamp(0), &mut tape);
+            streams.finish(&mut lender(&mut tape, &mut budget));
             assert_eq!(String::from_utf8(tape.text).unwrap(), expected, "{sent}");
         }
     }
@@ -520,7 +583,8 @@ mod tests {
     fn a_reset_behind_bytes_never_seen_tells_the_hole_first() {
         let (mut streams, mut tape) = (Streams::default(), Tape::default());
         streams.starts_at(Side::A, 100);
-        streams.reset(Side::A, 110, Timestamp(0), &mut tape);
+        let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
+        streams.reset(Side::A, 110, &mut lender(&mut tape, &mut budget));
         assert_eq!(tape.text, b"!.");
     }
 
@@ -583,11 +647,10 @@ mod tests {
                     payload,
                     length: payload.len() as u32,
                     fin: false,
-                    at: Timestamp(0),
                 };
-                streams.piece(Side::A, piece, &mut tape, &mut budget);
+                streams.piece(Side::A, piece, &mut lender(&mut tape, &mut budget));
             }
-            streams.finish(Timestamp(0), &mut tape);
+            streams.finish(&mut lender(&mut tape, &mut budget));
             prop_assert_eq!(tape.text, text);
         }
 
@@ -604,8 +667,8 @@ mod tests {
                 let mut tape = Tape { skip, at_least: at_least * 1000, ..Tape::default() };
                 let length = length % 4000;
                 let payload = &bytes[..captured.min(length as usize)];
-                let piece = Piece { sequence: sequence % 9000, payload, length, fin, at: Timestamp(0) };
-                streams.piece(Side::B, piece, &mut tape, &mut budget);
+                let piece = Piece { sequence: sequence % 9000, payload, length, fin };
+                streams.piece(Side::B, piece, &mut lender(&mut tape, &mut budget));
                 prop_assert!(streams.halves[1].ahead_bytes <= AHEAD_BYTES);
                 prop_assert!(streams.halves[1].kept.len() <= KEPT_BYTES);
             }

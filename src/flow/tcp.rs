@@ -77,7 +77,7 @@ impl fmt::Display for ConnState {
 
 /// What one end has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Endpoint {
+pub(super) enum Endpoint {
     /// Nothing seen from it.
     #[default]
     Inactive,
@@ -93,11 +93,11 @@ enum Endpoint {
 /// Both ends of a connection, and the sequence numbers that tell a repeated packet from a new one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Connection {
-    ends: [Endpoint; 2],
+    pub(super) ends: [Endpoint; 2],
     /// Initial sequence number of the SYN each side sent, when seen.
-    initial: [Option<u32>; 2],
-    /// Highest sequence number each side has used, plus one.
-    next: [Option<u32>; 2],
+    pub(super) initial: [Option<u32>; 2],
+    /// Highest sequence number each side has used, plus one; that of a side that sent anything is known.
+    pub(super) next: [Option<u32>; 2],
 }
 
 impl Connection {

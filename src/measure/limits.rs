@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn several_captures_are_counted_together() {
         let captures = captures();
-        let apart: u64 = captures.iter().map(|path| l2(&[path.clone()]).unwrap().packets).sum();
+        let apart: u64 = captures.iter().map(|path| l2(std::slice::from_ref(path)).unwrap().packets).sum();
         assert_eq!(l2(&captures).unwrap().packets, apart);
         let twice = [captures[0].clone(), captures[0].clone()];
         assert_eq!(l2(&twice).unwrap().flows, l2(&twice[..1]).unwrap().flows);
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn what_is_no_plain_capture_is_named() {
         let gzip = concat!(env!("CARGO_MANIFEST_DIR"), "/captures/match_L7_nats.pcap.gz").to_owned();
-        let error = l1(&[gzip.clone()]).unwrap_err().to_string();
+        let error = l1(std::slice::from_ref(&gzip)).unwrap_err().to_string();
         assert!(error.starts_with(&gzip) && error.ends_with("decompress it first"), "{error}");
         assert!(
             l2(&["/nonexistent.pcap".to_owned()]).unwrap_err().to_string().starts_with("/nonexistent.pcap: ")

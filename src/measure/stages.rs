@@ -4,13 +4,12 @@
 use std::error::Error;
 use std::hint::black_box;
 use std::io;
-use std::sync::Arc;
+use std::num::NonZero;
 
 use super::Seen;
-use crate::audit::{Audit, FlowReader, Plan};
-use crate::capture::{self, CaptureError, Event, Merged, Packet, Timestamp};
-use crate::flow::{Clock, FlowTable, Reader, Stamp, Want};
-use crate::packet::{Decoded, Decoder, Gap, Inside, Side, inside};
+use crate::audit::{Feed, Maps, Plan, Pool, Take, prefix};
+use crate::capture::{self, CaptureError, Event, FileSource, Filter, FilterError, Merged, Packet, Secrets};
+use crate::report::Account;
 
 /// A stage of the audit, in the order in which a packet comes through them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,118 +57,113 @@ pub struct Job<'a> {
     pub filter: Option<&'a str>,
 }
 
-/// Audits through a stage and no further, on this thread and packet by packet.
+/// Reads the captures once; gives what is wrong with them. Each is measured up to there.
 ///
 /// # Errors
-/// What cannot be opened or read. Damage ends a capture and is no error here.
+/// What cannot be opened.
+pub fn damage(captures: &[String]) -> Result<Vec<CaptureError>, CaptureError> {
+    let mut reading = Reading::open(captures)?;
+    let mut damage = Vec::new();
+    loop {
+        match reading.source.next_event() {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(damage),
+            Err(error) => damage.push(error),
+        }
+    }
+}
+
+/// Audits through a stage and no further, on one thread.
+///
+/// # Errors
+/// What cannot be opened, and a filter that makes no sense. Damage ends a capture and is no error here.
 pub fn run(through: Stage, job: &Job<'_>) -> Result<Seen, Box<dyn Error>> {
-    let Job { plan, captures, .. } = *job;
-    let opened = captures.iter().map(|path| capture::open(path)).collect::<Result<_, CaptureError>>()?;
-    let source = Merged::new(opened)?;
-    match through {
-        Stage::Read => each_packet(source, |packet| {
-            black_box(packet.time);
-        }),
-        Stage::Decode => decode(source),
-        Stage::Flow => follow(source, FlowTable::<Deaf>::new(plan.limits, ())),
-        Stage::Recognise => follow(source, FlowTable::<FlowReader>::new(plan.limits, Arc::clone(&plan.keys))),
-        Stage::Judge => audit(source, Audit::new(plan, captures.to_vec(), None, None::<io::Sink>)?),
-        Stage::Write => audit(source, Audit::new(plan, captures.to_vec(), None, Some(io::sink()))?),
+    let mut reading = Reading::open(job.captures)?;
+    let filter = || job.filter.map(Filter::new).transpose();
+    let account = match through {
+        Stage::Read => {
+            reading.feed(&mut Untaken)?;
+            return Ok(reading.seen);
+        }
+        Stage::Decode => prefix::decode(filter()?, &mut reading)?,
+        Stage::Flow => prefix::flow(job.plan, filter()?, &mut reading)?,
+        Stage::Recognise => prefix::recognise(job.plan, filter()?, &mut reading)?,
+        Stage::Judge => whole(job, None::<io::Sink>, NonZero::<usize>::MIN, &mut reading)?,
+        Stage::Write => whole(job, Some(io::sink()), NonZero::<usize>::MIN, &mut reading)?,
+    };
+    Ok(Seen { flows: account.flows, ..reading.seen })
+}
+
+/// Audits as `flowaudit check` does, on so many threads, and writes the report to nowhere.
+///
+/// # Errors
+/// As [`run`].
+pub fn check(threads: NonZero<usize>, job: &Job<'_>) -> Result<Seen, Box<dyn Error>> {
+    let mut reading = Reading::open(job.captures)?;
+    let account = whole(job, Some(io::sink()), threads, &mut reading)?;
+    Ok(Seen { flows: account.flows, ..reading.seen })
+}
+
+fn whole(
+    job: &Job<'_>,
+    report: Option<impl io::Write>,
+    threads: NonZero<usize>,
+    reading: &mut Reading,
+) -> Result<Account, Box<dyn Error>> {
+    let filter = job.filter.map(Filter::new).transpose()?;
+    let pool = Pool::new(job.plan, job.captures.to_vec(), filter, report, threads)?;
+    Ok(pool.run(reading)?.account)
+}
+
+/// Captures being read, and what was read of them.
+struct Reading {
+    source: Merged,
+    seen: Seen,
+}
+
+impl Reading {
+    fn open(captures: &[String]) -> Result<Reading, CaptureError> {
+        let captures = captures.iter().map(|path| capture::open(path)).collect::<Result<_, _>>()?;
+        Ok(Reading { source: Merged::new(captures)?, seen: Seen::default() })
     }
 }
 
-/// Audits as `flowaudit check` does, with so many threads.
-pub fn check(_: usize, job: &Job<'_>) -> Result<Seen, Box<dyn Error>> {
-    run(Stage::Write, job)
-}
-
-fn each_packet(mut source: Merged, mut take: impl FnMut(&Packet<'_>)) -> Result<Seen, Box<dyn Error>> {
-    let mut seen = Seen::default();
-    loop {
-        match source.next_event() {
-            Ok(Some(Event::Packet(packet))) => {
-                seen.packets += 1;
-                seen.bytes += packet.bytes.len() as u64;
-                take(&packet);
+impl Feed for Reading {
+    fn feed(&mut self, taker: &mut impl Take) -> Result<bool, FilterError> {
+        loop {
+            match self.source.next_event() {
+                Ok(Some(Event::Packet(packet))) => {
+                    self.seen.packets += 1;
+                    self.seen.bytes += packet.bytes.len() as u64;
+                    taker.packet(&packet)?;
+                }
+                Ok(Some(Event::Secrets(secrets))) => taker.secrets(&secrets),
+                Ok(None) => return Ok(false),
+                Err(_) => {}
             }
-            Ok(Some(Event::Secrets(_))) | Err(_) => {}
-            Ok(None) => return Ok(seen),
-        }
-    }
-}
-
-fn decode(source: Merged) -> Result<Seen, Box<dyn Error>> {
-    let mut decoder = Decoder::new();
-    each_packet(source, |packet| {
-        black_box(decoder.decode(packet));
-    })
-}
-
-fn follow<R: Reader>(source: Merged, mut flows: FlowTable<R>) -> Result<Seen, Box<dyn Error>> {
-    let (mut decoder, mut clock) = (Decoder::new(), Clock::default());
-    let (mut ended, mut ordinal) = (Vec::new(), 0);
-    let seen = each_packet(source, |packet| {
-        ordinal += 1;
-        let Decoded::Segment(mut segment) = decoder.decode(packet) else { return };
-        let &Packet { capture, number, time, precision, .. } = packet;
-        let (now, is_due) = clock.advance(time);
-        if is_due {
-            flows.tick(now, &mut ended);
-        }
-        let stamp = Stamp { capture, number, ordinal, time, precision, clock: now };
-        flows.packet(&segment.head, segment.payload, &stamp, &mut ended);
-        while let Some(Inside::Segment(inner)) = inside(&segment) {
-            flows.packet(&inner.head, inner.payload, &stamp, &mut ended);
-            segment = inner;
-        }
-        ended.clear();
-    })?;
-    for (_, id) in flows.remaining() {
-        drop(flows.end(id));
-    }
-    Ok(Seen { flows: flows.account().flows, ..seen })
-}
-
-fn audit<W: io::Write>(mut source: Merged, mut audit: Audit<'_, W>) -> Result<Seen, Box<dyn Error>> {
-    let mut bytes = 0;
-    loop {
-        match source.next_event() {
-            Ok(Some(Event::Packet(packet))) => {
-                bytes += packet.bytes.len() as u64;
-                audit.packet(&packet)?;
+            if taker.has_enough() {
+                return Ok(true);
             }
-            Ok(Some(Event::Secrets(secrets))) => audit.secrets(&secrets),
-            Ok(None) => break,
-            Err(_) => {}
         }
     }
-    let outcome = audit.finish();
-    Ok(Seen { packets: outcome.account.read, bytes, flows: outcome.account.flows })
+
+    fn maps(&self) -> Maps {
+        self.source.captures().iter().map(FileSource::mapped).collect()
+    }
 }
 
-/// Wants nothing, so that flows are followed and no payload is read.
-struct Deaf;
+/// Takes what is read, and does nothing with it.
+struct Untaken;
 
-impl Reader for Deaf {
-    type Context = ();
-
-    fn new((): &()) -> Deaf {
-        Deaf
+impl Take for Untaken {
+    fn packet(&mut self, packet: &Packet<'_>) -> Result<(), FilterError> {
+        black_box(packet.time);
+        Ok(())
     }
 
-    fn begins(&mut self) {}
+    fn secrets(&mut self, _: &Secrets<'_>) {}
 
-    fn read(&mut self, _: Side, _: &[u8], _: Timestamp) -> Want {
-        Want::NOTHING
-    }
-
-    fn gap(&mut self, _: Side, _: Gap, _: u64, _: Timestamp) -> u64 {
-        0
-    }
-
-    fn closed(&mut self, _: Side, _: bool, _: Timestamp) {}
-
-    fn datagram(&mut self, _: Side, _: &[u8], _: bool, _: Timestamp) -> bool {
+    fn has_enough(&self) -> bool {
         false
     }
 }

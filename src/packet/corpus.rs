@@ -1,6 +1,6 @@
 //! Every capture of the corpus through the decoder, where there is a corpus.
 
-use super::{Decoded, Decoder};
+use super::{Decoded, Decoder, plain};
 use crate::capture::{LinkType, Packet, Precision, Timestamp};
 use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader};
 use std::collections::BTreeMap;
@@ -22,6 +22,17 @@ fn every_packet_is_in_one_place() {
             let (mut read, mut counted) = (0u64, 0u64);
             for_each_packet(&path, |packet| {
                 read += 1;
+                let wire_length = packet.wire_length.max(packet.bytes.len() as u32);
+                if let Some(short) = plain::segment(packet, wire_length) {
+                    let mut long = Decoder::new();
+                    let long = long.decode_any(packet, packet.bytes.len() as u32, wire_length);
+                    assert!(
+                        matches!(long, Decoded::Segment(long) if long == short),
+                        "{} packet {}: {short:?} and {long:?}",
+                        path.display(),
+                        packet.number
+                    );
+                }
                 let (name, of_packets) = match decoder.decode(packet) {
                     Decoded::Segment(segment) => {
                         let place = format!("{} packet {}", path.display(), packet.number);

@@ -3,7 +3,9 @@
 use super::fragments::{Fragments, Key};
 use super::ip::{Carried, Fragment, IpPacket, Part};
 use super::link::Frame;
-use super::{Decoded, Encapsulation, Endpoint, Head, Segment, Transport, Uncounted, ip, link, transport};
+use super::{
+    Decoded, Encapsulation, Endpoint, Head, Segment, Transport, Uncounted, ip, link, plain, transport,
+};
 use crate::capture::Packet;
 
 /// Decodes packets, and keeps the fragments whose datagrams are not yet whole.
@@ -48,27 +50,9 @@ impl Decoder {
         let captured = u32::try_from(packet.bytes.len()).unwrap_or(u32::MAX);
         // A record that lies about its length on the wire is taken to be as long as what it holds.
         let wire_length = packet.wire_length.max(captured);
-        match parse(packet, wire_length) {
-            Ok((encapsulation, found)) => match found.part {
-                Part::Whole(carried) => match transport::parse(carried) {
-                    Ok(upper) => {
-                        segment(encapsulation, &found, carried.protocol, upper, 1, u64::from(wire_length))
-                    }
-                    Err(reason) => Decoded::Uncounted(blame(reason, captured, wire_length)),
-                },
-                Part::Fragment(fragment) => {
-                    let key = Key {
-                        capture: packet.capture,
-                        encapsulation,
-                        source: found.source,
-                        destination: found.destination,
-                        identification: fragment.identification,
-                        protocol: found.source.is_ipv4().then_some(fragment.carried.protocol),
-                    };
-                    self.decode_fragment(key, &found, &fragment, wire_length)
-                }
-            },
-            Err(reason) => Decoded::Uncounted(blame(reason, captured, wire_length)),
+        match plain::segment(packet, wire_length) {
+            Some(segment) => Decoded::Segment(segment),
+            None => self.decode_any(packet, captured, wire_length),
         }
     }
 
@@ -93,6 +77,38 @@ impl Decoder {
     /// datagram; the earlier ones were kept.
     pub fn fragment_conflicts(&self) -> u64 {
         self.fragments.conflicts()
+    }
+
+    /// The long way, for every kind of packet.
+    #[inline(never)]
+    pub(super) fn decode_any<'a>(
+        &'a mut self,
+        packet: &Packet<'a>,
+        captured: u32,
+        wire_length: u32,
+    ) -> Decoded<'a> {
+        match parse(packet, wire_length) {
+            Ok((encapsulation, found)) => match found.part {
+                Part::Whole(carried) => match transport::parse(carried) {
+                    Ok(upper) => {
+                        segment(encapsulation, &found, carried.protocol, upper, 1, u64::from(wire_length))
+                    }
+                    Err(reason) => Decoded::Uncounted(blame(reason, captured, wire_length)),
+                },
+                Part::Fragment(fragment) => {
+                    let key = Key {
+                        capture: packet.capture,
+                        encapsulation,
+                        source: found.source,
+                        destination: found.destination,
+                        identification: fragment.identification,
+                        protocol: found.source.is_ipv4().then_some(fragment.carried.protocol),
+                    };
+                    self.decode_fragment(key, &found, &fragment, wire_length)
+                }
+            },
+            Err(reason) => Decoded::Uncounted(blame(reason, captured, wire_length)),
+        }
     }
 
     fn decode_fragment<'a>(
@@ -224,10 +240,7 @@ mod tests {
         let segment = decoded(&mut decoder, &packet(&bytes));
         assert_eq!((segment.head.source.port, segment.head.destination.port), (53, 5353));
         assert_eq!((segment.payload, segment.head.tcp), (&b"query"[..], None));
-        assert_eq!(
-            (segment.head.encapsulation.tags, &segment.head.encapsulation.vlans[..2]),
-            (2, &[100, 4000][..])
-        );
+        assert_eq!(segment.head.encapsulation.vlans().collect::<Vec<_>>(), [100, 4000]);
     }
 
     #[test]
@@ -399,7 +412,69 @@ mod tests {
         LinkType::Other(9),
     ];
 
+    /// A packet of every kind that the short way is for, and of some that it is not.
+    fn frame_of_kind(kind: usize, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let v4 = || ethernet().ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64);
+        let v6 = || ethernet().ipv6([1; 16], [2; 16], 9);
+        let tagged = || ethernet().single_vlan(VlanId::try_new(100).unwrap());
+        let options = [etherparse::TcpOptionElement::MaximumSegmentSize(1460)];
+        match kind {
+            0 => v4().tcp(1025, 443, 7, 512).write(&mut bytes, payload).unwrap(),
+            1 => v4().udp(1025, 53).write(&mut bytes, payload).unwrap(),
+            2 => v6().tcp(1025, 443, 7, 512).fin().write(&mut bytes, payload).unwrap(),
+            3 => v6().udp(1025, 53).write(&mut bytes, payload).unwrap(),
+            4 => tagged()
+                .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+                .tcp(1025, 443, 7, 512)
+                .options(&options)
+                .unwrap()
+                .write(&mut bytes, payload)
+                .unwrap(),
+            5 => tagged().ipv6([1; 16], [2; 16], 9).udp(1025, 53).write(&mut bytes, payload).unwrap(),
+            6 => v4().icmpv4_echo_request(1, 2).write(&mut bytes, payload).unwrap(),
+            _ => bytes = fragments_of(17, &udp(payload), 2, kind == 7).swap_remove(0),
+        }
+        bytes
+    }
+
+    #[test]
+    fn plain_packets_take_the_short_way() {
+        for kind in 0..9 {
+            let bytes = frame_of_kind(kind, &[9; 40]);
+            let packet = packet(&bytes);
+            let answered = plain::segment(&packet, packet.wire_length).is_some();
+            assert_eq!(answered, kind < 6, "kind {kind}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn the_short_way_says_what_the_long_way_says(
+            kind in 0usize..9,
+            payload in proptest::collection::vec(any::<u8>(), 0..40),
+            flips in proptest::collection::vec((0usize..64, any::<u8>()), 0..3),
+            cut in prop_oneof![3 => Just(0usize), 1 => 0usize..80],
+            extra in prop_oneof![Just(0u32), 0u32..200],
+        ) {
+            let mut bytes = frame_of_kind(kind, &payload);
+            for (at, value) in flips {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = value;
+                }
+            }
+            let wire_length = bytes.len() as u32 + extra;
+            bytes.truncate(bytes.len().saturating_sub(cut));
+            let packet = Packet { wire_length, ..packet(&bytes) };
+            if let Some(short) = plain::segment(&packet, wire_length) {
+                let mut decoder = Decoder::new();
+                match decoder.decode_any(&packet, bytes.len() as u32, wire_length) {
+                    Decoded::Segment(long) => prop_assert_eq!(short, long),
+                    other => prop_assert!(false, "{:?} and {:?}", short, other),
+                }
+            }
+        }
+
         #[test]
         fn any_order_with_duplicates_gives_the_payload_back(
             payload in proptest::collection::vec(any::<u8>(), 9..1500),

@@ -43,11 +43,11 @@ pub(super) fn find_ip(link: LinkType, bytes: &[u8]) -> Result<Frame<'_>, Uncount
 }
 
 /// EtherTypes (IANA IEEE 802 Numbers); 0x9100 is the pre-standard outer tag some switches still send.
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
-const VLAN: u16 = 0x8100;
-const VLAN_PROVIDER: u16 = 0x88a8;
-const VLAN_DOUBLE: u16 = 0x9100;
+pub(super) const IPV4: u16 = 0x0800;
+pub(super) const IPV6: u16 = 0x86dd;
+pub(super) const VLAN: u16 = 0x8100;
+pub(super) const VLAN_PROVIDER: u16 = 0x88a8;
+pub(super) const VLAN_DOUBLE: u16 = 0x9100;
 
 /// Values up to this are the length of an 802.3 frame, not a type (IEEE 802.3 section 3.2.6).
 const MAX_LENGTH: u16 = 1500;
@@ -124,7 +124,7 @@ mod tests {
 
     fn found(link: LinkType, bytes: &[u8]) -> (Vec<u8>, Vec<u16>) {
         let frame = find_ip(link, bytes).unwrap();
-        (frame.ip.to_vec(), frame.encapsulation.vlans[..usize::from(frame.encapsulation.tags)].to_vec())
+        (frame.ip.to_vec(), frame.encapsulation.vlans().collect())
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Frames to flow keys: link layer, VLAN tags, IP and its fragments, down to ports, flags and payload.
 //!
-//! etherparse decodes everything from the IP header on. Nothing here knows flows or protocols.
+//! Plain packets take a short way of our own; etherparse decodes every other one from the IP header on.
+//! Nothing here knows flows or protocols.
 
 mod decoder;
+mod encapsulation;
 mod fragments;
 mod ip;
 mod link;
+mod plain;
 mod transport;
 mod vxlan;
 
@@ -13,6 +16,7 @@ mod vxlan;
 mod corpus;
 
 pub use decoder::{Decoder, GivenUp};
+pub use encapsulation::{Encapsulation, Layer};
 pub use transport::icmp_counterpart;
 pub use vxlan::{Inside, inside};
 
@@ -112,101 +116,8 @@ impl TcpFlags {
     }
 }
 
-/// What carried the IP packet besides the link layer; printed in the report's `encapsulation` column.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Encapsulation {
-    /// VLAN identifiers from the outside in; only the first `tags` are meaningful.
-    pub vlans: [u16; Encapsulation::MAX_TAGS],
-    /// How many VLAN tags there were.
-    pub tags: u8,
-    tunnels: [Tunnel; Encapsulation::MAX_TUNNELS],
-    depth: u8,
-}
-
-/// One VXLAN tunnel around a packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Tunnel {
-    /// The VXLAN network identifier, 24 bits.
-    vni: u32,
-    /// How many VLAN tags stand outside of it.
-    tags_before: u8,
-}
-
-/// One thing around a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layer {
-    /// A VLAN tag's identifier (IEEE 802.1Q), 12 bits.
-    Vlan(u16),
-    /// A VXLAN network identifier (RFC 7348 section 5), 24 bits.
-    Vxlan(u32),
-}
-
-impl Encapsulation {
-    /// Nothing around the packet.
-    pub const NONE: Encapsulation = Encapsulation {
-        vlans: [0; Encapsulation::MAX_TAGS],
-        tags: 0,
-        tunnels: [Tunnel { vni: 0, tags_before: 0 }; Encapsulation::MAX_TUNNELS],
-        depth: 0,
-    };
-    /// The most VLAN tags followed; a frame with more is counted as malformed.
-    pub const MAX_TAGS: usize = 8;
-    /// The most tunnels followed, one inside the other; what is inside further ones is not decoded.
-    pub const MAX_TUNNELS: usize = 2;
-
-    /// Everything around the packet, from the outside in.
-    pub fn layers(&self) -> impl Iterator<Item = Layer> + '_ {
-        let tunnels = self.tunnels.iter().take(usize::from(self.depth));
-        let mut from = 0;
-        let outer = tunnels.flat_map(move |tunnel| {
-            let vlans = self.tags_between(from, tunnel.tags_before);
-            from = tunnel.tags_before;
-            vlans.chain([Layer::Vxlan(tunnel.vni)])
-        });
-        let last = self.innermost().map_or(0, |tunnel| tunnel.tags_before);
-        outer.chain(self.tags_between(last, self.tags))
-    }
-
-    /// The innermost VXLAN network the packet is in: addresses mean something within it only.
-    pub fn network(&self) -> Option<u32> {
-        self.innermost().map(|tunnel| tunnel.vni)
-    }
-
-    /// How many tunnels are around the packet.
-    pub fn depth(&self) -> u8 {
-        self.depth
-    }
-
-    /// Adds the next inner tag; `false` when the cap is reached.
-    #[must_use]
-    pub(crate) fn push(&mut self, vlan: u16) -> bool {
-        let Some(slot) = self.vlans.get_mut(usize::from(self.tags)) else { return false };
-        *slot = vlan;
-        self.tags += 1;
-        true
-    }
-
-    /// Adds the next inner tunnel; `false` when the cap is reached.
-    #[must_use]
-    pub(crate) fn enter(&mut self, vni: u32) -> bool {
-        let Some(slot) = self.tunnels.get_mut(usize::from(self.depth)) else { return false };
-        *slot = Tunnel { vni, tags_before: self.tags };
-        self.depth += 1;
-        true
-    }
-
-    fn innermost(&self) -> Option<&Tunnel> {
-        self.depth.checked_sub(1).and_then(|at| self.tunnels.get(usize::from(at)))
-    }
-
-    fn tags_between(&self, from: u8, to: u8) -> impl Iterator<Item = Layer> + '_ {
-        let tags = self.vlans.get(usize::from(from)..usize::from(to)).unwrap_or_default();
-        tags.iter().map(|vlan| Layer::Vlan(*vlan))
-    }
-}
-
 /// One decoded packet: everything the flow table needs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment<'a> {
     /// What its headers say.
     pub head: Head,
@@ -215,7 +126,7 @@ pub struct Segment<'a> {
 }
 
 /// What the headers of a packet say; its payload may be elsewhere.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Who sent it.
     pub source: Endpoint,

@@ -45,8 +45,7 @@ fn segment<'a>(
 ) -> Result<Segment<'a>, Uncounted> {
     let found = link::find_ip(LinkType::Ethernet, frame)?;
     let mut encapsulation = outer.head.encapsulation;
-    let tags = found.encapsulation.vlans.iter().take(usize::from(found.encapsulation.tags));
-    if !encapsulation.enter(vni) || !tags.copied().all(|tag| encapsulation.push(tag)) {
+    if !encapsulation.enter(vni) || !found.encapsulation.vlans().all(|tag| encapsulation.push(tag)) {
         return Err(Uncounted::Malformed);
     }
     let before_ip = u32::try_from(frame.len() - found.ip.len()).unwrap_or(u32::MAX);

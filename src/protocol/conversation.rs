@@ -72,7 +72,9 @@ impl Conversation {
                     Some(parser) => State::Http2(left.into(parser)),
                     None => State::Left(Box::new(left)),
                 };
-                Step::More { used }
+                // Nothing used means that these bytes are that beginning: nobody lends them again before
+                // more of them come, and that may be never. A parser that is new uses something first.
+                if used == 0 { self.read(side, bytes, at) } else { Step::More { used } }
             }
             Step::Broken => {
                 let mut left = std::mem::take(&mut self.state).leave();
@@ -127,6 +129,14 @@ impl Conversation {
         }
     }
 
+    /// Whether TLS came to show what connections that resume it need; says so once.
+    pub fn has_news(&mut self) -> bool {
+        match &mut self.state {
+            State::Tls(talk) => talk.parser.watch.has_news(talk.parser.parser.evidence()),
+            _ => false,
+        }
+    }
+
     /// One side closed its direction, or reset the connection.
     pub fn closed(&mut self, side: Side, reset: bool, at: i64) {
         if let State::Tls(talk) = &mut self.state {
@@ -173,6 +183,15 @@ impl Conversation {
             State::Dns(talk) => talk.parser.take_addresses(),
             _ => Vec::new(),
         }
+    }
+
+    /// Everything that was seen so far, of a flow that goes on.
+    pub fn so_far(&self) -> Evidence {
+        let (common, mut evidence) = self.state.so_far();
+        evidence.unrecognised = common.unrecognised;
+        evidence.spoke = common.spoke;
+        evidence.gap = common.gap;
+        evidence
     }
 
     /// The flow is over: everything that was seen.
@@ -290,6 +309,35 @@ mod tests {
     }
 
     #[test]
+    fn a_hello_that_nothing_follows_is_read_behind_a_prologue() {
+        for prologue in
+            [[(SERVER, GREETING), (CLIENT, SSL_REQUEST)], [(CLIENT, START_TLS), (SERVER, GRANTED)]]
+        {
+            let mut conversation = speak(&prologue);
+            conversation.read(CLIENT, &hello(1), 0);
+            let tls = conversation.finish().tls.expect("a hello was sent");
+            assert!(tls.client_hello().is_some());
+        }
+    }
+
+    #[test]
+    fn a_long_request_line_is_recognised_in_any_pieces() {
+        let line = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(8000));
+        for size in [1000, 4096, line.len()] {
+            let mut conversation = Conversation::default();
+            conversation.begins();
+            let mut kept = 0;
+            for end in (size..line.len()).step_by(size).chain([line.len()]) {
+                if let Step::More { used } = conversation.read(CLIENT, &line.as_bytes()[kept..end], 0) {
+                    kept += used;
+                }
+            }
+            let evidence = conversation.finish();
+            assert!(evidence.http1.is_some_and(|http| http.requests.read == 1), "{size}");
+        }
+    }
+
+    #[test]
     fn tls_that_was_agreed_on_and_not_captured_is_unseen() {
         let evidence = speak(&[(SERVER, GREETING), (CLIENT, SSL_REQUEST)]).finish();
         let tls = evidence.tls.expect("it went on in TLS");
@@ -325,6 +373,32 @@ mod tests {
         assert!(!evidence.broken);
         let requests = evidence.http1.expect("requests were sent").requests;
         assert_eq!((requests.read, requests.status_404, requests.unread), (2, 1, false));
+    }
+
+    #[test]
+    fn what_was_seen_so_far_is_what_an_end_there_would_show() {
+        let (one, other) = (hello(1), hello(2));
+        let spoken: [&[(Side, &[u8])]; 4] = [
+            &[(CLIENT, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")],
+            &[(SERVER, GREETING), (CLIENT, SSL_REQUEST)],
+            &[(CLIENT, START_TLS), (SERVER, GRANTED), (CLIENT, &one), (SERVER, &other)],
+            &[(SERVER, b"INFO {}\r\n"), (CLIENT, b"CONNECT {\"user\":\"a\",\"pass\":\"b\"}\r\n")],
+        ];
+        for pieces in spoken {
+            let conversation = speak(pieces);
+            let so_far = conversation.so_far();
+            let again = conversation.so_far();
+            assert_eq!(format!("{so_far:?}"), format!("{again:?}"), "looking changes nothing");
+            let mut end = conversation.finish();
+            let told =
+                |tls: &tls::Evidence| (tls.client(), tls.outcome(), tls.authentication(), tls.cipher());
+            if let Some(tls) = &so_far.tls {
+                assert_eq!(end.tls.as_deref().map(told), Some(told(tls)));
+            }
+            // An end tells more: TLS that was agreed on does not come any more.
+            end.tls.clone_from(&so_far.tls);
+            assert_eq!(format!("{so_far:?}"), format!("{end:?}"));
+        }
     }
 
     #[test]

@@ -31,6 +31,11 @@ impl Inside {
         self.0.take().map(|nested| Box::new(nested.conversation.finish()))
     }
 
+    /// What was seen inside so far.
+    pub(super) fn so_far(&self) -> Option<Box<Evidence>> {
+        self.0.as_ref().map(|nested| Box::new(nested.conversation.so_far()))
+    }
+
     fn nested(&mut self) -> &mut Nested {
         self.0.get_or_insert_with(|| {
             let mut conversation = Conversation::default();

@@ -60,6 +60,7 @@ pub(super) struct Talk<P> {
 pub(super) struct Tls {
     pub(super) parser: tls::Parser,
     pub(super) inside: Inside,
+    pub(super) watch: tls::Watch,
 }
 
 impl Default for State {
@@ -92,7 +93,7 @@ impl State {
             Protocol::Tls => {
                 let keys = left.common.keys.clone().filter(|keys| keys.is_given());
                 let parser = keys.map_or_else(tls::Parser::new, tls::Parser::with_keys);
-                State::Tls(left.into(Tls { parser, inside: Inside::default() }))
+                State::Tls(left.into(Tls { parser, inside: Inside::default(), watch: tls::Watch::default() }))
             }
             Protocol::Http1 => State::Http1(left.into(http1::Parser::new())),
             Protocol::Http2 => State::Http2(left.into(http2::Parser::new())),
@@ -105,12 +106,57 @@ impl State {
         };
     }
 
+    /// What was seen so far, and what belongs to the flow whatever it speaks.
+    pub(super) fn so_far(&self) -> (&Common, Evidence) {
+        match self {
+            State::Quiet(common) => (common, Evidence::default()),
+            State::Left(talk) => talk.so_far(|(), _| None),
+            State::Tls(talk) => talk.so_far(|Tls { parser, inside, .. }, evidence| {
+                evidence.tls = Some(Box::new(parser.evidence().clone()));
+                evidence.inside = inside.so_far();
+                parser.client()
+            }),
+            State::Http1(talk) => talk.so_far(|parser, evidence| {
+                evidence.http1 = Some(Box::new(parser.evidence().clone()));
+                parser.client()
+            }),
+            State::Http2(talk) => talk.so_far(|parser, evidence| {
+                evidence.http2 = Some(Box::new(parser.evidence().clone()));
+                parser.client()
+            }),
+            State::Nats(talk) => talk.so_far(|parser, evidence| {
+                evidence.nats = Some(*parser.evidence());
+                parser.client()
+            }),
+            State::Dns(talk) => talk.so_far(|parser, evidence| {
+                evidence.dns = Some(Box::new(parser.evidence().clone()));
+                parser.client()
+            }),
+            State::Mysql(talk) => talk.so_far(|parser, evidence| {
+                evidence.mysql = Some(Box::new(parser.evidence().clone()));
+                parser.client()
+            }),
+            State::Ssh(talk) => talk.so_far(|parser, evidence| {
+                evidence.ssh = Some(Box::new(parser.evidence().clone()));
+                None
+            }),
+            State::Ldap(talk) => talk.so_far(|parser, evidence| {
+                evidence.ldap = Some(Box::new(parser.evidence().clone()));
+                parser.client()
+            }),
+            State::Syslog(talk) => talk.so_far(|parser, evidence| {
+                evidence.syslog = Some(*parser.evidence());
+                parser.client()
+            }),
+        }
+    }
+
     /// Lets go of the recogniser, and keeps what it saw.
     pub(super) fn leave(self) -> Talk<()> {
         match self {
             State::Quiet(common) => Talk { common, past: None, parser: () },
             State::Left(talk) => *talk,
-            State::Tls(talk) => talk.leave(|Tls { mut parser, mut inside }, evidence| {
+            State::Tls(talk) => talk.leave(|Tls { mut parser, mut inside, .. }, evidence| {
                 parser.finish(&mut inside);
                 let client = parser.client();
                 evidence.tls = Some(parser.into_evidence());
@@ -164,6 +210,14 @@ impl Talk<()> {
 }
 
 impl<P> Talk<P> {
+    /// What was seen so far; `see` adds what the recogniser saw, and says which side is the client.
+    fn so_far(&self, see: impl FnOnce(&P, &mut Evidence) -> Option<Side>) -> (&Common, Evidence) {
+        let mut evidence = self.past.as_deref().cloned().unwrap_or_default();
+        let client = see(&self.parser, &mut evidence);
+        evidence.client = evidence.client.or(client);
+        (&self.common, evidence)
+    }
+
     /// Moves what the recogniser saw into the evidence; `keep` says which side is the client.
     fn leave(self, keep: impl FnOnce(P, &mut Evidence) -> Option<Side>) -> Talk<()> {
         let mut past = self.past.unwrap_or_default();

@@ -65,7 +65,8 @@ pub const COLUMNS: [&str; 45] = [
 
 /// Writes judged flows as CSV.
 pub struct CsvReport<W: io::Write> {
-    output: W,
+    /// There until it is given back.
+    output: Option<W>,
     rows: RowWriter,
     buffer: Vec<u8>,
 }
@@ -79,7 +80,7 @@ impl<W: io::Write> CsvReport<W> {
         let mut header = csv::Writer::from_writer(Vec::with_capacity(BUFFERED));
         header.write_record(COLUMNS)?;
         let buffer = header.into_inner().map_err(|error| error.into_error())?;
-        Ok(CsvReport { output, rows: RowWriter::default(), buffer })
+        Ok(CsvReport { output: Some(output), rows: RowWriter::default(), buffer })
     }
 
     /// Writes one flow.
@@ -97,7 +98,13 @@ impl<W: io::Write> CsvReport<W> {
     /// Everything written so far reaches the output.
     pub fn flush(&mut self) -> io::Result<()> {
         self.write_buffer()?;
-        self.output.flush()
+        self.output.as_mut().map_or(Ok(()), W::flush)
+    }
+
+    /// Gives the output back. What is still buffered is lost: flush first.
+    pub fn into_inner(mut self) -> Option<W> {
+        self.buffer.clear();
+        self.output.take()
     }
 
     fn write_when_full(&mut self) -> io::Result<()> {
@@ -105,7 +112,7 @@ impl<W: io::Write> CsvReport<W> {
     }
 
     fn write_buffer(&mut self) -> io::Result<()> {
-        let written = self.output.write_all(&self.buffer);
+        let written = self.output.as_mut().map_or(Ok(()), |output| output.write_all(&self.buffer));
         // What failed may have been written in part: it is not written again.
         self.buffer.clear();
         written
@@ -211,7 +218,7 @@ impl RowWriter {
         row.number(counted.first_packet);
         row.harmless(|out| words::encapsulation(counted.encapsulation, out));
         row.text(|out| deviation.iter().for_each(|row| out.word(&row.name)));
-        row.word("final");
+        row.word(record.state.word());
         let hello = tls.and_then(tls::Evidence::client_hello);
         row.harmless(|out| hello.and_then(|hello| hello.ja4).iter().for_each(|ja4| out.show(ja4)));
         row.finish();

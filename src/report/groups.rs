@@ -1,6 +1,7 @@
 //! Reported flows in groups, for the summary: by reason, ends and port.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -57,6 +58,8 @@ struct Group {
 /// What is told of a group's first flow, escaped.
 #[derive(Clone, Debug, Default)]
 struct Told {
+    /// Source and destination, once the inventory that names them is no longer in force.
+    ends: Option<[String; 2]>,
     example: String,
     evidence: String,
     deviation: String,
@@ -111,6 +114,30 @@ impl Groups {
         }
     }
 
+    /// Another policy comes into force: what the groups have in common is put into words, and those of one
+    /// meaning become one.
+    pub(super) fn settle(&mut self, policy: &Policy) {
+        let mut meant: HashMap<_, usize> = HashMap::new();
+        let mut list: Vec<Group> = Vec::new();
+        for mut group in std::mem::take(&mut self.list) {
+            let Key { verdict, reason, source, destination, port, .. } = group.key;
+            let ends = group.told.ends.take();
+            let ends = ends.unwrap_or_else(|| [source, destination].map(|end| named(end, policy)));
+            let meaning = (verdict, reason, group.told.deviation.clone(), ends.clone(), port);
+            match meant.entry(meaning) {
+                Entry::Occupied(place) => list[*place.get()].flows += group.flows,
+                Entry::Vacant(place) => {
+                    place.insert(list.len());
+                    group.told.ends = Some(ends);
+                    list.push(group);
+                }
+            }
+        }
+        self.list = list;
+        self.places.clear();
+        self.told.clear();
+    }
+
     /// Flows in all groups, and those beyond.
     pub(super) fn flows(&self) -> u64 {
         self.list.iter().map(|group| group.flows).sum::<u64>() + self.ungrouped
@@ -160,6 +187,7 @@ impl Told {
         let subject = &record.subject;
         let deviation = record.known_deviation.map(|at| record.deviations.name(at));
         Told {
+            ends: None,
             example: format!(
                 "{}:{} -> {}:{}, packet {} of {}",
                 subject.source.ip,
@@ -175,20 +203,25 @@ impl Told {
     }
 }
 
-/// Groups in their order, at most [`SHOWN_GROUPS`] of them.
-fn write_list(groups: &[&Group], policy: &Policy, output: &mut impl Write) -> io::Result<()> {
-    let end = |end: End| match end {
+/// The end of a group in words.
+fn named(end: End, policy: &Policy) -> String {
+    match end {
         End::Vm(name) => text(|out| words::instances(policy.inventory().instances(name), out)),
         End::Address(ip) => text(|out| out.ip(ip)),
-    };
+    }
+}
+
+/// Groups in their order, at most [`SHOWN_GROUPS`] of them.
+fn write_list(groups: &[&Group], policy: &Policy, output: &mut impl Write) -> io::Result<()> {
     for Group { key, flows, told } in groups.iter().take(SHOWN_GROUPS) {
         let reason = key.reason.map_or("inferred", Reason::word);
+        let ends = told.ends.clone();
+        let [source, destination] =
+            ends.unwrap_or_else(|| [key.source, key.destination].map(|end| named(end, policy)));
         write!(
             output,
-            "  {} {reason}: {} -> {} port {}, {}",
+            "  {} {reason}: {source} -> {destination} port {}, {}",
             key.verdict,
-            end(key.source),
-            end(key.destination),
             key.port,
             number(*flows, "flow")
         )?;
@@ -249,6 +282,31 @@ mod tests {
             prop_assert_eq!(merged.flows(), flows as u64);
             prop_assert_eq!(written(&merged, &policy), written(&whole, &policy));
         }
+    }
+
+    #[test]
+    fn groups_outlive_the_inventory_that_named_their_ends() {
+        let policy = policy();
+        let add = |groups: &mut Groups| {
+            for source in [CELL, LOG_API] {
+                let case = Case::new(source, DOPPLER, 9999, MUTUAL.observed());
+                groups.add(&judged(&policy, &case, None).record());
+            }
+        };
+        let mut groups = Groups::default();
+        add(&mut groups);
+        let before = written(&groups, &policy);
+        let stranger = crate::policy::testing::bind(&[], crate::policy::Options::default());
+        groups.settle(&policy);
+        assert_eq!(written(&groups, &stranger), before);
+        add(&mut groups);
+        groups.settle(&policy);
+        assert_eq!((groups.list.len(), groups.flows()), (2, 4));
+        groups.settle(&stranger);
+        assert_eq!(
+            written(&groups, &stranger),
+            before.replace("2 flows in", "4 flows in").replace("1 flow", "2 flows")
+        );
     }
 
     #[test]

@@ -30,12 +30,13 @@ pub use rows::RowStatistics;
 pub use story::story;
 pub use summary::Summary;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::capture::{Precision, Timestamp};
 use crate::flow::ConnState;
-use crate::packet::Encapsulation;
-use crate::policy::{Judgement, Policy, RowRef, Subject, Verdict};
+use crate::packet::{Encapsulation, Endpoint};
+use crate::policy::{Judgement, Policy, Reason, RowRef, Subject, Verdict};
 
 /// One judged flow, as reports see it.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +57,27 @@ pub struct Record<'a> {
     pub capture: &'a str,
     /// The certificates of the server and of the client, if there was TLS.
     pub certificates: Option<&'a [Certificate; 2]>,
+    /// Whether it ended.
+    pub state: RowState,
+}
+
+/// The `row_state` column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowState {
+    /// The flow ended: its only row of this kind.
+    Final,
+    /// The flow goes on: how it stands.
+    Interim,
+}
+
+impl RowState {
+    /// Its word in reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            RowState::Final => "final",
+            RowState::Interim => "interim",
+        }
+    }
 }
 
 /// What the flow table counted of a flow, seen from its source.
@@ -95,6 +117,20 @@ pub enum Certificate {
     Names(Arc<str>),
     /// A certificate was presented that cannot be parsed.
     Unreadable,
+}
+
+/// A violation in one line, for people: why, who, and what was seen.
+pub fn violation(record: &Record<'_>) -> String {
+    let subject = &record.subject;
+    let end = |end: Endpoint| {
+        let name = text::text(|out| words::vm(record, end.ip, out));
+        match name.is_empty() {
+            true => SocketAddr::new(end.ip, end.port).to_string(),
+            false => format!("{name} ({})", SocketAddr::new(end.ip, end.port)),
+        }
+    };
+    let reason = record.judgement.reason.map_or("", Reason::word);
+    format!("{reason}: {} -> {}: {}", end(subject.source), end(subject.destination), evidence(record))
 }
 
 /// A count with its noun: `1 flow`, `2 flows`.

@@ -69,6 +69,16 @@ impl Summary {
         }
     }
 
+    /// Flows so far, by [`Verdict`].
+    pub fn verdicts(&self) -> [u64; 3] {
+        self.verdicts.map(|tally| tally.flows)
+    }
+
+    /// Flows are judged by another policy from now on than by this one.
+    pub fn settle(&mut self, policy: &Policy) {
+        self.groups.settle(policy);
+    }
+
     /// Gives the sum so far, as a part for [`Summary::merge`], and begins the next part. A group that was in
     /// an earlier part is counted in later ones and not told again.
     pub fn take(&mut self) -> Summary {

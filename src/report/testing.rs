@@ -1,6 +1,6 @@
 //! Records of judged flows for tests of reports.
 
-use super::{Certificate, Counted, Record};
+use super::{Certificate, Counted, Record, RowState};
 use crate::capture::{Precision, Timestamp};
 use crate::flow::ConnState;
 use crate::packet::Encapsulation;
@@ -36,6 +36,7 @@ impl Judged<'_> {
             counted: COUNTED,
             capture: "a.pcap",
             certificates: self.certificates.as_ref(),
+            state: RowState::Final,
         }
     }
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test binary compiles this file and uses a part of it")]
 
 pub mod pcap;
+pub mod site;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -323,10 +324,15 @@ impl Background {
 
     /// Interrupts it as Ctrl-C does, waits for its end, and returns its exit status.
     pub fn interrupt(&mut self) -> Option<i32> {
-        let mut kill = Command::new("sh");
-        kill.args(["-c", "kill -INT \"$0\"", &self.child.id().to_string()]);
-        succeed(kill);
+        self.signal("INT");
         self.wait()
+    }
+
+    /// Sends it a signal, by its name without `SIG`.
+    pub fn signal(&self, name: &str) {
+        let mut kill = Command::new("sh");
+        kill.args(["-c", &format!("kill -{name} \"$0\""), &self.child.id().to_string()]);
+        succeed(kill);
     }
 
     /// Waits for its end, and returns its exit status.

@@ -78,6 +78,34 @@ fn every_target_has_its_fuzzer() {
 }
 
 #[test]
+fn the_memory_map_alone_is_unsafe() {
+    let lifted = "allow(unsafe_code)";
+    let mut folders = vec![root().join("src")];
+    let (mut with_unsafe, mut sources) = (Vec::new(), 0);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("it lists") {
+            let path = entry.expect("it lists").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let source = fs::read_to_string(&path).expect("it reads");
+            sources += 1;
+            let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+            if code.clone().any(|line| line.contains("unsafe {") || line.contains(lifted)) {
+                with_unsafe.push(path);
+            }
+        }
+    }
+    assert!(sources > 100, "{sources}");
+    assert_eq!(with_unsafe, [root().join("src/capture/map.rs")]);
+    let library = fs::read_to_string(root().join("src/lib.rs")).expect("it reads");
+    let program = fs::read_to_string(root().join("src/main.rs")).expect("it reads");
+    // Where the compiler refuses it, only what lifts that has to be looked for.
+    assert!(library.contains("#![deny(unsafe_code)]") && program.contains("#![forbid(unsafe_code)]"));
+}
+
+#[test]
 fn seeds_are_those_of_the_captures() {
     let made = seeds::all();
     for target in TARGETS {

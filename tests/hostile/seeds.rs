@@ -351,7 +351,7 @@ fn odd_frames() -> Vec<Vec<u8>> {
         let (head, carried) = datagram.split_at(34);
         let mut frame = [head, &carried[offset..offset + length]].concat();
         frame[16..18].copy_from_slice(&(20 + length as u16).to_be_bytes());
-        frame[20..22].copy_from_slice(&(offset as u16 / 8 | u16::from(more) << 13).to_be_bytes());
+        frame[20..22].copy_from_slice(&((offset as u16 / 8) | (u16::from(more) << 13)).to_be_bytes());
         frame
     };
     let fragment6 = |offset: usize, length: usize, more: bool| {

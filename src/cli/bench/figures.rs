@@ -66,7 +66,7 @@ impl Figures {
             match measured.work {
                 Work::L1 => whole("limit", "L1", 1),
                 Work::L2 => whole("limit", "L2", 1),
-                Work::Check(threads) => whole("check", "check", threads),
+                Work::Check(threads) => whole("check", "check", threads.get()),
                 Work::Through(stage) => {
                     let before = Stage::ALL.into_iter().take_while(|before| *before != stage).last();
                     let before = before.and_then(|before| cpu(Work::Through(before)));
@@ -178,6 +178,7 @@ mod tests {
     use super::*;
     use crate::measure::Seen;
     use crate::measure::meter::{Memory, Time};
+    use std::num::NonZero;
     use std::time::Duration;
 
     fn measured(work: Work, cpu: [u64; 3]) -> Measured {
@@ -193,7 +194,7 @@ mod tests {
             measured(Work::L2, [100, 200, 200]),
             measured(Work::Through(Stage::Read), [20, 30, 40]),
             measured(Work::Through(Stage::Decode), [50, 61, 72]),
-            measured(Work::Check(2), [150, 400, 410]),
+            measured(Work::Check(NonZero::new(2).unwrap()), [150, 400, 410]),
         ])
     }
 
@@ -212,7 +213,7 @@ mod tests {
 
     #[test]
     fn without_limits_there_are_no_ratios() {
-        let Figures(lines) = Figures::of(&[measured(Work::Check(1), [1, 2, 3])]);
+        let Figures(lines) = Figures::of(&[measured(Work::Check(NonZero::<usize>::MIN), [1, 2, 3])]);
         assert_eq!((lines[0].ratio_l1, lines[0].ratio_l2), (None, None));
     }
 

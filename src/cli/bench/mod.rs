@@ -3,14 +3,15 @@
 mod figures;
 
 use std::error::Error;
-use std::io;
+use std::fs;
+use std::io::{self, Write};
 use std::num::NonZero;
 use std::thread::available_parallelism;
 
 use clap::Args;
 
 use super::args::JudgingArguments;
-use super::{Status, note, plan};
+use super::{Status, complain, note, plan};
 use crate::measure::meter::{self, Memory, Time};
 use crate::measure::stages::{self, Job};
 use crate::measure::{Seen, Stage, limits};
@@ -46,7 +47,7 @@ enum Work {
     /// The audit up to a stage, on one thread.
     Through(Stage),
     /// `flowaudit check` with so many threads, its report to nowhere.
-    Check(usize),
+    Check(NonZero<usize>),
 }
 
 /// What it took.
@@ -61,13 +62,24 @@ struct Measured {
 
 pub(super) fn run(arguments: &BenchArguments) -> Result<Status, Box<dyn Error>> {
     let captures = &arguments.captures;
-    if captures.iter().any(|capture| capture == "-") {
-        return Err("-: captures are read many times here, and a pipe only once; write it to a file".into());
+    for capture in captures {
+        let is_pipe = fs::metadata(capture).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
+        if capture == "-" || is_pipe {
+            return Err(format!(
+                "{capture}: captures are read many times here, and a pipe only once; write it to a file"
+            )
+            .into());
+        }
     }
     let plan = plan::judging(&arguments.judging)?;
+    let mut status = Status::Clean;
+    for error in stages::damage(captures)? {
+        complain(&error);
+        status = Status::Error;
+    }
     let job = Job { plan: &plan, captures, filter: arguments.judging.filter.as_deref() };
     let mut measured = Vec::new();
-    // First, while no earlier work has left anything to the allocator; captures come into memory with it.
+    // First, while no earlier work has left anything to the allocator.
     for threads in threads(&arguments.threads) {
         let work = Work::Check(threads);
         let (seen, memory) = meter::memory(|| once(work, &job));
@@ -92,13 +104,17 @@ pub(super) fn run(arguments: &BenchArguments) -> Result<Status, Box<dyn Error>> 
             measured.times.push(time);
         }
     }
-    let figures = Figures::of(&measured);
+    let (figures, mut text) = (Figures::of(&measured), Vec::new());
     if arguments.csv {
-        figures.write_csv(io::stdout().lock())?;
+        figures.write_csv(&mut text)?;
     } else {
-        figures.write(arguments.runs.get(), &mut io::stdout().lock())?;
+        figures.write(arguments.runs.get(), &mut text)?;
     }
-    Ok(Status::Clean)
+    match io::stdout().lock().write_all(&text) {
+        // A reader that has seen enough is no error.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(status),
+    }
 }
 
 /// Does it once.
@@ -112,10 +128,11 @@ fn once(work: Work, job: &Job<'_>) -> Result<Seen, Box<dyn Error>> {
 }
 
 /// The thread counts to measure, each once.
-fn threads(asked: &[NonZero<usize>]) -> Vec<usize> {
-    let mut threads: Vec<usize> = asked.iter().map(|threads| threads.get()).collect();
+fn threads(asked: &[NonZero<usize>]) -> Vec<NonZero<usize>> {
+    let one = NonZero::<usize>::MIN;
+    let mut threads = asked.to_vec();
     if threads.is_empty() {
-        threads = vec![1, available_parallelism().map_or(1, NonZero::get)];
+        threads = vec![one, available_parallelism().unwrap_or(one)];
     }
     threads.sort_unstable();
     threads.dedup();

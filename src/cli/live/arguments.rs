@@ -1,9 +1,15 @@
 //! What the user typed after `flowaudit live`.
 
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use clap::Args;
 
+use super::files::Rotation;
 use super::privileges::PrivilegeArguments;
-use crate::capture::LiveOptions;
+use super::watch::{RECORDS, Watch};
+use crate::capture::{LiveOptions, Timestamp};
 use crate::cli::args::AuditArguments;
 
 #[derive(Debug, Args)]
@@ -18,6 +24,12 @@ pub(in crate::cli) struct LiveArguments {
 
     #[command(flatten)]
     pub(super) capture: CaptureArguments,
+
+    #[command(flatten)]
+    pub(super) reports: ReportArguments,
+
+    #[command(flatten)]
+    pub(super) records: RecordsArguments,
 
     #[command(flatten)]
     pub(super) privileges: PrivilegeArguments,
@@ -46,7 +58,93 @@ pub(super) struct CaptureArguments {
     promiscuous: bool,
 }
 
+/// What is told while the audit runs, and where.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Reports while it runs")]
+pub(super) struct ReportArguments {
+    /// Write an `interim` row of every flow that stays open about this often; 0 for none. Violations are written
+    /// as soon as they are known in any case.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    interim: u32,
+
+    /// Finish the report after this time and begin another, named by the time; so does SIGHUP.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    rotate_seconds: Option<u64>,
+
+    /// Finish the report at about this size and begin another.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    rotate_size: Option<u64>,
+
+    /// Log a line about this often when standard error is no terminal.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    log_seconds: u64,
+
+    /// Serve Prometheus metrics on this loopback address.
+    #[arg(long, value_name = "IP:PORT", value_parser = loopback)]
+    pub(super) metrics: Option<SocketAddr>,
+
+    /// Keep Prometheus metrics in this file, for node_exporter's textfile collector.
+    #[arg(long, value_name = "FILE")]
+    pub(super) metrics_file: Option<PathBuf>,
+}
+
+/// The inventory that BOSH DNS keeps on every VM.
+#[derive(Debug, Args)]
+pub(super) struct RecordsArguments {
+    /// BOSH DNS's inventory of the deployment: read when it is there, and again when it changes.
+    #[arg(long = "records", value_name = "FILE", default_value = RECORDS, help_heading = "Inventory")]
+    records: PathBuf,
+
+    /// Do not look for that inventory.
+    #[arg(long, conflicts_with = "records", help_heading = "Inventory")]
+    no_records: bool,
+}
+
+/// Metrics tell who speaks with whom: nobody but this VM is to ask.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(address),
+        Ok(_) => {
+            Err("not a loopback address; let a proxy or --metrics-file take metrics off the VM".to_owned())
+        }
+        Err(_) => Err("not IP:PORT, as in 127.0.0.1:9108 or [::1]:9108".to_owned()),
+    }
+}
+
+impl ReportArguments {
+    /// How often an open flow gets a row, in nanoseconds.
+    pub(super) fn interim(&self) -> Option<i64> {
+        (self.interim > 0).then(|| i64::from(self.interim) * Timestamp::SECOND)
+    }
+
+    pub(super) fn rotation(&self) -> Rotation {
+        Rotation {
+            after: self.rotate_seconds.map(Duration::from_secs),
+            size: self.rotate_size.map(|mebibytes| mebibytes << 20),
+        }
+    }
+
+    pub(super) fn log(&self) -> Duration {
+        Duration::from_secs(self.log_seconds)
+    }
+}
+
+impl RecordsArguments {
+    /// The file to watch, if any.
+    pub(super) fn file(&self) -> Option<&Path> {
+        (!self.no_records).then_some(&*self.records)
+    }
+}
+
 impl LiveArguments {
+    /// What is audited, with the records of BOSH DNS among the inventory as soon as they are there.
+    pub(super) fn audit_with(&self, records: Option<&Watch>) -> AuditArguments {
+        let mut audit = self.audit.clone();
+        let file = records.and_then(Watch::present);
+        audit.judging.inventory.extend(file.map(|file| file.to_string_lossy().into_owned()));
+        audit
+    }
+
     pub(super) fn options(&self) -> LiveOptions {
         LiveOptions {
             filter: self.audit.judging.filter.clone(),
@@ -54,5 +152,18 @@ impl LiveArguments {
             snaplen: self.capture.snaplen,
             buffer: self.capture.buffer_size << 20,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_for_this_machine_only() {
+        assert_eq!(loopback("127.0.0.1:9108"), Ok(([127, 0, 0, 1], 9108).into()));
+        assert!(loopback("[::1]:1").is_ok());
+        assert!(loopback("0.0.0.0:9108").unwrap_err().contains("--metrics-file"));
+        assert!(loopback("9108").is_err());
     }
 }

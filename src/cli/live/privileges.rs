@@ -38,12 +38,13 @@ impl LiveArguments {
     pub(super) fn confinement(&self) -> Result<Confinement, String> {
         let judging = &self.audit.judging;
         let named = [&judging.policy, &judging.overlay, &judging.inventory, &judging.ca, &judging.keylog];
-        let files = named.into_iter().flatten().map(Path::new).filter(|path| path.exists());
+        let files = named.into_iter().flatten().map(Path::new).chain(self.records.file());
+        let files = files.filter(|path| folder(path).exists());
         let output = self.audit.output.as_deref().filter(|output| *output != "-").map(Path::new);
         Ok(Confinement {
             user: self.privileges.user.as_deref().map(Identity::of).transpose()?,
             read: files.map(folder).chain(SYSTEM.map(PathBuf::from)).collect(),
-            write: output.map(folder).into_iter().collect(),
+            write: output.into_iter().chain(self.reports.metrics_file.as_deref()).map(folder).collect(),
             ..Confinement::default()
         })
     }

@@ -327,7 +327,7 @@ mod tests {
         assert_eq!(start(b"CONNECT a.b:443 HTTP/1.1\r\n"), Start::Request);
         assert_eq!(start(b"GET / HTTP/1.0\n"), Start::Request);
         assert_eq!(start(b"HTTP/1.1 200"), Start::Response);
-        for partial in ["", "H", "HTTP/1.1 20", "GET", "GET ", "GET /a b", "HEAD /"] {
+        for partial in ["", "\r", "H", "HTTP/1.1 20", "GET", "GET ", "GET /a b", "HEAD /"] {
             assert_eq!(start(partial.as_bytes()), Start::Unsure, "{partial}");
         }
         for other in [
@@ -343,6 +343,9 @@ mod tests {
             "get / HTTP/1.1\r\n",
             " / HTTP/1.1\r\n",
             "GET /\0\0",
+            "GET /\0 HTTP/1.1\r\n",
+            "AAAAAAAAAAAAAAAAAAAAAAAA",
+            "AAAAAAAAAAAAAAAAAAAAAAAA / HTTP/1.1\r\n",
         ] {
             assert_eq!(start(other.as_bytes()), Start::Neither, "{other}");
         }

@@ -248,6 +248,8 @@ mod tests {
         for end in 0..SETTINGS.len() {
             assert_eq!(opening(&SETTINGS[..end]), Probe::Unsure, "{end} bytes");
         }
+        let unknown = b"\0\0\x0c\x04\0\0\0\0\0\0\x03\0\0\0\x64\x44\x44\0\0\0\0";
+        assert_eq!(opening(unknown), Probe::Certain, "the first entry decided, before the second came");
         assert_eq!(opening(EMPTY), Probe::Unsure);
         assert_eq!(opening(&[EMPTY, PING].concat()), Probe::Certain);
         assert_eq!(opening(&[EMPTY, b"random bytes"].concat()), Probe::NotForUs);

@@ -55,7 +55,12 @@ pub struct Nats {
 /// fixed bits.
 pub fn probe(bytes: &[u8]) -> Probe {
     for (opening, shortest) in [(&b"INFO"[..], 7), (b"CONNECT", 10)] {
-        let json = bytes.strip_prefix(opening).map(<[u8]>::trim_ascii_start);
+        // A blank stands between, as a line's own reader asks of fewer bytes.
+        let json = bytes.strip_prefix(opening).filter(|rest| matches!(rest, [b' ' | b'\t', ..]));
+        let json = json.map(|rest| {
+            let blanks = rest.iter().take_while(|byte| matches!(**byte, b' ' | b'\t')).count();
+            rest.get(blanks..).unwrap_or_default()
+        });
         if let Some([b'{', b'"' | b'}', ..]) = json
             && bytes.len() >= shortest
         {
@@ -367,6 +372,7 @@ mod tests {
             "INFO {\"server",
             "CONNECT {}",
             "CONNECT {\"user",
+            "INFO {\"server_id\":\"a\"}\n",
             "PONG\r\n",
             "PING\r\nSUB a 1\r\n",
             "-ERR 'Stale Connection'\r\n",
@@ -378,7 +384,9 @@ mod tests {
         for unsure in ["", "PI", "PING\r\n", "+OK\r\n", "INFO {", "SUB a"] {
             assert_eq!(probe(unsure.as_bytes()), Probe::Unsure, "{unsure}");
         }
-        for other in ["CONNECT a:1 HTTP/1.1\r\n", "PUB a 2\r\nokay", "PING\r\n*1\r\n", "+PONG\r\n"] {
+        for other in
+            ["CONNECT a:1 HTTP/1.1\r\n", "PUB a 2\r\nokay", "PING\r\n*1\r\n", "INFO{\"a\"", "+PONG\r\n"]
+        {
             assert_eq!(probe(other.as_bytes()), Probe::NotForUs, "{other}");
         }
     }

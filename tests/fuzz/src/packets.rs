@@ -72,10 +72,10 @@ fn packets(mut bytes: &[u8]) -> impl Iterator<Item = (LinkType, u8, u8, &[u8])> 
 fn holds(segment: &Segment<'_>) {
     let captured = u32::try_from(segment.payload.len()).expect("a datagram is short");
     assert!(captured <= segment.head.payload_length, "{captured} of {}", segment.head.payload_length);
-    assert!(usize::from(segment.head.encapsulation.tags) <= Encapsulation::MAX_TAGS);
+    assert!(usize::from(segment.head.encapsulation.tags()) <= Encapsulation::MAX_TAGS);
     assert!(usize::from(segment.head.encapsulation.depth()) <= Encapsulation::MAX_TUNNELS);
     let layers =
-        usize::from(segment.head.encapsulation.tags) + usize::from(segment.head.encapsulation.depth());
+        usize::from(segment.head.encapsulation.tags()) + usize::from(segment.head.encapsulation.depth());
     assert_eq!(segment.head.encapsulation.layers().count(), layers);
 }
 

@@ -18,9 +18,12 @@ type Opening = Option<Event<'static>>;
 /// The most first bytes that are probed one by one.
 const FIRST: usize = 600;
 
+/// A recogniser, asked about first bytes.
+type Asked = fn(&[u8]) -> Probe;
+
 /// The first bytes of a stream: what a recogniser is sure of it is sure of whatever follows.
 pub fn probes(bytes: &[u8]) {
-    let probes: [(&str, fn(&[u8]) -> Probe); 9] = [
+    let probes: [(&str, Asked); 9] = [
         ("tls", of_tls::probe),
         ("http1", of_http1::probe),
         ("http2", of_http2::probe),

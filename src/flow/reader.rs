@@ -1,0 +1,48 @@
+//! What reads the bytes of a flow, as the flow table sees it.
+
+use crate::capture::Timestamp;
+use crate::packet::{Gap, Side};
+
+/// What a reader makes of the bytes it was lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// How many of them it is done with; the rest is lent again with what follows.
+    pub used: usize,
+    /// How many bytes after those it does not need to see.
+    pub skip: u64,
+    /// It wants nothing more of this side.
+    pub done: bool,
+}
+
+impl Want {
+    /// Nothing more of this side.
+    pub const NOTHING: Want = Want { used: 0, skip: 0, done: true };
+}
+
+/// Reads the bytes of a flow.
+///
+/// Every flow has one for as long as it is known, whether or not it ever carries a byte: one that has
+/// nothing to remember should be as small as two words, with whatever it needs to read in a box.
+pub trait Reader {
+    /// What all readers share.
+    type Context;
+    /// The reader of a flow that begins.
+    fn new(context: &Self::Context) -> Self;
+    /// The connection's beginning is in the capture.
+    fn begins(&mut self);
+    /// Reads the next bytes of a stream: never empty, always in order.
+    fn read(&mut self, side: Side, bytes: &[u8], at: Timestamp) -> Want;
+    /// Bytes of this side are missing here; what is lent next comes after them. In all `covered` bytes are
+    /// not lent, the first of them those that were lent and not used; says how many after these it does
+    /// not need to see.
+    fn gap(&mut self, side: Side, cause: Gap, covered: u64, at: Timestamp) -> u64;
+    /// This side closed its direction, in order, or reset the connection.
+    fn closed(&mut self, side: Side, reset: bool, at: Timestamp);
+    /// Whether something came to be known that other flows wait for; asked after every packet of a flow
+    /// that is still read, and says so once.
+    fn has_news(&mut self) -> bool {
+        false
+    }
+    /// Reads one datagram, `cut` if the capture cut it; says whether more are wanted.
+    fn datagram(&mut self, side: Side, bytes: &[u8], cut: bool, at: Timestamp) -> bool;
+}

@@ -1,0 +1,317 @@
+//! What the table keeps of a flow: one cache line that every packet of it looks at, and the rest apart,
+//! which a classified flow does not touch until it ends.
+
+use super::reader::Reader;
+use super::stream::{Budget, Lender, Piece, Quiet, Streams};
+use super::tcp::{Connection, Endpoint};
+use super::{Opener, Stamp};
+use crate::capture::{Precision, Timestamp};
+use crate::packet::{Encapsulation, Head, Side, Tcp};
+
+/// There is a flow in this place.
+pub(super) const LIVE: u8 = 1;
+/// It has IPv6 addresses, kept apart: `a` says where.
+pub(super) const WIDE: u8 = 2;
+/// It is inside a VXLAN network, which its encapsulation names.
+pub(super) const NETWORK: u8 = 4;
+/// A newer flow has the same key: the index names that one.
+pub(super) const OLD: u8 = 8;
+/// It follows an older one that has the same key.
+pub(super) const FOLLOWS: u8 = 16;
+/// Its reader wants bytes of it.
+pub(super) const READ: u8 = 32;
+/// The initial sequence number of side A is known; that of side B in the next bit.
+const INITIAL: u8 = 64;
+
+/// What every packet of a flow looks at.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(super) struct Hot {
+    /// The IPv4 addresses of side A and of side B.
+    pub(super) a: u32,
+    pub(super) b: u32,
+    pub(super) ports: [u16; 2],
+    pub(super) transport: u8,
+    pub(super) flags: u8,
+    ends: [Endpoint; 2],
+    initial: [u32; 2],
+    next: [u32; 2],
+    /// What each side sent, as far as 32 bits count.
+    pub(super) packets: [u32; 2],
+    pub(super) bytes: [u32; 2],
+    /// The latest time of a packet, and what the clock showed when the last one was read.
+    pub(super) end: Timestamp,
+    pub(super) touched: Timestamp,
+}
+
+impl Hot {
+    pub(super) const EMPTY: Hot = Hot {
+        a: 0,
+        b: 0,
+        ports: [0; 2],
+        transport: 0,
+        flags: 0,
+        ends: [Endpoint::Inactive; 2],
+        initial: [0; 2],
+        next: [0; 2],
+        packets: [0; 2],
+        bytes: [0; 2],
+        end: Timestamp(0),
+        touched: Timestamp(0),
+    };
+
+    #[inline]
+    pub(super) fn is(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    pub(super) fn set(&mut self, flag: u8, is: bool) {
+        self.flags = if is { self.flags | flag } else { self.flags & !flag };
+    }
+
+    /// The connection's state; an end that ever sent anything is not inactive, and has a next number.
+    #[inline]
+    pub(super) fn connection(&self) -> Connection {
+        let initial = |at: usize| (self.flags & INITIAL << at != 0).then_some(self.initial[at]);
+        let next = |at: usize| (self.ends[at] != Endpoint::Inactive).then_some(self.next[at]);
+        Connection { ends: self.ends, initial: [initial(0), initial(1)], next: [next(0), next(1)] }
+    }
+
+    #[inline]
+    pub(super) fn set_connection(&mut self, connection: &Connection) {
+        self.ends = connection.ends;
+        for at in [0, 1] {
+            if let Some(initial) = connection.initial[at] {
+                self.initial[at] = initial;
+                self.flags |= INITIAL << at;
+            }
+            self.next[at] = connection.next[at].unwrap_or(0);
+        }
+    }
+}
+
+/// What a flow is asked for when it begins, when its bytes are read, and when it ends.
+#[derive(Debug)]
+pub(super) struct Cold<R> {
+    pub(super) start: Timestamp,
+    pub(super) ordinal: u64,
+    /// Number of its first packet in its capture.
+    pub(super) number: u64,
+    streams: Option<Box<Streams>>,
+    pub(super) reader: R,
+    quiet: Quiet,
+    pub(super) encapsulation: Encapsulation,
+    /// The flow before it under the same key, if it [`FOLLOWS`] one.
+    pub(super) previous: u32,
+    /// How many flows had this place before.
+    pub(super) generation: u32,
+    pub(super) repeated: u32,
+    pub(super) capture: u16,
+    origin: Origin,
+}
+
+impl<R: Reader> Cold<R> {
+    pub(super) fn new(side: Side, head: &Head, stamp: &Stamp, generation: u32, reader: R) -> Cold<R> {
+        Cold {
+            start: stamp.time,
+            ordinal: stamp.ordinal,
+            number: stamp.number,
+            streams: None,
+            reader,
+            quiet: Quiet::default(),
+            encapsulation: head.encapsulation,
+            previous: 0,
+            generation,
+            repeated: 0,
+            capture: stamp.capture,
+            origin: Origin::new(side, stamp.precision),
+        }
+    }
+
+    pub(super) fn first_sender(&self) -> Side {
+        self.origin.sender()
+    }
+
+    pub(super) fn precision(&self) -> Precision {
+        self.origin.precision()
+    }
+
+    pub(super) fn opener(&self) -> Option<Opener> {
+        self.origin.opener()
+    }
+
+    /// `side` sent a SYN, or the answer to one.
+    pub(super) fn opened(&mut self, side: Side, answered: bool) {
+        self.reader.begins();
+        self.origin.set_opener(match (self.opener(), answered) {
+            (Some(Opener::Syn(opener)), _) => Opener::Syn(opener),
+            (_, false) => Opener::Syn(side),
+            (Some(known), true) => known,
+            (None, true) => Opener::SynAck(side.other()),
+        });
+    }
+
+    /// Puts the bytes of a TCP segment in order and lends them; says whether more are wanted.
+    pub(super) fn read(
+        &mut self,
+        segment: &TcpSegment<'_>,
+        connection: &Connection,
+        budget: &mut Budget,
+    ) -> bool {
+        let TcpSegment { side, tcp, payload, length, at } = *segment;
+        let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags.syn()));
+        // The handshake's own ACK says where the other side starts, should its SYN-ACK be missing.
+        let opens = |initial: u32| tcp.flags.ack() && initial.wrapping_add(1) == tcp.sequence;
+        let answers = !tcp.flags.syn() && connection.initial(side).is_some_and(opens);
+        let tells = tcp.flags.ack() && !tcp.flags.rst();
+        let (other, acknowledged) = (side.other(), tcp.acknowledgement);
+        if tcp.flags.syn() && self.streams.is_none() && !self.quiet.opens_at(side, sequence) {
+            self.streams = Some(Box::new(Streams::wake(&self.quiet)));
+        }
+        if let Some(streams) = &mut self.streams {
+            if tcp.flags.syn() {
+                streams.opens_at(side, sequence);
+            } else if answers {
+                streams.starts_at(other, acknowledged);
+            }
+            if tells {
+                streams.acknowledged(other, acknowledged);
+                streams.has_sent(side, tcp.sequence);
+                streams.has_sent(other, acknowledged);
+            }
+        } else {
+            if answers {
+                self.quiet.starts_at(other, acknowledged);
+            }
+            if tells {
+                self.quiet.has_sent(side, tcp.sequence);
+                self.quiet.has_sent(other, acknowledged);
+            }
+        }
+        if !tcp.flags.rst() && !tcp.flags.fin() && length == 0 {
+            return true;
+        }
+        let mut boxed = self.streams.take();
+        let was_boxed = boxed.is_some();
+        let mut awake;
+        let streams = match &mut boxed {
+            Some(streams) => &mut **streams,
+            None => {
+                awake = Streams::wake(&self.quiet);
+                &mut awake
+            }
+        };
+        let mut lender = Lender { reader: &mut self.reader, budget, at };
+        if tcp.flags.rst() {
+            streams.reset(side, tcp.sequence, &mut lender);
+        } else {
+            streams.piece(side, Piece { sequence, payload, length, fin: tcp.flags.fin() }, &mut lender);
+        }
+        if streams.are_done() {
+            budget.held = budget.held.saturating_sub(streams.held());
+            return false;
+        }
+        match streams.quiet() {
+            Some(quiet) => self.quiet = quiet,
+            None if was_boxed => self.streams = boxed,
+            None => self.streams = Some(Box::new(std::mem::take(streams))),
+        }
+        true
+    }
+
+    /// The flow is over: what waits is read after all. Packets of its time were dropped, if `lost`.
+    pub(super) fn finish(&mut self, lost: bool, at: Timestamp, budget: &mut Budget) {
+        let mut streams = match self.streams.take() {
+            Some(streams) => *streams,
+            None => Streams::wake(&self.quiet),
+        };
+        let mut lender = Lender { reader: &mut self.reader, budget, at };
+        if lost {
+            streams.lost(&mut lender);
+        }
+        streams.finish(&mut lender);
+    }
+}
+
+/// One TCP segment on its way to a reader.
+#[derive(Clone, Copy)]
+pub(super) struct TcpSegment<'a> {
+    pub(super) side: Side,
+    pub(super) tcp: Tcp,
+    pub(super) payload: &'a [u8],
+    /// The payload's length on the wire.
+    pub(super) length: u32,
+    pub(super) at: Timestamp,
+}
+
+/// Who sent the first packet, how finely it was timed, and who opened the flow, in one byte.
+#[derive(Clone, Copy, Debug)]
+struct Origin(u8);
+
+impl Origin {
+    const SENDER: u8 = 1;
+    const NANO: u8 = 2;
+    /// An opener is known; the two bits above tell the side, and by which packet.
+    const OPENED: u8 = 4;
+    const OPENER: u8 = 8;
+    const SYN_ACK: u8 = 16;
+
+    fn new(sender: Side, precision: Precision) -> Origin {
+        let nano = if precision == Precision::Nano { Origin::NANO } else { 0 };
+        Origin(nano | if sender == Side::B { Origin::SENDER } else { 0 })
+    }
+
+    fn side(self, bit: u8) -> Side {
+        if self.0 & bit == 0 { Side::A } else { Side::B }
+    }
+
+    fn sender(self) -> Side {
+        self.side(Origin::SENDER)
+    }
+
+    fn precision(self) -> Precision {
+        if self.0 & Origin::NANO == 0 { Precision::Micro } else { Precision::Nano }
+    }
+
+    fn opener(self) -> Option<Opener> {
+        let side = self.side(Origin::OPENER);
+        match (self.0 & Origin::OPENED != 0, self.0 & Origin::SYN_ACK != 0) {
+            (false, _) => None,
+            (true, false) => Some(Opener::Syn(side)),
+            (true, true) => Some(Opener::SynAck(side)),
+        }
+    }
+
+    fn set_opener(&mut self, opener: Opener) {
+        let side = if opener.side() == Side::B { Origin::OPENER } else { 0 };
+        let syn_ack = if matches!(opener, Opener::SynAck(_)) { Origin::SYN_ACK } else { 0 };
+        let rest = self.0 & (Origin::SENDER | Origin::NANO);
+        self.0 = rest | Origin::OPENED | side | syn_ack;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_as_small_as_they_are_meant_to_be() {
+        assert_eq!(size_of::<Hot>(), 64);
+        assert_eq!(size_of::<Cold<[usize; 2]>>(), 104);
+    }
+
+    #[test]
+    fn an_origin_keeps_its_parts_apart() {
+        use Side::{A, B};
+        let openers = [Opener::Syn(A), Opener::Syn(B), Opener::SynAck(A), Opener::SynAck(B)];
+        for (sender, precision) in [(A, Precision::Nano), (B, Precision::Micro)] {
+            let mut origin = Origin::new(sender, precision);
+            assert_eq!(origin.opener(), None);
+            for opener in openers {
+                origin.set_opener(opener);
+                assert_eq!(origin.opener(), Some(opener));
+                assert_eq!((origin.sender(), origin.precision()), (sender, precision));
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The short way through the packets that captures are made of: Ethernet, VLAN tags, IPv4 or IPv6, and
+//! at once TCP or UDP, all headers captured.
+//!
+//! It answers only where nothing is to be judged: no fragments, no extension headers, no lengths that
+//! contradict each other or were left to the wire. Everything else goes the long way, which decides what
+//! is wrong with it; where both answer, they say the same.
+
+use super::link::{IPV4, IPV6, VLAN, VLAN_DOUBLE, VLAN_PROVIDER};
+use super::{Encapsulation, Endpoint, Head, Segment, Tcp, TcpFlags, Transport};
+use crate::capture::{LinkType, Packet};
+use std::net::IpAddr;
+
+/// Decodes a plain packet of `wire_length` bytes; `None` sends it the long way.
+#[inline]
+pub(super) fn segment<'a>(packet: &Packet<'a>, wire_length: u32) -> Option<Segment<'a>> {
+    if packet.link != LinkType::Ethernet {
+        return None;
+    }
+    let (ether_type, mut rest) = packet.bytes.get(12..)?.split_first_chunk::<2>()?;
+    let mut ether_type = u16::from_be_bytes(*ether_type);
+    let mut encapsulation = Encapsulation::NONE;
+    while matches!(ether_type, VLAN | VLAN_PROVIDER | VLAN_DOUBLE) {
+        let ([a, b, c, d], inner) = rest.split_first_chunk::<4>()?;
+        if !encapsulation.push(u16::from_be_bytes([*a, *b]) & 0x0fff) {
+            return None;
+        }
+        (ether_type, rest) = (u16::from_be_bytes([*c, *d]), inner);
+    }
+    let found = match ether_type {
+        IPV4 => v4(rest)?,
+        IPV6 => v6(rest)?,
+        _ => return None,
+    };
+    let upper = match found.transport {
+        Transport::TCP => tcp(found.body, found.length)?,
+        Transport::UDP => udp(found.body, found.length)?,
+        _ => return None,
+    };
+    let head = Head {
+        source: Endpoint { ip: found.source, port: upper.ports[0] },
+        destination: Endpoint { ip: found.destination, port: upper.ports[1] },
+        transport: found.transport,
+        tcp: upper.tcp,
+        payload_length: upper.payload_length,
+        packets: 1,
+        wire_bytes: u64::from(wire_length),
+        encapsulation,
+    };
+    Some(Segment { head, payload: upper.payload })
+}
+
+struct Found<'a> {
+    source: IpAddr,
+    destination: IpAddr,
+    transport: Transport,
+    /// What was captured of the datagram's body, never more than `length`.
+    body: &'a [u8],
+    length: u32,
+}
+
+struct Upper<'a> {
+    ports: [u16; 2],
+    tcp: Option<Tcp>,
+    payload: &'a [u8],
+    payload_length: u32,
+}
+
+/// More fragments, and the offset: the rest of that field does not matter here.
+const FRAGMENT: u16 = 0x3fff;
+
+/// RFC 791 section 3.1.
+#[inline]
+fn v4(ip: &[u8]) -> Option<Found<'_>> {
+    let [first, _, t0, t1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] =
+        *ip.first_chunk::<20>()?;
+    let header = u16::from(first & 0x0f) * 4;
+    if first >> 4 != 4 || header < 20 || u16::from_be_bytes([f0, f1]) & FRAGMENT != 0 {
+        return None;
+    }
+    // With a total length of 0 there is nothing to subtract from either.
+    let length = u16::from_be_bytes([t0, t1]).checked_sub(header)?;
+    let body = ip.get(usize::from(header)..)?;
+    Some(Found {
+        source: IpAddr::from([s0, s1, s2, s3]),
+        destination: IpAddr::from([d0, d1, d2, d3]),
+        transport: Transport(protocol),
+        body: body.get(..usize::from(length)).unwrap_or(body),
+        length: u32::from(length),
+    })
+}
+
+/// RFC 8200 section 3.
+#[inline]
+fn v6(ip: &[u8]) -> Option<Found<'_>> {
+    let (head, body) = ip.split_first_chunk::<40>()?;
+    let length = u16::from_be_bytes([head[4], head[5]]);
+    if head[0] >> 4 != 6 || length == 0 {
+        return None;
+    }
+    let (source, rest) = head[8..].split_first_chunk::<16>()?;
+    Some(Found {
+        source: IpAddr::from(*source),
+        destination: IpAddr::from(*rest.first_chunk::<16>()?),
+        transport: Transport(head[6]),
+        body: body.get(..usize::from(length)).unwrap_or(body),
+        length: u32::from(length),
+    })
+}
+
+/// RFC 9293 section 3.1.
+#[inline]
+fn tcp(body: &[u8], length: u32) -> Option<Upper<'_>> {
+    let [s0, s1, d0, d1, n0, n1, n2, n3, a0, a1, a2, a3, offset, flags, ..] = *body.first_chunk::<20>()?;
+    let header = u32::from(offset >> 4) * 4;
+    if header < 20 {
+        return None;
+    }
+    Some(Upper {
+        ports: [u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])],
+        tcp: Some(Tcp {
+            sequence: u32::from_be_bytes([n0, n1, n2, n3]),
+            acknowledgement: u32::from_be_bytes([a0, a1, a2, a3]),
+            flags: TcpFlags(flags),
+        }),
+        payload: body.get(header as usize..)?,
+        payload_length: length.checked_sub(header)?,
+    })
+}
+
+/// RFC 768.
+#[inline]
+fn udp(body: &[u8], length: u32) -> Option<Upper<'_>> {
+    let ([s0, s1, d0, d1, l0, l1, _, _], payload) = body.split_first_chunk::<8>()?;
+    let stated = u32::from(u16::from_be_bytes([*l0, *l1]));
+    // A shorter one leaves padding behind; a longer one, or none, is for the long way.
+    let payload_length = stated.checked_sub(8).filter(|_| stated <= length)?;
+    Some(Upper {
+        ports: [u16::from_be_bytes([*s0, *s1]), u16::from_be_bytes([*d0, *d1])],
+        tcp: None,
+        payload: payload.get(..payload_length as usize).unwrap_or(payload),
+        payload_length,
+    })
+}
