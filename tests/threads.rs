@@ -107,6 +107,32 @@ fn a_filter_that_fails_ends_all() {
     assert!(pool.run(&mut feed).is_err());
 }
 
+/// A thread that panics takes the others with it: nobody waits for it.
+#[test]
+#[should_panic(expected = "out of captures")]
+fn a_panic_ends_all() {
+    let scene = Scene::new();
+    let plan = plan();
+    let mut feed = Feeding { scene: &scene, at: 0, secrets: 0, fails_at: usize::MAX };
+    let mut panicking = Panicking(&mut feed);
+    let pool = Pool::new(&plan, names(), None, Some(Vec::new()), number(3)).expect("memory writes");
+    drop(pool.run(&mut panicking));
+}
+
+/// Panics with the third batch.
+struct Panicking<'a, 'b>(&'a mut Feeding<'b>);
+
+impl Feed for Panicking<'_, '_> {
+    fn feed(&mut self, taker: &mut impl Take) -> Result<bool, FilterError> {
+        assert!(self.0.at < 8000, "out of captures");
+        self.0.feed(taker)
+    }
+
+    fn maps(&self) -> Maps {
+        self.0.maps()
+    }
+}
+
 /// Frames of all captures, over and over with time going on, and what comes between them.
 struct Scene {
     frames: Vec<Frame>,

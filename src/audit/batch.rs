@@ -16,10 +16,11 @@ use crate::packet::{Endpoint, Head, Segment};
 use crate::protocol::tls::KeyStore;
 
 /// How many flow tables an audit is spread over, whatever the number of threads: what a cap on one of them
-/// refuses does not depend on that.
-pub(super) const SHARDS: usize = 16;
+/// refuses does not depend on that. One reader keeps no more threads busy; each doubling costs one thread some
+/// hundredths of its time, since tables and payload are gone through more often.
+pub(super) const SHARDS: usize = 8;
 /// Packets handed over at once: few enough for the processor's caches, enough to make up for the handing over.
-const PACKETS: usize = 4096;
+const PACKETS: usize = 2048;
 /// Bytes of payload that a batch keeps itself before it is handed over, but for the last packet's.
 const KEPT_BYTES: usize = 1 << 20;
 /// Packets of one shard that are looked up together: beyond some dozens it does not matter.

@@ -21,6 +21,8 @@ use super::{Outcome, Plan, outcome};
 use crate::capture::{Filter, FilterError, Packet, Secrets};
 use schedule::{Run, Schedule, Step, Task, Work};
 
+/// The number of the calling thread.
+const CALLER: usize = 0;
 /// Flows that are judged at once, about.
 const FLOWS_IN_RUN: usize = 512;
 
@@ -81,20 +83,22 @@ impl<'p, W: io::Write> Pool<'p, W> {
         let Pool { plan, captures, intake, writer, threads } = self;
         let is_written = writer.is_given();
         let follower = |_| Mutex::new(Follower::new(plan, share(plan.limits)));
+        let schedule = Schedule::new(threads.get(), Arc::clone(&plan.keys));
         let shared = Shared {
             plan,
             maps: feed.maps(),
             followers: (0..SHARDS).map(follower).collect(),
             linking: Mutex::new(Linking { linker: Linker::new(plan), waiting: Vec::new() }),
-            schedule: Mutex::new(Schedule::new(threads.get(), Arc::clone(&plan.keys))),
+            schedule: Mutex::new(Waited { it: schedule, waiting: 0 }),
             wake: Condvar::new(),
         };
         let judge = || Judge::new(plan, Arc::clone(&captures), is_written);
         let judged = Judged::new(plan);
         let mut caller = Caller { intake, writer, spread: Spread::default(), secrets: Vec::new(), judged };
         thread::scope(|scope| {
-            for _ in 1..threads.get() {
-                scope.spawn(|| shared.help(judge()));
+            for thread in CALLER + 1..threads.get() {
+                let (shared, judge) = (&shared, judge());
+                scope.spawn(move || shared.help(thread, judge));
             }
             caller.work(&shared, judge(), feed)
         })?;
@@ -111,8 +115,14 @@ struct Shared<'p> {
     maps: Maps,
     followers: Vec<Mutex<Follower<'p>>>,
     linking: Mutex<Linking<'p>>,
-    schedule: Mutex<Schedule>,
+    schedule: Mutex<Waited<Schedule>>,
     wake: Condvar,
+}
+
+/// What threads wait for, and how many do: nobody is woken where nobody waits.
+struct Waited<T> {
+    it: T,
+    waiting: usize,
 }
 
 /// The linker, and flows that wait until they are enough to be judged.
@@ -131,28 +141,35 @@ impl Drop for Fuse<'_, '_> {
 }
 
 impl Shared<'_> {
-    /// Waits until there is something for this thread to do.
-    fn next(&self, find: fn(&mut Schedule) -> Option<Step>) -> Step {
+    /// Waits until there is something for the thread of this number to do.
+    fn next(&self, thread: usize) -> Step {
         let mut schedule = lock(&self.schedule);
         loop {
-            if let Some(found) = find(&mut schedule) {
-                return found;
+            if let Some(step) = schedule.it.step(thread) {
+                return step;
             }
+            schedule.waiting += 1;
             schedule = self.wake.wait(schedule).unwrap_or_else(PoisonError::into_inner);
+            schedule.waiting -= 1;
         }
     }
 
     /// Changes the schedule, which may give others something to do.
     fn tell(&self, change: impl FnOnce(&mut Schedule)) {
-        change(&mut lock(&self.schedule));
-        self.wake.notify_all();
+        let mut schedule = lock(&self.schedule);
+        change(&mut schedule.it);
+        let is_waited_for = schedule.waiting > 0;
+        drop(schedule);
+        if is_waited_for {
+            self.wake.notify_all();
+        }
     }
 
     /// What a thread does besides the calling one.
-    fn help(&self, mut judge: Judge<'_>) {
+    fn help(&self, thread: usize, mut judge: Judge<'_>) {
         let _fuse = Fuse(self);
         let mut judged = Judged::new(self.plan);
-        while let Step::Task(task) = self.next(Schedule::step) {
+        while let Step::Task(task) = self.next(thread) {
             self.perform(task, &mut judge, &mut judged);
         }
     }
@@ -239,7 +256,7 @@ impl<W: io::Write> Caller<W> {
         let _fuse = Fuse(shared);
         let mut judged = Judged::new(shared.plan);
         loop {
-            match shared.next(Schedule::callers_step) {
+            match shared.next(CALLER) {
                 Step::Write(run) => {
                     self.write(*run);
                     shared.tell(Schedule::written);

@@ -22,6 +22,10 @@ const RUNS_PER_THREAD: u64 = 4;
 /// Flows that are judged at once, each moved from stage to stage by its box.
 pub(super) type Run = Vec<Box<Ended>>;
 
+/// Batches that the calling thread reads ahead for each of the others before it helps them: with one only,
+/// they would wait while it reads the next.
+const BATCHES_AHEAD: usize = 4;
+
 /// What all shards do, one piece after the other.
 pub(super) enum Work {
     /// Follow these packets.
@@ -92,6 +96,8 @@ struct Shard {
     /// The number of the work it does, or does next.
     next: u64,
     is_busy: bool,
+    /// The thread that worked for it last, whose caches hold its flows.
+    thread: usize,
     /// What came of work that is not linked yet.
     events: VecDeque<Vec<Event>>,
 }
@@ -121,21 +127,25 @@ impl Schedule {
         self.is_stopped = true;
     }
 
-    /// What a thread other than the calling one is to do; `None` to wait.
-    pub(super) fn step(&mut self) -> Option<Step> {
-        if self.is_stopped { Some(Step::Over) } else { self.task().map(Step::Task) }
+    /// What a thread is to do; `None` to wait. Threads have numbers, that of the calling thread is 0.
+    pub(super) fn step(&mut self, thread: usize) -> Option<Step> {
+        match (thread, self.is_stopped) {
+            (_, true) => Some(Step::Over),
+            (0, false) => self.callers_step(),
+            (_, false) => self.task(thread).map(Step::Task),
+        }
     }
 
-    /// What the calling thread is to do: it reads ahead for the others before it helps them.
-    pub(super) fn callers_step(&mut self) -> Option<Step> {
-        if self.is_stopped || self.is_over() {
+    /// The calling thread reads ahead for the others before it helps them.
+    fn callers_step(&mut self) -> Option<Step> {
+        if self.is_over() {
             return Some(Step::Over);
         }
         if let Some(judged) = self.judged.remove(&self.written) {
             return Some(Step::Write(judged));
         }
-        let others = self.threads - 1;
-        self.batch(others).or_else(|| self.task().map(Step::Task)).or_else(|| self.batch(2 * others + 1))
+        let ahead = BATCHES_AHEAD * (self.threads - 1);
+        self.batch(ahead).or_else(|| self.task(0).map(Step::Task)).or_else(|| self.batch(ahead + 1))
     }
 
     /// A batch was read; `packets` tells how many were read in all, if it is the last.
@@ -196,11 +206,11 @@ impl Schedule {
     }
 
     /// What is furthest on its way to the report.
-    fn task(&mut self) -> Option<Task> {
+    fn task(&mut self, thread: usize) -> Option<Task> {
         if let Some((number, flows)) = self.runs.pop_front() {
             return Some(Task::Judge { number, flows });
         }
-        self.link().or_else(|| self.follow())
+        self.link().or_else(|| self.follow(thread))
     }
 
     fn link(&mut self) -> Option<Task> {
@@ -222,13 +232,15 @@ impl Schedule {
         Some(Task::Link { events, is_last })
     }
 
-    /// Of the shards that have something to do, the one that lags behind furthest.
-    fn follow(&mut self) -> Option<Task> {
+    /// Of the shards that have something to do, the one that lags behind furthest; of several, one that this
+    /// thread worked for.
+    fn follow(&mut self, thread: usize) -> Option<Task> {
         let is_free = |(_, shard): &(usize, &mut Shard)| !shard.is_busy && shard.next < self.closed;
         let shards = self.shards.iter_mut().enumerate();
-        let (number, shard) = shards.filter(is_free).min_by_key(|(_, shard)| shard.next)?;
+        let (number, shard) =
+            shards.filter(is_free).min_by_key(|(_, shard)| (shard.next, shard.thread != thread))?;
         let work = self.works.get(shard.next.checked_sub(self.first)? as usize)?;
-        shard.is_busy = true;
+        (shard.is_busy, shard.thread) = (true, thread);
         Some(Task::Follow { shard: number, work: Arc::clone(&work.work) })
     }
 
@@ -262,5 +274,87 @@ impl Schedule {
             self.reading = if is_last { Reading::Done } else { Reading::Remaining { until, packets } };
         }
         self.open();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::Plan;
+    use crate::policy::testing::policy;
+    use proptest::prelude::*;
+
+    /// A piece of work for one shard, as the test tells them apart.
+    fn until(work: &Work) -> u64 {
+        match work {
+            Work::Remaining { until, .. } => *until,
+            Work::Packets(_) => 0,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_is_faster_everything_is_done_once_and_in_order(
+            threads in 1usize..5,
+            packets in 0u64..40_000,
+            mut luck in prop::collection::vec(any::<u16>(), 200),
+        ) {
+            let plan = Plan::new(policy());
+            let mut schedule = Schedule::new(threads, Arc::default());
+            let (mut busy, mut is_caller_free, mut followed) = (Vec::new(), true, [0; SHARDS]);
+            let (mut batches, mut linked, mut begun, mut written) = (0, 0, 0, 0);
+            loop {
+                luck.rotate_left(1);
+                let is_caller = is_caller_free;
+                let is_free = busy.len() < threads && (busy.is_empty() || luck[0] & 1 == 0);
+                let thread = if is_caller { 0 } else { 1 + usize::from(luck[1]) % threads };
+                let step = if is_free { schedule.step(thread) } else { None };
+                match step {
+                    Some(Step::Over) => break,
+                    Some(Step::Read(mut batch)) => {
+                        batches += 1;
+                        batch.begin(vec![Box::default(); usize::from(luck[0] % 4 == 0)]);
+                        schedule.read(batch, (batches > 9).then_some(packets));
+                        continue;
+                    }
+                    Some(Step::Write(_)) => {
+                        written += 1;
+                        schedule.written();
+                        continue;
+                    }
+                    Some(Step::Task(task)) => {
+                        is_caller_free &= !is_caller;
+                        busy.push((is_caller, task));
+                        continue;
+                    }
+                    None => prop_assert!(!busy.is_empty(), "nobody has anything to do"),
+                }
+                let (was_caller, task) = busy.swap_remove(usize::from(luck[0]) % busy.len());
+                is_caller_free |= was_caller;
+                match task {
+                    Task::Follow { shard, work } => {
+                        let at = until(&work);
+                        prop_assert!(at == 0 || at == followed[shard] + RANGE);
+                        followed[shard] = at;
+                        drop(work);
+                        schedule.followed(shard, Vec::new());
+                    }
+                    Task::Link { events, is_last } => {
+                        prop_assert_eq!(events.len(), SHARDS);
+                        linked += 1;
+                        let runs = usize::from(luck[0] % 3);
+                        begun += runs;
+                        schedule.linked((0..runs).map(|_| Run::new()).collect());
+                        prop_assert!(!is_last || followed.iter().all(|until| *until > packets));
+                    }
+                    Task::Judge { number, .. } => {
+                        prop_assert!(number >= written);
+                        schedule.judged(number, Judged::new(&plan));
+                    }
+                }
+            }
+            prop_assert_eq!((begun as u64, busy.len()), (written, 0));
+            prop_assert!(linked > packets / RANGE && followed.iter().all(|until| *until > packets));
+        }
     }
 }
