@@ -1,4 +1,4 @@
-//! Once a flow is classified, its packets allocate nothing: counted, not believed.
+//! Once a flow is classified, its packets allocate nothing, and a flow takes few bytes: counted, not believed.
 
 #![allow(unsafe_code, reason = "a global allocator cannot be written without it")]
 
@@ -15,36 +15,44 @@ use flowaudit::capture::{LinkType, Packet, Precision, Timestamp};
 use flowaudit::inventory::{Inventory, Names};
 use flowaudit::policy::{Options, Policy, Table};
 
-/// The system's allocator, counting what each thread asks of it.
+/// The system's allocator, counting what each thread asks of it and how many bytes it has.
 struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static HELD: Cell<i64> = const { Cell::new(0) };
 }
 
-fn count() {
+fn count(bytes: usize) {
     // While a thread ends its counter is gone, and nobody asks.
     let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+    hold(bytes as i64);
+}
+
+fn hold(bytes: i64) {
+    let _ = HELD.try_with(|held| held.set(held.get() + bytes));
 }
 
 // SAFETY: every call is handed on to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: the caller keeps the contract of `alloc_zeroed`.
         unsafe { System.alloc_zeroed(layout) }
     }
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        count(size);
+        hold(-(layout.size() as i64));
         // SAFETY: the caller keeps the contract of `realloc`.
         unsafe { System.realloc(pointer, layout, size) }
     }
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        hold(-(layout.size() as i64));
         // SAFETY: the caller keeps the contract of `dealloc`.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -155,40 +163,97 @@ fn datagrams_and_streams_of_no_protocol_known() {
     });
 }
 
-/// Sends some rounds, then counts what many more of them allocate; the flow is told to be `application`.
-fn nothing_is_allocated(application: &str, mut connection: Connection, round: impl Fn(&mut Connection)) {
-    (0..200).for_each(|_| round(&mut connection));
-    let warm = connection.packets.len();
-    (0..ROUNDS).for_each(|_| round(&mut connection));
+/// What a flow may take in all, in bytes, that keeps nothing: idle, or read as far as it is wanted.
+const FLOW_BYTES: i64 = 200;
+
+#[test]
+fn a_million_idle_connections() {
+    flows_are_small("idle connections", 1_000_000, &Connection::open(SERVER, 9999).packets);
+}
+
+#[test]
+fn connections_and_datagrams_of_no_protocol_known() {
+    let mut spoken = Connection::open(SERVER, 9999);
+    spoken.say(0, &[0xf7; 60]);
+    flows_are_small("connections whose client alone spoke", 250_000, &spoken.packets);
+    spoken.say(1, &[0xf8; 60]);
+    flows_are_small("connections whose both ends spoke", 250_000, &spoken.packets);
+    let datagram = datagram(SERVER, 3457, &[0xf7; 200]);
+    flows_are_small("datagrams", 250_000, std::slice::from_ref(&datagram));
+    flows_are_small("read datagrams", 250_000, &[&datagram[..]; 6].map(<[u8]>::to_vec));
+}
+
+/// Has so many clients send these packets of one, and holds what their flows take against [`FLOW_BYTES`].
+fn flows_are_small(what: &str, flows: u32, packets: &[Vec<u8>]) {
+    let plan = plan();
+    let mut audit = audit(&plan, None);
+    let client: [u8; 4] = packets[0][26..30].try_into().expect("four bytes");
+    let before = HELD.get();
+    let mut read = 0;
+    for flow in 0..flows {
+        for packet in packets {
+            let mut bytes = packet.clone();
+            for at in [26, 30] {
+                if bytes[at..at + 4] == client {
+                    bytes[at..at + 4].copy_from_slice(&(0x0b00_0000 + flow).to_be_bytes());
+                }
+            }
+            send(&mut audit, read, &bytes, 1);
+            read += 1;
+        }
+    }
+    let held = HELD.get() - before;
+    assert_eq!(audit.finish().account.flows, u64::from(flows));
+    println!("{what}: {} bytes a flow", held / i64::from(flows));
+    assert!(held <= FLOW_BYTES * i64::from(flows), "{what}: {} bytes a flow", held / i64::from(flows));
+}
+
+fn plan() -> Plan {
     let policy = Policy::new(
         Table::built_in().expect("the built-in tables parse"),
         Inventory::default(),
         Names::shipped(),
         Options::default(),
     );
-    let plan = Plan {
+    Plan {
         deviations: policy.with_tables(Table::shipped_overlays().expect("the overlays parse")),
         learn: true,
         ..Plan::new(policy)
+    }
+}
+
+fn audit<'p>(plan: &'p Plan, report: Option<&'p mut Vec<u8>>) -> Audit<'p, &'p mut Vec<u8>> {
+    Audit::new(plan, vec!["test".to_owned()], None, report).expect("memory writes")
+}
+
+/// Sends a packet that has so many before it, each a time apart from the next.
+fn send(audit: &mut Audit<'_, &mut Vec<u8>>, before: usize, bytes: &[u8], apart: i64) {
+    let packet = Packet {
+        capture: 0,
+        number: before as u64 + 1,
+        time: Timestamp(before as i64 * apart),
+        precision: Precision::Micro,
+        link: LinkType::Ethernet,
+        wire_length: bytes.len() as u32,
+        bytes,
     };
+    audit.packet(&packet).expect("there is no filter");
+}
+
+/// Sends some rounds, then counts what many more of them allocate; the flow is told to be `application`.
+fn nothing_is_allocated(application: &str, mut connection: Connection, round: impl Fn(&mut Connection)) {
+    (0..200).for_each(|_| round(&mut connection));
+    let warm = connection.packets.len();
+    (0..ROUNDS).for_each(|_| round(&mut connection));
+    let plan = plan();
     let mut report = Vec::new();
-    let mut audit =
-        Audit::new(&plan, vec!["test".to_owned()], None, Some(&mut report)).expect("memory writes");
+    let mut audit = audit(&plan, Some(&mut report));
     let mut before = 0;
     for (at, bytes) in connection.packets.iter().enumerate() {
         if at == warm {
             before = ALLOCATIONS.get();
         }
-        let packet = Packet {
-            capture: 0,
-            number: at as u64 + 1,
-            time: Timestamp(at as i64 * Timestamp::SECOND / 1000),
-            precision: Precision::Micro,
-            link: LinkType::Ethernet,
-            wire_length: bytes.len() as u32,
-            bytes,
-        };
-        audit.packet(&packet).expect("there is no filter");
+        send(&mut audit, at, bytes, Timestamp::SECOND / 1000);
     }
     let allocations = ALLOCATIONS.get() - before;
     let outcome = audit.finish();

@@ -28,8 +28,6 @@ const PEERS: usize = 1 << 16;
 const PER_PEER: usize = 32;
 /// How long a ticket may be used (RFC 8446 section 4.6.1), nanoseconds.
 const TICKET_LIFE: i64 = 7 * 24 * 3600 * Timestamp::SECOND;
-/// How often one connection is looked at before it is given up.
-const LOOKS: u8 = 16;
 
 /// What bears on resumption of a TLS connection, as far as it was seen.
 #[derive(Clone, Debug)]
@@ -264,35 +262,6 @@ impl Links {
             Showing::Resumed => self.inherited(connection).map(|inherited| inherited.kind),
             Showing::Nothing => None,
         }
-    }
-}
-
-/// Tells when a connection is worth learning from while it is still open.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Watch {
-    progress: u8,
-    looks: u8,
-    told: bool,
-}
-
-impl Watch {
-    /// Whether a connection shows more than at the last look, and enough. Costs nothing once it was told.
-    pub(super) fn has_news(&mut self, tls: Option<&tls::Evidence>) -> bool {
-        if self.told || self.looks >= LOOKS {
-            return false;
-        }
-        let Some(tls) = tls else { return false };
-        let progress = u8::try_from(tls.progress()).unwrap_or(u8::MAX);
-        if progress == self.progress {
-            return false;
-        }
-        self.progress = progress;
-        let Some(given) = tls.given() else { return false };
-        self.looks += 1;
-        self.told = !matches!(given.tickets, Tickets::Unread)
-            && (given.names != [None, None] || given.tickets != Tickets::None)
-            && !matches!(tls.authentication(), Authentication::Refused(_) | Authentication::Unseen(_));
-        self.told
     }
 }
 

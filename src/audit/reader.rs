@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::links::Watch;
 use crate::capture::Timestamp;
 use crate::flow::{Reader, Want};
 use crate::packet::{Gap, Side};
@@ -13,14 +12,13 @@ use crate::protocol::{Conversation, Step};
 #[derive(Debug)]
 pub(crate) struct FlowReader {
     pub(super) conversation: Conversation,
-    watch: Watch,
 }
 
 impl Reader for FlowReader {
     type Context = Arc<KeyStore>;
 
     fn new(keys: &Arc<KeyStore>) -> FlowReader {
-        FlowReader { conversation: Conversation::with_keys(Arc::clone(keys)), watch: Watch::default() }
+        FlowReader { conversation: Conversation::with_keys(Arc::clone(keys)) }
     }
 
     fn begins(&mut self) {
@@ -45,7 +43,7 @@ impl Reader for FlowReader {
     }
 
     fn has_news(&mut self) -> bool {
-        self.watch.has_news(self.conversation.tls())
+        self.conversation.has_news()
     }
 
     fn datagram(&mut self, side: Side, bytes: &[u8], cut: bool, _: Timestamp) -> bool {

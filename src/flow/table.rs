@@ -92,8 +92,9 @@ pub struct FlowTable<R: Reader> {
     hasher: RandomState,
     wheel: Wheel,
     passed: Vec<Entry>,
-    /// The flow the last packet went to.
+    /// The flow the last packet went to, and whether it was a datagram that was read.
     last: Option<u32>,
+    was_read: bool,
     budget: Budget,
     losses: Losses,
     limits: Limits,
@@ -148,6 +149,7 @@ impl<R: Reader> FlowTable<R> {
             wheel: Wheel::new(),
             passed: Vec::new(),
             last: None,
+            was_read: false,
             budget: Budget { held: 0, cap: limits.stream_bytes, refused: 0 },
             losses: Losses::default(),
             limits,
@@ -225,7 +227,7 @@ impl<R: Reader> FlowTable<R> {
             }
             None => (self.begin(half, &key, side, head, stamp, None), true),
         };
-        self.last = id;
+        (self.last, self.was_read) = (id, false);
         let Some(id) = id else {
             self.account.refused_packets += u64::from(head.packets);
             return Place::Refused;
@@ -240,9 +242,9 @@ impl<R: Reader> FlowTable<R> {
         Place::Flow
     }
 
-    /// What reads the flow that the last packet went to.
+    /// What read the last packet, if that was a datagram and wanted.
     pub fn last_reader(&mut self) -> Option<&mut R> {
-        let id = self.last?;
+        let id = self.last.filter(|_| self.was_read)?;
         self.hot.get(id)?.is(LIVE).then(|| &mut self.cold[id].reader)
     }
 
@@ -552,6 +554,7 @@ impl<R: Reader> FlowTable<R> {
                 let cut = (payload.len() as u64) < u64::from(length);
                 let reader = &mut self.cold[id].reader;
                 let wanted = reader.datagram(side, payload, cut, at);
+                self.was_read = true;
                 hot.set(READ, wanted);
                 self.news = reader.has_news().then_some(id).or(self.news);
             }

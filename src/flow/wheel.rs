@@ -31,7 +31,12 @@ impl Wheel {
     pub(super) fn insert(&mut self, entry: Entry, deadline: Timestamp) {
         let due = second(deadline).saturating_add(1);
         let due = self.second.map_or(due, |now| due.max(now.saturating_add(1)));
-        self.slots[due.rem_euclid(SLOTS) as usize].push(entry);
+        let slot = &mut self.slots[due.rem_euclid(SLOTS) as usize];
+        if slot.len() == slot.capacity() {
+            // Every flow stands in one: doubling would reserve as much as all of them take.
+            slot.reserve_exact(4 + slot.len() / 4);
+        }
+        slot.push(entry);
     }
 
     /// Moves to `now` and hands out every entry whose slot was passed. Returns false at once within

@@ -129,6 +129,14 @@ impl Conversation {
         }
     }
 
+    /// Whether TLS came to show what connections that resume it need; says so once.
+    pub fn has_news(&mut self) -> bool {
+        match &mut self.state {
+            State::Tls(talk) => talk.parser.watch.has_news(talk.parser.parser.evidence()),
+            _ => false,
+        }
+    }
+
     /// One side closed its direction, or reset the connection.
     pub fn closed(&mut self, side: Side, reset: bool, at: i64) {
         if let State::Tls(talk) = &mut self.state {

@@ -60,6 +60,7 @@ pub(super) struct Talk<P> {
 pub(super) struct Tls {
     pub(super) parser: tls::Parser,
     pub(super) inside: Inside,
+    pub(super) watch: tls::Watch,
 }
 
 impl Default for State {
@@ -92,7 +93,7 @@ impl State {
             Protocol::Tls => {
                 let keys = left.common.keys.clone().filter(|keys| keys.is_given());
                 let parser = keys.map_or_else(tls::Parser::new, tls::Parser::with_keys);
-                State::Tls(left.into(Tls { parser, inside: Inside::default() }))
+                State::Tls(left.into(Tls { parser, inside: Inside::default(), watch: tls::Watch::default() }))
             }
             Protocol::Http1 => State::Http1(left.into(http1::Parser::new())),
             Protocol::Http2 => State::Http2(left.into(http2::Parser::new())),
@@ -110,7 +111,7 @@ impl State {
         match self {
             State::Quiet(common) => (common, Evidence::default()),
             State::Left(talk) => talk.so_far(|(), _| None),
-            State::Tls(talk) => talk.so_far(|Tls { parser, inside }, evidence| {
+            State::Tls(talk) => talk.so_far(|Tls { parser, inside, .. }, evidence| {
                 evidence.tls = Some(Box::new(parser.evidence().clone()));
                 evidence.inside = inside.so_far();
                 parser.client()
@@ -155,7 +156,7 @@ impl State {
         match self {
             State::Quiet(common) => Talk { common, past: None, parser: () },
             State::Left(talk) => *talk,
-            State::Tls(talk) => talk.leave(|Tls { mut parser, mut inside }, evidence| {
+            State::Tls(talk) => talk.leave(|Tls { mut parser, mut inside, .. }, evidence| {
                 parser.finish(&mut inside);
                 let client = parser.client();
                 evidence.tls = Some(parser.into_evidence());

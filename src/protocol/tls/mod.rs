@@ -30,6 +30,7 @@ mod secured;
 #[cfg(test)]
 mod testing;
 mod trace;
+mod watch;
 mod why;
 
 pub use alert::{Alert, name as alert_name};
@@ -49,4 +50,5 @@ pub use probe::{probe, probe_midstream};
 pub use resume::{Given, Layout, Resumes, SessionName, Tickets};
 pub use secured::{AWAITING_KEYS_CAP, HELD_CAP, Plaintext};
 pub use trace::RECORD_CAP;
+pub(super) use watch::Watch;
 pub use why::Why;
