@@ -76,7 +76,7 @@ fn a_user_that_is_not_there_or_a_folder_out_of_reach_is_one_clear_line() {
     let machine = machine("none");
     for (arguments, words) in [
         (&["--user", "nosuchuser", "-o", "-"][..], "there is no user `nosuchuser` on this machine"),
-        (&["--user", "nobody", "-o", "/root/report.csv"], "/root/report.csv: cannot be written"),
+        (&["--user", "nobody", "-o", "/root/report.csv"], ": cannot be written: Permission denied"),
     ] {
         let mut live = machine.command(BINARY);
         live.args(["live", "-i", "lo", "--duration", "1"]).args(arguments);

@@ -130,7 +130,8 @@ impl Batch {
         }
     }
 
-    fn payload<'a>(&'a self, item: &Item, maps: &'a Maps) -> &'a [u8] {
+    /// What a packet of this batch carries.
+    pub(super) fn payload<'a>(&'a self, item: &Item, maps: &'a Maps) -> &'a [u8] {
         let (bytes, start, length) = match item.payload {
             Place::Mapped { start, length } => {
                 let map = maps.get(usize::from(item.stamp.capture)).and_then(Option::as_ref);

@@ -25,7 +25,7 @@ pub(crate) fn flow(
     let table = |_| FlowTable::<Deaf>::new(share(plan.limits), ());
     let mut tables: Vec<FlowTable<Deaf>> = (0..SHARDS).map(table).collect();
     let (mut ended, mut found) = (Vec::new(), Vec::new());
-    let intake = each_batch(filter, feed, |batch, _| {
+    let intake = each_batch(filter, feed, |batch, maps| {
         for (shard, table) in tables.iter_mut().enumerate() {
             let mut ticks = batch.ticks().iter().peekable();
             for run in batch.items(shard).chunks(RUN) {
@@ -34,7 +34,7 @@ pub(crate) fn flow(
                     while let Some((_, now)) = ticks.next_if(|tick| tick.0 <= item.stamp.ordinal) {
                         table.tick(*now, &mut ended);
                     }
-                    table.packet_at(*found, &item.head, &[], &item.stamp, &mut ended);
+                    table.packet_at(*found, &item.head, batch.payload(item, maps), &item.stamp, &mut ended);
                     ended.clear();
                 }
             }
