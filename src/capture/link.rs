@@ -16,18 +16,6 @@ impl LinkType {
             other => LinkType::Other(other),
         }
     }
-
-    /// A LINKTYPE code that [`LinkType::from_code`] reads back as this link type.
-    pub fn code(self) -> u16 {
-        match self {
-            LinkType::Loopback => 0,
-            LinkType::Ethernet => 1,
-            LinkType::RawIp => 101,
-            LinkType::LinuxCooked => 113,
-            LinkType::LinuxCooked2 => 276,
-            LinkType::Other(code) => code,
-        }
-    }
 }
 
 /// The usual name of a link type, or `None` if it is not one of the common ones.
@@ -100,7 +88,6 @@ mod tests {
             (276, LinkType::LinuxCooked2),
         ] {
             assert_eq!(LinkType::from_code(code), link);
-            assert_eq!(LinkType::from_code(link.code()), link);
             assert!(link_name(code).is_some(), "{code} has a name");
         }
         assert_eq!(LinkType::from_code(127), LinkType::Other(127));
