@@ -13,7 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{
-    Background, Folder, Namespace, Need, PATIENCE, flowaudit, have, mutual_grpc, root, run, run_fed, table,
+    Background, Folder, Namespace, Need, PATIENCE, certificates, flowaudit, have, mutual_grpc, root, run,
+    run_fed, table,
 };
 
 const NEEDS: [Need; 6] = [
@@ -238,18 +239,8 @@ impl Site {
         // Segments as long as on a wire.
         namespace.ip(&["link", "set", "lo", "mtu", "1500"]);
         let site = Site { namespace, folder, go };
-        site.certificate(&["authority", "--cn", "test-ca", "--name", "ca"]);
-        for name in ["server", "client"] {
-            site.certificate(&["leaf", "--authority", "ca", "--cn", name, "--name", name]);
-        }
+        certificates(&site.folder, &["server", "client"]);
         site
-    }
-
-    fn certificate(&self, arguments: &[&str]) {
-        let mut command = Command::new(mutual_grpc());
-        command.arg("certificate").args(arguments).arg("--folder").arg(self.folder.join(""));
-        let run = run(command);
-        assert_eq!(run.status, Some(0), "{}", run.stderr);
     }
 
     fn server(&self, server: Server) -> Command {

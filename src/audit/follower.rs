@@ -94,13 +94,7 @@ impl<'p> Follower<'p> {
     /// A second of packet time begins.
     pub(super) fn tick(&mut self, ordinal: u64, now: Timestamp, events: &mut Vec<Event>) {
         self.table.tick(now, &mut self.ended);
-        for flow in self.ended.drain(..) {
-            let order = (ordinal, Part::Due, flow.first());
-            events.push(Event {
-                order,
-                what: What::Flow(Ended::new(flow, &self.plan, &mut self.certificates)),
-            });
-        }
+        self.hand_on_ended(|flow| (ordinal, Part::Due, flow.first()), events);
     }
 
     /// These packets come next: looked up together, they wait for memory once.
@@ -143,18 +137,22 @@ impl<'p> Follower<'p> {
         {
             events.push(Event { order, what: What::Settled(Box::new(connection)) });
         }
+        self.hand_on_ended(|_| order, events);
+    }
+
+    /// Hands on the flows that ended.
+    fn hand_on_ended(&mut self, order: impl Fn(&Flow<FlowReader>) -> Order, events: &mut Vec<Event>) {
         for flow in self.ended.drain(..) {
-            events.push(Event {
-                order,
-                what: What::Flow(Ended::new(flow, &self.plan, &mut self.certificates)),
-            });
+            let order = order(&flow);
+            let flow = Ended::new(flow, &self.plan, &mut self.certificates);
+            events.push(Event { order, what: What::Flow(flow) });
         }
     }
 
     /// The captures are at their end: flows that are left end, those whose first packet comes before that
     /// of ordinal `until`.
     pub(super) fn remaining(&mut self, until: u64, events: &mut Vec<Event>) {
-        let remaining = self.remaining.get_or_insert_with(|| {
+        let mut remaining = self.remaining.take().unwrap_or_else(|| {
             let mut remaining = self.table.remaining();
             remaining.reverse();
             remaining
@@ -163,14 +161,10 @@ impl<'p> Follower<'p> {
             && first.0 < until
         {
             remaining.pop();
-            if let Some(flow) = self.table.end(id) {
-                let order = (u64::MAX, Part::Remaining, first);
-                events.push(Event {
-                    order,
-                    what: What::Flow(Ended::new(flow, &self.plan, &mut self.certificates)),
-                });
-            }
+            self.ended.extend(self.table.end(id));
+            self.hand_on_ended(|_| (u64::MAX, Part::Remaining, first), events);
         }
+        self.remaining = Some(remaining);
     }
 
     /// Open flows are looked at from now on.

@@ -8,8 +8,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus,
 };
 use nix::unistd::{Gid, Uid, User};
 use rustix::thread::{self, CapabilitySet, CapabilitySets};
@@ -28,8 +28,6 @@ pub(super) struct Confinement {
     pub(super) read: Vec<PathBuf>,
     /// Folders in which files may be made, written, renamed and removed.
     pub(super) write: Vec<PathBuf>,
-    /// A TCP port that may be listened on.
-    pub(super) listen: Option<u16>,
 }
 
 /// Capabilities to keep.
@@ -152,9 +150,6 @@ impl Confinement {
                 let access = if path.is_dir() { access } else { access & AccessFs::from_file(LANDLOCK) };
                 rules = rules.add_rule(PathBeneath::new(opened, access))?;
             }
-        }
-        if let Some(port) = self.listen {
-            rules = rules.add_rule(NetPort::new(port, AccessNet::BindTcp))?;
         }
         Ok(rules.restrict_self()?.ruleset)
     }

@@ -350,6 +350,20 @@ impl Drop for Background {
     }
 }
 
+/// An authority `test-ca`, and a certificate of it for each of these names, as `NAME.crt` and `NAME.key`.
+pub fn certificates(folder: &Folder, names: &[&str]) {
+    let certificate = |arguments: &[&str]| {
+        let mut command = Command::new(mutual_grpc());
+        command.arg("certificate").args(arguments).arg("--folder").arg(folder.join(""));
+        let run = run(command);
+        assert_eq!(run.status, Some(0), "{}", run.stderr);
+    };
+    certificate(&["authority", "--cn", "test-ca", "--name", "ca"]);
+    for name in names {
+        certificate(&["leaf", "--authority", "ca", "--cn", name, "--name", name]);
+    }
+}
+
 /// Short enough for an interface, and of this process and call only.
 fn unique(label: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{BINARY, Background, Folder, Namespace, mutual_grpc, run};
+use super::{BINARY, Background, Folder, Namespace, certificates, mutual_grpc, run};
 
 /// The address of the Doppler.
 pub const DOPPLER: &str = "10.0.4.10";
@@ -28,22 +28,12 @@ impl Site {
         let (doppler, cell) = (Namespace::new(label), Namespace::new(label));
         doppler.wire("eth0", &format!("{DOPPLER}/24"), (&cell, "eth0", &format!("{CELL}/24")));
         let site = Site { doppler, cell, folder };
-        site.certificate(&["authority", "--cn", "test-ca", "--name", "ca"]);
-        for name in ["doppler", "metron"] {
-            site.certificate(&["leaf", "--authority", "ca", "--cn", name, "--name", name]);
-        }
+        certificates(&site.folder, &["doppler", "metron"]);
         let hosts = format!(
             "ip,vm,jobs,subnet\n{DOPPLER},doppler/0,doppler,10.0.4.0/24\n{CELL},diego_cell/0,rep loggregator_agent,10.0.4.0/24\n"
         );
         fs::write(site.folder.join("hosts.csv"), hosts).expect("it writes");
         site
-    }
-
-    fn certificate(&self, arguments: &[&str]) {
-        let mut command = Command::new(mutual_grpc());
-        command.arg("certificate").args(arguments).arg("--folder").arg(self.folder.join(""));
-        let run = run(command);
-        assert_eq!(run.status, Some(0), "{}", run.stderr);
     }
 
     /// Starts an audit on the Doppler's interface; it is capturing when this returns.

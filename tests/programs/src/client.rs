@@ -1,7 +1,6 @@
 //! The gRPC client.
 
 use std::error::Error;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
@@ -15,7 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstCodec;
 
 use crate::messages::{BATCHED_RECEIVER, EgressBatchRequest, EnvelopeBatch, SEND, SendResponse, batch};
-use crate::tls::{self, Files, Version};
+use crate::tls::{ALPN, Calling};
 
 /// Longest a connection or a call may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,17 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How the client is run.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Address and port of the server.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    connect: SocketAddr,
-    /// Name to ask for and to find in the server's certificate.
-    #[arg(long, value_name = "NAME")]
-    server_name: String,
     #[command(flatten)]
-    files: Files,
-    /// TLS version.
-    #[arg(long, value_enum, default_value = "1.3")]
-    tls: Version,
+    calling: Calling,
     /// Unary calls to make, one after the other.
     #[arg(long, default_value_t = 3)]
     calls: u32,
@@ -73,9 +63,9 @@ pub async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
 }
 
 async fn connect(arguments: &Arguments) -> Result<Channel, Box<dyn Error>> {
-    let connector = TlsConnector::from(tls::client(&arguments.files, arguments.tls)?);
-    let name = ServerName::try_from(arguments.server_name.clone())?;
-    let address = arguments.connect;
+    let connector = TlsConnector::from(arguments.calling.config(ALPN)?);
+    let name = ServerName::try_from(arguments.calling.server_name.clone())?;
+    let address = arguments.calling.connect;
     let connect = tower::service_fn(move |_| {
         let (connector, name) = (connector.clone(), name.clone());
         async move {
@@ -86,8 +76,9 @@ async fn connect(arguments: &Arguments) -> Result<Channel, Box<dyn Error>> {
         }
     });
     // The scheme is that of the authority in requests only: TLS is the connector's.
-    let endpoint = Endpoint::from_shared(format!("http://{}:{}", arguments.server_name, address.port()))?
-        .connect_timeout(PATIENCE)
-        .timeout(PATIENCE);
+    let endpoint =
+        Endpoint::from_shared(format!("http://{}:{}", arguments.calling.server_name, address.port()))?
+            .connect_timeout(PATIENCE)
+            .timeout(PATIENCE);
     Ok(endpoint.connect_with_connector(connect).await?)
 }

@@ -35,9 +35,9 @@ enum Command {
     /// Make gRPC calls on one connection.
     Client(client::Arguments),
     /// Answer one HTTP/1.0 request a TLS connection until stopped.
-    WebServer(web::Server),
+    WebServer(tls::Serving),
     /// Make one HTTP/1.0 request over TLS.
-    WebClient(web::Client),
+    WebClient(tls::Calling),
 }
 
 fn main() -> ExitCode {

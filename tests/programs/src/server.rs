@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -18,7 +17,7 @@ use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
 use crate::messages::{BATCHED_RECEIVER, EgressBatchRequest, EnvelopeBatch, SEND, SendResponse, batch};
-use crate::tls::{self, ClientCertificate, Files, Version};
+use crate::tls::{ALPN, Serving};
 
 /// Longest a handshake may take before its connection is given up.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -26,17 +25,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How the server is run.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Address and port to listen on; port 0 takes a free one. Both are printed once it listens.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen: SocketAddr,
     #[command(flatten)]
-    files: Files,
-    /// TLS version.
-    #[arg(long, value_enum, default_value = "1.3")]
-    tls: Version,
-    /// Client certificates.
-    #[arg(long, value_enum, default_value = "required")]
-    client_certificate: ClientCertificate,
+    serving: Serving,
     /// Batches sent on each streaming call.
     #[arg(long, default_value_t = 5)]
     batches: u32,
@@ -47,11 +37,11 @@ pub struct Arguments {
 
 /// Serves until stopped, or until the last of the connections asked for has ended.
 pub async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
-    let config = tls::server(&arguments.files, arguments.tls, arguments.client_certificate)?;
+    let config = arguments.serving.config(ALPN)?;
     let acceptor = TlsAcceptor::from(config);
-    let listener = TcpListener::bind(arguments.listen)
+    let listener = TcpListener::bind(arguments.serving.listen)
         .await
-        .map_err(|error| format!("{}: {error}", arguments.listen))?;
+        .map_err(|error| format!("{}: {error}", arguments.serving.listen))?;
     println!("listening {}", listener.local_addr()?);
     let mut left = arguments.connections;
     let mut open = JoinSet::new();

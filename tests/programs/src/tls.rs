@@ -1,6 +1,7 @@
-//! TLS configurations of both ends, from PEM files.
+//! TLS configurations of both ends, from PEM files, and the arguments that tell them.
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +12,9 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, KeyLogFile, RootCertStore, ServerConfig, SupportedProtocolVersion};
+
+/// What gRPC offers and chooses (RFC 9113 section 3.2).
+pub const ALPN: &[u8] = b"h2";
 
 /// The one TLS version offered and accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -48,43 +52,75 @@ pub struct Files {
     pub key: Option<PathBuf>,
 }
 
-/// The server's configuration: h2 only, as gRPC servers choose it.
-pub fn server(
-    files: &Files,
-    version: Version,
-    client: ClientCertificate,
-) -> Result<Arc<ServerConfig>, Box<dyn Error>> {
-    let Some((chain, key)) = identity(files)? else {
-        return Err("a server needs --certificate and --key".into());
-    };
-    let builder =
-        ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[supported(version)])?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots(&files.ca)?, provider());
-    let builder = match client {
-        ClientCertificate::Required => builder.with_client_cert_verifier(verifier.build()?),
-        ClientCertificate::Optional => {
-            builder.with_client_cert_verifier(verifier.allow_unauthenticated().build()?)
-        }
-        ClientCertificate::None => builder.with_no_client_auth(),
-    };
-    let mut config = builder.with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    config.key_log = Arc::new(KeyLogFile::new());
-    Ok(Arc::new(config))
+/// How a server is reached and what it asks for.
+#[derive(clap::Args)]
+pub struct Serving {
+    /// Address and port to listen on; port 0 takes a free one. Both are printed once it listens.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+    #[command(flatten)]
+    files: Files,
+    /// TLS version.
+    #[arg(long, value_enum, default_value = "1.3")]
+    tls: Version,
+    /// Client certificates.
+    #[arg(long, value_enum, default_value = "required")]
+    client_certificate: ClientCertificate,
 }
 
-/// The client's configuration: h2 only, as gRPC clients offer it.
-pub fn client(files: &Files, version: Version) -> Result<Arc<ClientConfig>, Box<dyn Error>> {
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[supported(version)])?
-        .with_root_certificates(roots(&files.ca)?);
-    let mut config = match identity(files)? {
-        Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
-        None => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    config.key_log = Arc::new(KeyLogFile::new());
-    Ok(Arc::new(config))
+/// Which server a client calls, and how.
+#[derive(clap::Args)]
+pub struct Calling {
+    /// Address and port of the server.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub connect: SocketAddr,
+    /// Name to ask for and to find in the server's certificate.
+    #[arg(long, value_name = "NAME")]
+    pub server_name: String,
+    #[command(flatten)]
+    files: Files,
+    /// TLS version.
+    #[arg(long, value_enum, default_value = "1.3")]
+    tls: Version,
+}
+
+impl Serving {
+    /// The server's configuration, with the one protocol it chooses by ALPN.
+    pub fn config(&self, protocol: &[u8]) -> Result<Arc<ServerConfig>, Box<dyn Error>> {
+        let Some((chain, key)) = identity(&self.files)? else {
+            return Err("a server needs --certificate and --key".into());
+        };
+        let builder =
+            ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[supported(self.tls)])?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots(&self.files.ca)?, provider());
+        let builder = match self.client_certificate {
+            ClientCertificate::Required => builder.with_client_cert_verifier(verifier.build()?),
+            ClientCertificate::Optional => {
+                builder.with_client_cert_verifier(verifier.allow_unauthenticated().build()?)
+            }
+            ClientCertificate::None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_single_cert(chain, key)?;
+        config.alpn_protocols = vec![protocol.to_vec()];
+        config.key_log = Arc::new(KeyLogFile::new());
+        Ok(Arc::new(config))
+    }
+}
+
+impl Calling {
+    /// The client's configuration, with the one protocol it offers by ALPN.
+    pub fn config(&self, protocol: &[u8]) -> Result<Arc<ClientConfig>, Box<dyn Error>> {
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[supported(self.tls)])?
+            .with_root_certificates(roots(&self.files.ca)?);
+        let mut config = match identity(&self.files)? {
+            Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![protocol.to_vec()];
+        config.key_log = Arc::new(KeyLogFile::new());
+        Ok(Arc::new(config))
+    }
 }
 
 fn provider() -> Arc<CryptoProvider> {

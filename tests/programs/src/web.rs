@@ -1,8 +1,6 @@
 //! One HTTP/1.0 exchange over rustls, which every stack's test tools can be the other end of.
 
 use std::error::Error;
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -11,7 +9,7 @@ use tokio::time::timeout;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::tls::{self, ClientCertificate, Files, Version};
+use crate::tls::{Calling, Serving};
 
 /// Longest one connection may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,43 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST: u64 = 1 << 20;
 const ALPN: &[u8] = b"http/1.1";
 
-/// How the server is run.
-#[derive(clap::Args)]
-pub struct Server {
-    /// Address and port to listen on.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen: SocketAddr,
-    #[command(flatten)]
-    files: Files,
-    /// TLS version.
-    #[arg(long, value_enum, default_value = "1.3")]
-    tls: Version,
-    /// Client certificates.
-    #[arg(long, value_enum, default_value = "required")]
-    client_certificate: ClientCertificate,
-}
-
-/// How the client is run.
-#[derive(clap::Args)]
-pub struct Client {
-    /// Address and port of the server.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    connect: SocketAddr,
-    /// Name to ask for and to find in the server's certificate.
-    #[arg(long, value_name = "NAME")]
-    server_name: String,
-    #[command(flatten)]
-    files: Files,
-    /// TLS version.
-    #[arg(long, value_enum, default_value = "1.3")]
-    tls: Version,
-}
-
 /// Answers one request a connection until stopped.
-pub async fn serve(arguments: Server) -> Result<(), Box<dyn Error>> {
-    let mut config = tls::server(&arguments.files, arguments.tls, arguments.client_certificate)?;
-    Arc::make_mut(&mut config).alpn_protocols = vec![ALPN.to_vec()];
-    let acceptor = TlsAcceptor::from(config);
+pub async fn serve(arguments: Serving) -> Result<(), Box<dyn Error>> {
+    let acceptor = TlsAcceptor::from(arguments.config(ALPN)?);
     let listener = TcpListener::bind(arguments.listen).await?;
     println!("listening {}", listener.local_addr()?);
     loop {
@@ -85,9 +49,8 @@ async fn answer(stream: TcpStream, acceptor: TlsAcceptor) -> std::io::Result<()>
 }
 
 /// Makes one request, and prints the answer.
-pub async fn request(arguments: Client) -> Result<(), Box<dyn Error>> {
-    let mut config = tls::client(&arguments.files, arguments.tls)?;
-    Arc::make_mut(&mut config).alpn_protocols = vec![ALPN.to_vec()];
+pub async fn request(arguments: Calling) -> Result<(), Box<dyn Error>> {
+    let config = arguments.config(ALPN)?;
     let name = ServerName::try_from(arguments.server_name)?;
     let exchange = async {
         let stream = TcpStream::connect(arguments.connect).await?;
