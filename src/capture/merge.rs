@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
+use std::ops::ControlFlow;
 
 use super::file::FileSource;
 use super::records::Next;
-use super::{CaptureError, Event, Packet, Source, Timestamp};
+use super::{CaptureError, Event, Packet, Secrets, Source, Timestamp};
 
 /// Several captures as one source: of the packets that are next in each, the earliest comes first, and
 /// of equally early ones that of the capture named first.
@@ -22,6 +23,17 @@ pub struct Merged {
     unread: Vec<u16>,
     /// What the top of `heads` stands for was lent.
     lent: bool,
+}
+
+/// Why no more packets were lent.
+#[derive(Debug)]
+pub enum Run<'a, B> {
+    /// They were not wanted.
+    Stopped(B),
+    /// Secrets are next.
+    Secrets(Secrets<'a>),
+    /// There are no more.
+    End,
 }
 
 impl Merged {
@@ -74,6 +86,35 @@ impl Merged {
         }
     }
 
+    /// Lends packets until `each` breaks, or something else than a packet comes; in the order of
+    /// [`Merged::next_event`].
+    ///
+    /// # Errors
+    /// As [`Source::next_packet`].
+    pub fn run<B>(
+        &mut self,
+        mut each: impl FnMut(&Packet<'_>) -> ControlFlow<B>,
+    ) -> Result<Run<'_, B>, CaptureError> {
+        loop {
+            let Some(capture) = self.next_capture()? else { return Ok(Run::End) };
+            let Some(packet) = capture.lend_packet() else { break };
+            if let ControlFlow::Break(with) = each(&packet) {
+                return Ok(Run::Stopped(with));
+            }
+            // It goes on with this capture until the turn of another one comes.
+            let [Reverse((_, index)), others @ ..] = self.heads.as_slice() else { break };
+            let until = others.iter().map(|Reverse(head)| *head).take(2).min();
+            let until = until.map_or(i64::MAX, |(time, other)| time.0.saturating_sub((other < *index).into()));
+            let Some(capture) = self.captures.get_mut(usize::from(*index)) else { break };
+            if let Some(with) = capture.run(Timestamp(until), &mut each)? {
+                return Ok(Run::Stopped(with));
+            }
+        }
+        let top = self.heads.peek().map(|Reverse((_, index))| usize::from(*index));
+        let secrets = top.and_then(|index| self.captures.get_mut(index)).and_then(FileSource::lend_secrets);
+        Ok(secrets.map_or(Run::End, Run::Secrets))
+    }
+
     /// The capture whose turn it is; the caller lends what it has.
     fn next_capture(&mut self) -> Result<Option<&mut FileSource>, CaptureError> {
         while let Some(index) = self.unread.pop() {
@@ -111,7 +152,7 @@ impl Merged {
 impl Source for Merged {
     fn next_packet(&mut self) -> Result<Option<Packet<'_>>, CaptureError> {
         while let Some(capture) = self.next_capture()? {
-            if !capture.pass_over_secrets() {
+            if capture.lend_secrets().is_none() {
                 break;
             }
         }
@@ -134,7 +175,6 @@ fn head(capture: &mut FileSource) -> Result<Option<Timestamp>, CaptureError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::Secrets;
     use crate::capture::pcap::tests::{file_header, record};
     use crate::capture::pcapng::tests::Writer;
     use proptest::prelude::*;
