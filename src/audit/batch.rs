@@ -194,7 +194,7 @@ impl Spread {
             fold(ip ^ seed, MIX ^ u64::from(end.port))
         };
         // Adding has no direction.
-        let both = end(head.source).wrapping_add(end(head.destination));
+        let both = end(head.ends.a).wrapping_add(end(head.ends.b));
         (fold(both, MIX) % SHARDS as u64) as usize
     }
 }

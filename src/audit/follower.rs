@@ -137,7 +137,9 @@ impl<'p> Follower<'p> {
         {
             events.push(Event { order, what: What::Settled(Box::new(connection)) });
         }
-        self.hand_on_ended(|_| order, events);
+        if !self.ended.is_empty() {
+            self.hand_on_ended(|_| order, events);
+        }
     }
 
     /// Hands on the flows that ended.

@@ -104,7 +104,8 @@ impl Merged {
             // It goes on with this capture until the turn of another one comes.
             let [Reverse((_, index)), others @ ..] = self.heads.as_slice() else { break };
             let until = others.iter().map(|Reverse(head)| *head).take(2).min();
-            let until = until.map_or(i64::MAX, |(time, other)| time.0.saturating_sub((other < *index).into()));
+            let until =
+                until.map_or(i64::MAX, |(time, other)| time.0.saturating_sub((other < *index).into()));
             let Some(capture) = self.captures.get_mut(usize::from(*index)) else { break };
             if let Some(with) = capture.run(Timestamp(until), &mut each)? {
                 return Ok(Run::Stopped(with));

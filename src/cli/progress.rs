@@ -18,12 +18,7 @@ pub(super) struct Progress {
 impl Progress {
     /// `size`: bytes there are to read, when that is known.
     pub(super) fn new(size: Option<u64>) -> Progress {
-        Progress {
-            begun: Instant::now(),
-            bar: None,
-            size,
-            on_terminal: std::io::stderr().is_terminal(),
-        }
+        Progress { begun: Instant::now(), bar: None, size, on_terminal: std::io::stderr().is_terminal() }
     }
 
     /// Shows how many bytes were read.

@@ -185,7 +185,7 @@ impl<R: Reader> FlowTable<R> {
     /// hundred are enough to keep memory busy.
     pub fn look_up<'h>(&self, heads: impl IntoIterator<Item = &'h Head>, found: &mut Vec<Found>) {
         found.clear();
-        found.extend(heads.into_iter().map(|head| self.hashed(&Key::of(head).0)));
+        found.extend(heads.into_iter().map(|head| self.hashed(&Key::of(head))));
         // Each of these loops does nothing but independent loads, which the processor overlaps.
         for found in found.iter_mut() {
             let half = found.half;
@@ -201,7 +201,7 @@ impl<R: Reader> FlowTable<R> {
 
     /// Puts one decoded packet into its flow; a flow that it takes the place of goes to `ended`.
     pub fn packet(&mut self, head: &Head, payload: &[u8], stamp: &Stamp, ended: &mut Vec<Flow<R>>) -> Place {
-        let found = self.hashed(&Key::of(head).0);
+        let found = self.hashed(&Key::of(head));
         self.packet_at(found, head, payload, stamp, ended)
     }
 
@@ -214,7 +214,7 @@ impl<R: Reader> FlowTable<R> {
         stamp: &Stamp,
         ended: &mut Vec<Flow<R>>,
     ) -> Place {
-        let (key, side) = Key::of(head);
+        let (key, side) = (Key::of(head), head.ends.sender);
         let half = found.half;
         let newest = if self.is_newest(found.id, &key) { Some(found.id) } else { self.find(half, &key) };
         let (id, is_new) = match newest.map(|id| self.choose(id, side, head.tcp)) {
@@ -560,10 +560,10 @@ impl<R: Reader> FlowTable<R> {
             }
             return false;
         };
-        let mut connection = hot.connection();
-        let was_over = connection.is_over();
-        let repeated = connection.packet(side, tcp.flags, tcp.sequence, length);
-        hot.set_connection(&connection);
+        let (repeated, closed) = match hot.goes_on(side, tcp, length) {
+            Some(repeated) => (repeated, false),
+            None => hot.turns(side, tcp, length),
+        };
         if repeated {
             self.account.repeated += 1;
             self.cold[id].repeated += 1;
@@ -574,10 +574,10 @@ impl<R: Reader> FlowTable<R> {
         if hot.is(READ) {
             let cold = &mut self.cold[id];
             let segment = TcpSegment { side, tcp, payload, length, at };
-            hot.set(READ, cold.read(&segment, &connection, &mut self.budget));
+            hot.set(READ, cold.read(&segment, hot.initial(side), &mut self.budget));
             self.news = cold.reader.has_news().then_some(id).or(self.news);
         }
-        connection.is_over() && !was_over
+        closed
     }
 
     /// Lets go of the oldest connection on these ports when there are as many as are told apart.
