@@ -247,6 +247,7 @@ impl Downstream for Pouring<'_> {
         self.batch.ticks.push((ordinal, now));
     }
 
+    #[inline(always)]
     fn segment(&mut self, segment: &Segment<'_>, stamp: &Stamp) {
         let payload = self.batch.place(stamp.capture, segment.payload, self.maps);
         let shard = self.spread.shard(&segment.head);

@@ -104,6 +104,7 @@ impl<'p> Follower<'p> {
     }
 
     /// Takes the next packet.
+    #[inline]
     pub(super) fn packet(&mut self, head: &Head, payload: &[u8], stamp: &Stamp, events: &mut Vec<Event>) {
         let packets = u64::from(head.packets);
         let place = match self.found.get(self.came) {

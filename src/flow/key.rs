@@ -20,7 +20,7 @@ pub struct Key {
 
 impl Key {
     /// The key of a packet.
-    #[inline]
+    #[inline(always)]
     pub fn of(head: &Head) -> Key {
         let (Ends { a, b, .. }, transport) = (head.ends, head.transport);
         Key { a, b, transport, network: head.encapsulation.network() }

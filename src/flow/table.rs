@@ -206,6 +206,7 @@ impl<R: Reader> FlowTable<R> {
     }
 
     /// As [`FlowTable::packet`], for a packet that was looked up.
+    #[inline(always)]
     pub fn packet_at(
         &mut self,
         found: Found,
@@ -214,18 +215,18 @@ impl<R: Reader> FlowTable<R> {
         stamp: &Stamp,
         ended: &mut Vec<Flow<R>>,
     ) -> Place {
-        let (key, side) = (Key::of(head), head.ends.sender);
-        let half = found.half;
-        let newest = if self.is_newest(found.id, &key) { Some(found.id) } else { self.find(half, &key) };
+        let (half, side) = (found.half, head.ends.sender);
+        let is_found = self.is_newest(found.id, &Key::of(head));
+        let newest = if is_found { Some(found.id) } else { self.find(half, &Key::of(head)) };
         let (id, is_new) = match newest.map(|id| self.choose(id, side, head.tcp)) {
             Some(Choice::This(id)) => (Some(id), false),
             Some(Choice::Successor(id)) => {
                 self.end_oldest(id, ended);
                 // The oldest may have been this one.
-                let previous = self.find(half, &key);
-                (self.begin(half, &key, side, head, stamp, previous), true)
+                let previous = self.find(half, &Key::of(head));
+                (self.begin(half, head, stamp, previous), true)
             }
-            None => (self.begin(half, &key, side, head, stamp, None), true),
+            None => (self.begin(half, head, stamp, None), true),
         };
         (self.last, self.was_read) = (id, false);
         let Some(id) = id else {
@@ -375,19 +376,20 @@ impl<R: Reader> FlowTable<R> {
         Found { half: self.hasher.hash_one(key) as u32, id: NOWHERE }
     }
 
+    #[inline(never)]
     fn find(&self, half: u32, key: &Key) -> Option<u32> {
         let same = |named: &Named| named.half == half && self.has_key(named.id, key);
         self.index.find(Named { half, id: 0 }.hash(), same).map(|named| named.id)
     }
 
     /// Whether the newest flow of a key has this number.
-    #[inline]
+    #[inline(always)]
     fn is_newest(&self, id: u32, key: &Key) -> bool {
         self.hot.get(id).is_some_and(|hot| hot.flags & (LIVE | OLD) == LIVE) && self.has_key(id, key)
     }
 
     /// Whether a live flow has this key.
-    #[inline]
+    #[inline(always)]
     fn has_key(&self, id: u32, key: &Key) -> bool {
         let hot = &self.hot[id];
         if hot.ports != [key.a.port, key.b.port] || hot.transport != key.transport.0 {
@@ -462,15 +464,8 @@ impl<R: Reader> FlowTable<R> {
         Choice::This(generations().min_by_key(distance).unwrap_or(newest))
     }
 
-    fn begin(
-        &mut self,
-        half: u32,
-        key: &Key,
-        side: Side,
-        head: &Head,
-        stamp: &Stamp,
-        previous: Option<u32>,
-    ) -> Option<u32> {
+    fn begin(&mut self, half: u32, head: &Head, stamp: &Stamp, previous: Option<u32>) -> Option<u32> {
+        let (key, side) = (Key::of(head), head.ends.sender);
         if self.live >= self.limits.flows {
             return None;
         }
@@ -529,7 +524,7 @@ impl<R: Reader> FlowTable<R> {
     }
 
     /// Lets a flow follow one packet of it; says whether that closed it.
-    #[inline]
+    #[inline(always)]
     fn follow(&mut self, id: u32, side: Side, head: &Head, payload: &[u8], stamp: &Stamp) -> bool {
         let (at, length, me) = (stamp.time, head.payload_length, side.index());
         let hot = &mut self.hot[id];
