@@ -211,6 +211,26 @@ mod tests {
         }
     }
 
+    /// The same in runs of so many packets at most, and the number of packets before each secrets.
+    fn in_runs(merged: &mut Merged, most: usize) -> (Vec<Seen>, Vec<(usize, String)>, Vec<usize>) {
+        let (mut packets, mut errors, mut secrets) = (Vec::new(), Vec::new(), Vec::new());
+        loop {
+            let mut left = most;
+            let run = merged.run(|packet| {
+                let second = (packet.time.0 / Timestamp::SECOND) as u32;
+                packets.push((second, packet.capture, packet.number));
+                left -= 1;
+                if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            match run {
+                Ok(Run::Stopped(())) => {}
+                Ok(Run::Secrets(_)) => secrets.push(packets.len()),
+                Ok(Run::End) => return (packets, errors, secrets),
+                Err(error) => errors.push((packets.len(), error.capture)),
+            }
+        }
+    }
+
     #[test]
     fn by_time_then_by_index_and_never_within_a_capture() {
         let captures = [capture(&[2, 5, 3, 9]), capture(&[]), capture(&[2, 4])];
@@ -236,7 +256,7 @@ mod tests {
             source("whole", capture(&[1, 2, 3])),
             source("cut later", cut(&[2, 9])),
         ];
-        let (packets, errors) = everything(&mut Merged::new(captures).unwrap());
+        let (packets, errors, _) = in_runs(&mut Merged::new(captures).unwrap(), 9);
         assert_eq!(packets, [(1, 1, 1), (2, 1, 2), (2, 2, 1), (3, 1, 3)]);
         assert_eq!(errors, [(0, "cut at once".to_owned()), (3, "cut later".to_owned())]);
     }
@@ -266,6 +286,8 @@ mod tests {
             });
         }
         assert_eq!(events, [(0, 1), (1, 1), (1, 0), (1, 2), (0, 2)]);
+        let seconds = [(5, 0, 1), (5, 1, 1), (6, 1, 2), (7, 0, 2)].to_vec();
+        assert_eq!(in_runs(&mut merged(), 9), (seconds, Vec::new(), vec![2]));
         assert_eq!(everything(&mut merged()).0, [(5, 0, 1), (5, 1, 1), (6, 1, 2), (7, 0, 2)]);
     }
 
@@ -273,9 +295,11 @@ mod tests {
         #[test]
         fn the_earliest_head_always_comes_next(
             files in prop::collection::vec(prop::collection::vec(0u32..20, 0..8), 0..6),
+            most in 1usize..6,
         ) {
-            let captures = files.iter().map(|seconds| source("a", capture(seconds))).collect();
-            let (packets, _) = everything(&mut Merged::new(captures).unwrap());
+            let captures = || files.iter().map(|seconds| source("a", capture(seconds))).collect();
+            let (packets, _) = everything(&mut Merged::new(captures()).unwrap());
+            prop_assert_eq!(&in_runs(&mut Merged::new(captures()).unwrap(), most).0, &packets);
             let mut taken = vec![0; files.len()];
             let mut expected = Vec::new();
             while let Some((second, index)) = files
