@@ -77,7 +77,9 @@ impl Telling<'_> {
         let mut text = self.told.join("\n");
         let more = self.matched - self.told.len() as u64;
         if more > 0 {
-            text.push_str(&format!("\nand {more} more; name one by its Community ID, or narrow with --filter\n"));
+            text.push_str(&format!(
+                "\nand {more} more; name one by its Community ID, or narrow with --filter\n"
+            ));
         }
         text
     }

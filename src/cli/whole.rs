@@ -112,11 +112,13 @@ pub(super) fn is_none_of<'a>(
         .collect();
     for name in read {
         let Some(about) = file(Path::new(name)) else { continue };
-        let same = |(other, _): &&(fs::Metadata, PathBuf)| {
-            (other.dev(), other.ino()) == (about.dev(), about.ino())
-        };
+        let same =
+            |(other, _): &&(fs::Metadata, PathBuf)| (other.dev(), other.ino()) == (about.dev(), about.ino());
         if let Some((_, path)) = written.iter().find(same) {
-            return Err(format!("{}: would be written over {name}, which is read; name another file", path.display()));
+            return Err(format!(
+                "{}: would be written over {name}, which is read; name another file",
+                path.display()
+            ));
         }
     }
     Ok(())
@@ -129,7 +131,10 @@ pub(super) fn is_no_file(path: &Path) -> bool {
 
 /// The one line that a file which cannot be written is told by.
 pub(super) fn cannot_write(file: &Path, error: &dyn fmt::Display) -> String {
-    format!("{}: cannot be written: {error}; name a file in a folder that exists and has room", file.display())
+    format!(
+        "{}: cannot be written: {error}; name a file in a folder that exists and has room",
+        file.display()
+    )
 }
 
 #[cfg(test)]

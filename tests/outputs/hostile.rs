@@ -16,7 +16,8 @@ pub fn names() -> Vec<Vec<u8>> {
         vec![b'a'; 9000],
         "\u{202e}".repeat(2500).into(),
     ];
-    let formulas = ["=cmd|' /C calc'!A1", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "＝1", "＋1", "－1", "＠1"];
+    let formulas =
+        ["=cmd|' /C calc'!A1", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "＝1", "＋1", "－1", "＠1"];
     names.extend(formulas.map(Vec::from));
     names
 }
@@ -26,7 +27,7 @@ pub fn words() -> Vec<String> {
     // A cell with a parenthesis names a component.
     let fits = |c: &char| !['\u{fffd}', '('].contains(c);
     let text = |name: Vec<u8>| String::from_utf8_lossy(&name).chars().filter(fits).take(1000).collect();
-    names().into_iter().map(text).collect()
+    names().into_iter().map(text).filter(|word: &String| !word.is_empty()).collect()
 }
 
 /// A capture in which every protocol says every name; the servers are 10.0.4.1 and so on.
@@ -50,7 +51,8 @@ pub fn capture() -> Vec<u8> {
 /// What both sides say, 0 for the client, in every protocol that rests on TCP.
 fn conversations(name: &[u8]) -> Vec<Vec<(usize, Vec<u8>)>> {
     let join = |parts: &[&[u8]]| parts.concat();
-    let request = join(&[b"GET /", name, b" HTTP/1.1\r\nHost: ", name, b"\r\nUser-Agent: ", name, b"\r\n\r\n"]);
+    let request =
+        join(&[b"GET /", name, b" HTTP/1.1\r\nHost: ", name, b"\r\nUser-Agent: ", name, b"\r\n\r\n"]);
     let bind = join(&[&[2, 1, 3, 4, 0, 0xa3], &ber(&join(&[&[4], &ber(name)]))]);
     vec![
         vec![(0, client_hello(name, &[name.get(..250).unwrap_or(name), b"h2"])), (1, server_hello(name))],
@@ -73,7 +75,8 @@ fn server_hello(name: &[u8]) -> Vec<u8> {
     let certificate = certificate(name);
     let hello = [&[3, 3][..], &[7; 32], &[0, 0xc0, 0x2f, 0]].concat();
     let chain = length24(&length24(&certificate));
-    let messages = [(2, hello), (11, chain), (14, Vec::new())].map(|(kind, body)| [vec![kind], length24(&body)].concat());
+    let messages = [(2, hello), (11, chain), (14, Vec::new())]
+        .map(|(kind, body)| [vec![kind], length24(&body)].concat());
     let records = messages.concat();
     records.chunks(1 << 14).flat_map(|record| [&[22, 3, 3], &length16(record)[..]].concat()).collect()
 }

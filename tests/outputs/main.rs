@@ -34,11 +34,13 @@ impl Inputs {
         let write = |name: &str, bytes: &[u8]| fs::write(inputs.folder.join(name), bytes).expect("it writes");
         write(&inputs.capture, &hostile::capture());
         let words = hostile::words();
-        let rows = words.iter().zip(words.iter().rev()).map(|(one, other)| {
-            csv(&[one, other, "8000-8010", "TCP", "HTTP", "Mutual TLS", one])
-        });
+        let rows = words
+            .iter()
+            .zip(words.iter().rev())
+            .map(|(one, other)| csv(&[one, other, "8000-8010", "TCP", "HTTP", "Mutual TLS", one]));
         write(&inputs.policy, [HEADER.to_owned()].into_iter().chain(rows).collect::<String>().as_bytes());
-        let hosts = (1..).zip(&words).map(|(at, word)| csv(&[&format!("10.0.4.{at}"), word, word, "10.0.4.0/24"]));
+        let hosts =
+            (1..).zip(&words).map(|(at, word)| csv(&[&format!("10.0.4.{at}"), word, word, "10.0.4.0/24"]));
         let hosts = ["ip,vm,jobs,subnet\n".to_owned()].into_iter().chain(hosts);
         write(&inputs.inventory, hosts.collect::<String>().as_bytes());
         inputs
@@ -74,7 +76,9 @@ fn a_report_and_all_beside_it_are_harmless() {
     }
     // The names did get there: each is at least in one place.
     let report = fs::read_to_string(inputs.folder.join("report.csv")).expect("UTF-8");
-    for escaped in ["\\u{1b}[31mred", "\\u{9b}31m", "\\xff\\xfe", "\\u{202e}fdp.exe", "'=cmd|", "'＝1", "aaa…"] {
+    for escaped in
+        ["\\u{1b}[31mred", "\\u{9b}31m", "\\xff\\xfe", "\\u{202e}fdp.exe", "'=cmd|", "'＝1", "aaa…"]
+    {
         assert!(report.contains(escaped), "{escaped}");
     }
     let coverage = ["policy", "coverage", "report.csv", "--policy", &inputs.policy];
@@ -89,7 +93,8 @@ fn stories_are_harmless() {
     for (server, _) in (1..).zip(hostile::names()) {
         for port in [53, 514, 8000, 8001, 8002, 8003, 8004, 8005, 8006, 8007, 8008] {
             let flow = format!("10.0.4.{server}:{port}");
-            let told = inputs.harmless(&[&["explain", &inputs.capture, "--flow", &flow], &judging[..]].concat());
+            let told =
+                inputs.harmless(&[&["explain", &inputs.capture, "--flow", &flow], &judging[..]].concat());
             assert!(told.stdout.contains("candidate row") || port < 8000, "{flow}: {}", told.stderr);
         }
     }
@@ -121,7 +126,10 @@ fn work_on_tables_is_harmless() {
     let words = hostile::words();
     let cells = |word: &String| format!("<tr>{}</tr>", format!("<td>{word}</td>").repeat(6));
     let header = "<th>Source VM</th><th>Destination VM</th><th>Port</th><th>Transport</th><th>Protocol</th><th>Security</th>";
-    let page = format!("<h1>{FILE}</h1><table><tr>{header}</tr>{}</table>", words.iter().map(cells).collect::<String>());
+    let page = format!(
+        "<h1>{FILE}</h1><table><tr>{header}</tr>{}</table>",
+        words.iter().map(cells).collect::<String>()
+    );
     fs::write(inputs.folder.join("page.html"), page).expect("it writes");
     let imported = inputs.harmless(&["policy", "import", "page.html"]);
     assert_eq!(imported.status, Some(1), "{}", imported.stderr);
@@ -145,7 +153,8 @@ fn errors_are_one_harmless_line() {
         name.to_owned()
     };
     for word in hostile::words().into_iter().filter(|word| !word.contains('\0')) {
-        let bad_policy = named("bad.csv", &format!("{HEADER}{}", csv(&["a", "b", &word, "TCP", "HTTP", "TLS", ""])));
+        let bad_policy =
+            named("bad.csv", &format!("{HEADER}{}", csv(&["a", "b", &word, "TCP", "HTTP", "TLS", ""])));
         let bad_hosts = named("bad.hosts", &format!("ip,vm\n{}", csv(&[&word, "a"])));
         let bad_json = named("bad.json", &format!("{{\"Tables\": {word:?}, {word}"));
         let bad_report = named("report.csv", &format!("{word}\n"));
@@ -193,7 +202,17 @@ fn a_live_audit_is_harmless() {
     let (log, metrics, report) = (path("log"), path("metrics.prom"), path(&format!("{FILE}.report")));
     let mut live = vm.command("bash");
     live.args(["-c", "exec \"$@\" 2>\"$0\"", &log, BINARY, "live", "--no-processes", "-i", "lo"]);
-    live.args(["--duration", "4", "--log-seconds", "1", "--strict", "--metrics-file", &metrics, "-o", &report]);
+    live.args([
+        "--duration",
+        "4",
+        "--log-seconds",
+        "1",
+        "--strict",
+        "--metrics-file",
+        &metrics,
+        "-o",
+        &report,
+    ]);
     live.args(["--policy", &path(&inputs.policy), "--inventory", &path(&inputs.inventory)]);
     let mut live = Background::start(live);
     let until = Instant::now() + PATIENCE;
@@ -217,7 +236,12 @@ fn a_live_audit_is_harmless() {
 /// Lines of bounded length, without control characters and without those that turn text round or are not seen.
 fn is_harmless(what: &str, output: &str) {
     for line in output.split('\n') {
-        assert!(line.len() <= LINE_CAP, "{what}: a line of {} bytes: {}", line.len(), &line[..line.floor_char_boundary(2000)]);
+        assert!(
+            line.len() <= LINE_CAP,
+            "{what}: a line of {} bytes: {}",
+            line.len(),
+            &line[..line.floor_char_boundary(2000)]
+        );
         for c in line.chars() {
             let hides = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
             // Standard output and error were read as they came: what is no UTF-8 became this.
@@ -231,9 +255,13 @@ fn is_table(what: &str, text: &str) -> usize {
     is_harmless(what, text);
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let header = reader.headers().expect("a header").clone();
-    let rows: Vec<csv::StringRecord> = reader.records().map(|row| row.unwrap_or_else(|error| panic!("{what}: {error}"))).collect();
+    let rows: Vec<csv::StringRecord> =
+        reader.records().map(|row| row.unwrap_or_else(|error| panic!("{what}: {error}"))).collect();
     for cell in rows.iter().flatten().chain(&header) {
-        assert!(cell == "-" || !cell.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']), "{what}: {cell}");
+        assert!(
+            cell == "-" || !cell.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']),
+            "{what}: {cell}"
+        );
     }
     rows.len()
 }

@@ -28,7 +28,7 @@ const TICK: Duration = Duration::from_millis(200);
 /// How often metrics are renewed.
 const METRICS: Duration = Duration::from_secs(1);
 /// How long after a report could not be written another is begun.
-const AGAIN: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_secs(5);
 /// How far behind the system's clock the audit's stays on quiet interfaces, in nanoseconds: the kernel may
 /// hold back packets that are older than the last look at its ring.
 const BEHIND: i64 = 2 * HOLD_BACK as i64 * 1_000_000;
