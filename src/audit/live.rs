@@ -58,6 +58,11 @@ impl<W: io::Write> Audit<'_, W> {
         self.rest.writer.take()
     }
 
+    /// Gives back a report that could not be written, and why: the audit goes on without.
+    pub fn take_failed_report(&mut self) -> Option<(W, csv::Error)> {
+        self.rest.writer.take_failed()
+    }
+
     /// Begins another report.
     ///
     /// # Errors
