@@ -48,6 +48,11 @@ impl<W: io::Write> Audit<'_, W> {
         rest.plan = plan;
     }
 
+    /// Why packets of reported flows cannot be written, if that is news.
+    pub fn take_packets_error(&mut self) -> Option<String> {
+        self.rest.packets.as_mut()?.take_error()
+    }
+
     /// Everything judged so far reaches the report.
     pub fn flush(&mut self) {
         self.rest.writer.flush();

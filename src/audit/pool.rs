@@ -187,7 +187,9 @@ impl Shared<'_> {
                 self.tell(|schedule| schedule.linked(runs));
             }
             Task::Judge { number, flows } => {
-                flows.iter().for_each(|flow| judge.flow(flow, judged, None));
+                for flow in flows.iter() {
+                    judge.flow(flow, judged, None);
+                }
                 drop(flows);
                 let judged = judged.take(self.plan);
                 self.tell(|schedule| schedule.judged(number, judged));
