@@ -13,6 +13,7 @@
 //! the same report.
 
 mod batch;
+mod closing;
 mod ended;
 mod follower;
 mod force;
@@ -207,17 +208,21 @@ impl<'p, W: io::Write> Audit<'p, W> {
     }
 
     /// Ends the audit: every flow still open is judged, and the report is complete.
-    pub fn finish(self) -> Outcome {
-        self.finish_with_report().0
+    pub fn finish(mut self) -> Outcome {
+        self.end_in_line();
+        self.outcome().0
     }
 
-    /// The same, and gives back the report, and the plan that was in force at the end.
-    pub fn finish_with_report(mut self) -> (Outcome, Option<W>, InForce<'p>) {
-        let packets = self.intake.ordinal();
-        for until in batch::ranges(packets) {
+    /// Judges every flow still open.
+    fn end_in_line(&mut self) {
+        for until in batch::ranges(self.intake.ordinal()) {
             self.rest.follower.remaining(until, &mut self.rest.events);
             self.rest.go_on();
         }
+    }
+
+    /// What it came to, the report, and the plan that was in force at the end.
+    fn outcome(self) -> (Outcome, Option<W>, InForce<'p>) {
         let Rest { plan, follower, linker, judged, packets, mut writer, .. } = self.rest;
         let report = writer.take();
         let mut outcome = outcome(&plan, &self.captures, self.intake, &[follower], &linker, judged, writer);

@@ -75,6 +75,16 @@ impl<'p> Judge<'p> {
         }
     }
 
+    /// One that goes by the same plan, and was told nothing yet.
+    pub(super) fn another(&self) -> Judge<'p> {
+        Judge {
+            plan: self.plan.clone(),
+            captures: Arc::clone(&self.captures),
+            told: HashSet::new(),
+            rows: self.rows.as_ref().map(|_| RowWriter::default()),
+        }
+    }
+
     /// Goes by another plan from now on.
     pub(super) fn go_by(&mut self, plan: InForce<'p>) {
         self.plan = plan;

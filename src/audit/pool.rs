@@ -19,12 +19,13 @@ use super::linker::Linker;
 use super::writer::Writer;
 use super::{Outcome, Plan, outcome};
 use crate::capture::{Filter, FilterError, Packet, Secrets};
-use schedule::{Run, Schedule, Step, Task, Work};
+pub(super) use schedule::Run;
+use schedule::{Schedule, Step, Task, Work};
 
 /// The number of the calling thread.
 const CALLER: usize = 0;
 /// Flows that are judged at once, about.
-const FLOWS_IN_RUN: usize = 512;
+pub(super) const FLOWS_IN_RUN: usize = 512;
 
 /// Takes what captures hold.
 pub trait Take {
