@@ -143,6 +143,11 @@ impl<'p> Follower<'p> {
         }
     }
 
+    /// The flow that the last packet went to.
+    pub(super) fn last(&self) -> Option<First> {
+        self.table.last_first()
+    }
+
     /// Hands on the flows that ended.
     fn hand_on_ended(&mut self, order: impl Fn(&Flow<FlowReader>) -> Order, events: &mut Vec<Event>) {
         for flow in self.ended.drain(..) {

@@ -18,6 +18,7 @@ mod record;
 mod records;
 mod stream;
 mod window;
+mod write;
 
 use std::fmt;
 
@@ -29,6 +30,7 @@ pub use map::Mapped;
 pub(crate) use map::map;
 pub use merge::{Merged, Run};
 pub use record::MAX_CAPTURED;
+pub use write::PcapBuffer;
 
 /// A point in packet time: nanoseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -266,6 +266,12 @@ impl<R: Reader> FlowTable<R> {
         self.last
     }
 
+    /// What tells the flow the last packet went to from all others.
+    pub fn last_first(&self) -> Option<First> {
+        let cold = self.cold.get(self.last?)?;
+        Some((cold.ordinal, cold.encapsulation.depth()))
+    }
+
     /// Flows are numbered below this.
     pub fn numbers(&self) -> u32 {
         self.hot.len()

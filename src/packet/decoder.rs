@@ -97,14 +97,7 @@ impl Decoder {
                     Err(reason) => Decoded::Uncounted(blame(reason, captured, wire_length)),
                 },
                 Part::Fragment(fragment) => {
-                    let key = Key {
-                        capture: packet.capture,
-                        encapsulation,
-                        source: found.source,
-                        destination: found.destination,
-                        identification: fragment.identification,
-                        protocol: found.source.is_ipv4().then_some(fragment.carried.protocol),
-                    };
+                    let key = key(packet.capture, encapsulation, &found, &fragment);
                     self.decode_fragment(key, &found, &fragment, wire_length)
                 }
             },
@@ -140,6 +133,27 @@ impl Decoder {
                 Decoded::Uncounted(reason)
             }
         }
+    }
+}
+
+/// The datagram that a packet is a fragment of, if it is one.
+pub fn datagram(packet: &Packet<'_>) -> Option<Key> {
+    let captured = u32::try_from(packet.bytes.len()).unwrap_or(u32::MAX);
+    let (encapsulation, found) = parse(packet, packet.wire_length.max(captured)).ok()?;
+    match &found.part {
+        Part::Fragment(fragment) => Some(key(packet.capture, encapsulation, &found, fragment)),
+        Part::Whole(_) => None,
+    }
+}
+
+fn key(capture: u16, encapsulation: Encapsulation, found: &IpPacket<'_>, fragment: &Fragment<'_>) -> Key {
+    Key {
+        capture,
+        encapsulation,
+        source: found.source,
+        destination: found.destination,
+        identification: fragment.identification,
+        protocol: found.source.is_ipv4().then_some(fragment.carried.protocol),
     }
 }
 

@@ -26,15 +26,15 @@ const MAX_DATAGRAM: u32 = 65_535;
 
 /// What fragments of one datagram have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub struct Key {
     /// Two captures may hold the same datagram; each counts its own packets.
-    pub capture: u16,
-    pub encapsulation: Encapsulation,
-    pub source: IpAddr,
-    pub destination: IpAddr,
-    pub identification: u32,
+    pub(super) capture: u16,
+    pub(super) encapsulation: Encapsulation,
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
+    pub(super) identification: u32,
     /// Part of the key in IPv4 only: in IPv6 just the first fragment says it reliably.
-    pub protocol: Option<u8>,
+    pub(super) protocol: Option<u8>,
 }
 
 /// A datagram put together; its bytes are in the store until the next one.

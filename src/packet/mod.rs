@@ -15,8 +15,9 @@ mod vxlan;
 #[cfg(test)]
 mod corpus;
 
-pub use decoder::{Decoder, GivenUp};
+pub use decoder::{Decoder, GivenUp, datagram};
 pub use encapsulation::{Encapsulation, Layer};
+pub use fragments::Key as DatagramKey;
 pub use transport::icmp_counterpart;
 pub use vxlan::{Inside, inside};
 
