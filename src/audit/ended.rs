@@ -184,6 +184,7 @@ fn counted<R>(flow: &Flow<R>, source: Side) -> Counted {
         first_packet: flow.first_packet.1,
         encapsulation: flow.encapsulation,
         repeated: flow.repeated,
+        evicted: flow.evicted,
     }
 }
 

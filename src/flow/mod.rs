@@ -4,8 +4,10 @@
 //! bytes of each direction in order and lends them to a [`Reader`], which says how many it still needs.
 //! Nothing here knows what the bytes mean. Time is packet time: the clock is the largest time seen.
 
+mod budget;
 pub mod community_id;
 mod key;
+mod limits;
 mod losses;
 mod reader;
 mod record;
@@ -16,8 +18,9 @@ mod tcp;
 mod wheel;
 
 pub use key::Key;
-pub use reader::{Reader, Want};
-pub use table::{Account, First, FlowTable, Found, Limits, Place};
+pub use limits::Limits;
+pub use reader::{Held, Reader, Shared, Want};
+pub use table::{Account, First, FlowTable, Found};
 pub use tcp::ConnState;
 
 use crate::capture::{Precision, Timestamp};
@@ -107,6 +110,8 @@ pub struct Flow<R> {
     pub encapsulation: Encapsulation,
     /// TCP segments whose bytes had all been seen before.
     pub repeated: u32,
+    /// It ended early, to make room for others.
+    pub evicted: bool,
     /// What read its bytes.
     pub reader: R,
     tcp: tcp::Connection,
@@ -135,7 +140,7 @@ impl Flow<()> {
         let Flow {
             key, sent, start, end, precision, first_sender, opener, first_packet, first_ordinal, ..
         } = self;
-        let Flow { encapsulation, repeated, tcp, .. } = self;
+        let Flow { encapsulation, repeated, evicted, tcp, .. } = self;
         Flow {
             key,
             sent,
@@ -148,6 +153,7 @@ impl Flow<()> {
             first_ordinal,
             encapsulation,
             repeated,
+            evicted,
             reader,
             tcp,
         }

@@ -1,12 +1,13 @@
 //! What the table keeps of a flow: one cache line that every packet of it looks at, and the rest apart,
 //! which a classified flow does not touch until it ends.
 
+use super::budget::Budget;
 use super::reader::Reader;
-use super::stream::{Budget, Lender, Piece, Quiet, Streams};
+use super::stream::{Lender, Piece, Quiet, Streams};
 use super::tcp::{Connection, Endpoint, is_after};
 use super::{Opener, Stamp};
 use crate::capture::{Precision, Timestamp};
-use crate::packet::{Encapsulation, Head, Side, Tcp};
+use crate::packet::{Encapsulation, Gap, Head, Side, Tcp};
 
 /// There is a flow in this place.
 pub(super) const LIVE: u8 = 1;
@@ -236,13 +237,18 @@ impl<R: Reader> Cold<R> {
                 &mut awake
             }
         };
+        let held = self.reader.held();
         let mut lender = Lender { reader: &mut self.reader, budget, at };
         if tcp.flags.rst() {
             streams.reset(side, tcp.sequence, &mut lender);
         } else {
             streams.piece(side, Piece { sequence, payload, length, fin: tcp.flags.fin() }, &mut lender);
         }
-        if streams.are_done() {
+        let has_room = budget.settle(&held, &self.reader.held());
+        if !has_room {
+            budget.refuse(&mut self.reader);
+        }
+        if !has_room || streams.are_done() {
             budget.held = budget.held.saturating_sub(streams.held());
             return false;
         }
@@ -254,15 +260,33 @@ impl<R: Reader> Cold<R> {
         true
     }
 
-    /// The flow is over: what waits is read after all. Packets of its time were dropped, if `lost`.
-    pub(super) fn finish(&mut self, lost: bool, at: Timestamp, budget: &mut Budget) {
+    /// Reads one datagram; says whether more are wanted.
+    pub(super) fn datagram(
+        &mut self,
+        side: Side,
+        payload: &[u8],
+        cut: bool,
+        at: Timestamp,
+        budget: &mut Budget,
+    ) -> bool {
+        let held = self.reader.held();
+        let wanted = self.reader.datagram(side, payload, cut, at);
+        let has_room = budget.settle(&held, &self.reader.held());
+        if !has_room {
+            budget.refuse(&mut self.reader);
+        }
+        wanted && has_room
+    }
+
+    /// The flow is over: what waits is read after all. Packets of it may be `missed`, for this cause.
+    pub(super) fn finish(&mut self, missed: Option<Gap>, at: Timestamp, budget: &mut Budget) {
         let mut streams = match self.streams.take() {
             Some(streams) => *streams,
             None => Streams::wake(&self.quiet),
         };
         let mut lender = Lender { reader: &mut self.reader, budget, at };
-        if lost {
-            streams.lost(&mut lender);
+        if let Some(cause) = missed {
+            streams.miss(cause, &mut lender);
         }
         streams.finish(&mut lender);
     }

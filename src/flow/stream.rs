@@ -4,6 +4,7 @@
 //! what comes too early waits, both under caps. A hole that never fills is told to the reader, unless it
 //! lies in bytes the reader said it does not need.
 
+use super::budget::Budget;
 use super::reader::Reader;
 use crate::capture::Timestamp;
 use crate::packet::{Gap, Side};
@@ -19,15 +20,6 @@ const SPARE_BYTES: usize = 16 * 1024;
 
 /// A FIN takes a place in the sequence as well, and may be all that stands between two numbers.
 const FIN: u32 = 1;
-
-/// How many bytes all streams together may hold, and what happened when it was reached.
-#[derive(Debug)]
-pub(super) struct Budget {
-    pub(super) held: usize,
-    pub(super) cap: usize,
-    /// Times a stream gave up bytes because the cap was reached.
-    pub(super) refused: u64,
-}
 
 /// Whom the bytes of a flow are lent to, and what may be kept for it.
 pub(super) struct Lender<'a, R: Reader> {
@@ -201,11 +193,11 @@ impl Streams {
     }
 
     /// Packets may be missing at the end of a direction that is not closed; within it, sequence numbers tell.
-    pub(super) fn lost<R: Reader>(&mut self, to: &mut Lender<'_, R>) {
+    pub(super) fn miss<R: Reader>(&mut self, cause: Gap, to: &mut Lender<'_, R>) {
         for side in [Side::A, Side::B] {
             let half = &mut self.halves[side.index()];
             if !half.closed {
-                half.lose(side, Gap::Loss, u64::MAX, to);
+                half.lose(side, cause, u64::MAX, to);
             }
         }
     }
@@ -510,7 +502,7 @@ mod tests {
 
     fn run(mut tape: Tape, pieces: &[(u32, &[u8], u32)], fin: Option<u32>) -> String {
         let mut streams = Streams::default();
-        let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
+        let mut budget = Budget::new(1 << 20);
         streams.starts_at(Side::A, 100);
         for &(sequence, payload, length) in pieces {
             let piece = Piece { sequence, payload, length, fin: false };
@@ -539,7 +531,7 @@ mod tests {
     fn of_several_beginnings_the_acknowledged_one_counts() {
         for (acknowledged, expected) in [(900, "ab"), (100, "!ab"), (500, "!ab")] {
             let (mut streams, mut tape) = (Streams::default(), Tape::default());
-            let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
+            let mut budget = Budget::new(1 << 20);
             for start in [100, 500, 900] {
                 streams.opens_at(Side::A, start);
                 streams.has_sent(Side::A, start);
@@ -569,7 +561,7 @@ mod tests {
     fn bytes_sent_and_never_seen_are_a_hole() {
         for (sent, expected) in [(102, "ab"), (103, "ab"), (110, "ab!")] {
             let (mut streams, mut tape) = (Streams::default(), Tape::default());
-            let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
+            let mut budget = Budget::new(1 << 20);
             streams.starts_at(Side::A, 100);
             let piece = Piece { sequence: 100, payload: b"ab", length: 2, fin: false };
             streams.piece(Side::A, piece, &mut lender(&mut tape, &mut budget));
@@ -583,7 +575,7 @@ mod tests {
     fn a_reset_behind_bytes_never_seen_tells_the_hole_first() {
         let (mut streams, mut tape) = (Streams::default(), Tape::default());
         streams.starts_at(Side::A, 100);
-        let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
+        let mut budget = Budget::new(1 << 20);
         streams.reset(Side::A, 110, &mut lender(&mut tape, &mut budget));
         assert_eq!(tape.text, b"!.");
     }
@@ -635,7 +627,7 @@ mod tests {
         ) {
             let text: Vec<u8> = text.iter().map(|b| b'a' + b % 26).collect();
             let mut streams = Streams::default();
-            let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
+            let mut budget = Budget::new(1 << 20);
             let mut tape = Tape::default();
             streams.starts_at(Side::A, start);
             let all = (0..text.len()).step_by(7).map(|at| (at, 7));
@@ -662,7 +654,7 @@ mod tests {
         ) {
             let bytes = vec![0u8; 3000];
             let mut streams = Streams::default();
-            let mut budget = Budget { held: 0, cap: 64 * 1024, refused: 0 };
+            let mut budget = Budget::new(64 * 1024);
             for (sequence, captured, length, fin, skip, at_least) in pieces {
                 let mut tape = Tape { skip, at_least: at_least * 1000, ..Tape::default() };
                 let length = length % 4000;

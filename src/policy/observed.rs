@@ -420,7 +420,8 @@ fn missing(evidence: &Evidence, circumstances: Circumstances) -> Option<Missing>
         Some(Gap::Snaplen) => Some(Missing::Snaplen),
         // A side of which nothing was captured is one large hole.
         _ if silent && circumstances.connected => Some(Missing::OneDirection),
-        Some(Gap::Loss | Gap::Cap) => Some(Missing::Loss),
+        Some(Gap::Loss) => Some(Missing::Loss),
+        Some(Gap::Cap) => Some(Missing::Memory),
         None => None,
     }
 }
