@@ -59,6 +59,17 @@ fn beside_a_device_or_a_pipe_nothing_is_written() {
         }
         assert!(!fs::metadata(device).expect("it is still there").is_file(), "{device}");
     }
+    let mut redirected = Command::new("bash");
+    redirected.current_dir(root()).args([
+        "-c",
+        "\"$0\" check -q -o /dev/stdout \"$1\" >\"$2\"",
+        BINARY,
+        CAPTURE,
+    ]);
+    redirected.arg(folder.join("redirected"));
+    assert_eq!(super::common::run(redirected).status, Some(0));
+    assert_eq!(table(&fs::read_to_string(folder.join("redirected")).expect("UTF-8")).len(), 1);
+    assert!(!Path::new("/dev/stdout.rows.csv").exists());
     let drafted = flowaudit_at_home(&["policy", "draft", CAPTURE, "-o", "/dev/full"]);
     is_error(&drafted, "/dev/full: cannot be written: No space left on device", "");
 }
