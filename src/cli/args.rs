@@ -55,7 +55,7 @@ pub(super) struct CheckArguments {
     pub(super) audit: AuditArguments,
 
     /// How many threads to work with; the report is the same. [default: as many as there are processors]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "evidence")]
     pub(super) threads: Option<NonZeroUsize>,
 }
 
@@ -83,6 +83,11 @@ pub(super) struct AuditArguments {
     /// `-` is standard output.
     #[arg(short = 'o', long, value_name = "FILE")]
     pub(super) output: Option<String>,
+
+    /// Keep the first packets of each reported flow in this folder, as small pcap files named by Community ID.
+    /// `check` then works on one thread.
+    #[arg(long, value_name = "DIR")]
+    pub(super) evidence: Option<PathBuf>,
 
     /// Write only flows with this verdict to the report; may be given several times.
     #[arg(long, value_name = "VERDICT")]

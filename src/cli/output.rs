@@ -51,6 +51,12 @@ pub(super) fn tell(arguments: &AuditArguments, plan: &Plan, outcome: &Outcome, m
         complain(error);
         status = Status::Error;
     }
+    if let Some(error) = &outcome.packets_error {
+        complain(error);
+    }
+    if outcome.account.evidence.is_some_and(|evidence| evidence.not_written > 0) {
+        status = Status::Error;
+    }
     for dispute in outcome.summary.disputes() {
         complain(&format!("warning: {dispute}"));
     }

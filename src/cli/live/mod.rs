@@ -35,6 +35,7 @@ pub(super) fn run(arguments: &LiveArguments) -> Result<Status, Box<dyn Error>> {
     let reports = &arguments.reports;
     let mut metrics = Metrics::open(reports.metrics, reports.metrics_file.as_deref())?;
     let memory = Memory::open();
+    arguments.make_evidence_folder()?;
     let processes = match arguments.privileges.no_processes {
         true => None,
         false => Some(Processes::start(&arguments.privileges.jobs)?),

@@ -19,7 +19,7 @@ use crate::capture::{Drained, HOLD_BACK, Interfaces, LiveStats, Timestamp};
 use crate::cli::interrupt::{Hangup, Interrupt};
 use crate::cli::whole::{beside, cannot_write};
 use crate::cli::{Status, keylog, output, plan};
-use crate::report::{Account, Record, RowState, violation};
+use crate::report::{Account, PacketFolder, Record, RowState, violation};
 
 /// How long to wait for a packet before other things are looked at.
 const QUIET: Duration = Duration::from_millis(100);
@@ -61,6 +61,7 @@ pub(super) fn run(
     signals: &Signals,
 ) -> Result<Status, Box<dyn Error>> {
     let Opened { plan, interfaces, metrics, memory, watch } = opened;
+    let packets = arguments.audit.evidence.as_deref().map(PacketFolder::open).transpose()?;
     let (files, report) = Files::open(arguments.audit.output.as_deref(), arguments.reports.rotation())?;
     let keylogs = keylog::Following::new(&arguments.audit.judging.keylog, &plan.keys);
     let news = News::default();
@@ -68,6 +69,9 @@ pub(super) fn run(
     let mut audited = Audit::new(&plan, arguments.interfaces.clone(), None, report)?;
     audited.listen(&mut listener);
     audited.look_at_open_flows(arguments.reports.interim());
+    if let Some(packets) = packets {
+        audited.keep_packets(packets);
+    }
     let now = Instant::now();
     let view = View::new(arguments.audit.quiet, arguments.reports.log());
     let named = |name: &String| (name.clone(), LiveStats::default());
@@ -185,6 +189,9 @@ impl Session<'_> {
         self.audited.look();
         // What is written can be read at once.
         self.audited.flush();
+        if let Some(error) = self.audited.take_packets_error() {
+            self.view.say(&error);
+        }
         for line in self.news.take() {
             self.view.violation(&line);
         }
