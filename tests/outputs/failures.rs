@@ -186,10 +186,10 @@ fn on_a_full_disk_whole_rows_are_kept() {
     let script = "mkdir disk && mount -t tmpfs -o size=128k none disk && cp keep.csv disk/draft.csv &&
         \"$0\" check -q -o disk/report.csv many.pcap; echo \"status $?\"; cp disk/report.csv out.csv;
         rm disk/report.csv*; head -c 1M /dev/zero >disk/fill 2>/dev/null;
-        \"$0\" policy draft many.pcap -o disk/draft.csv; echo \"status $?\"; cp disk/draft.csv draft.csv; ls disk";
+        \"$0\" policy draft \"$1\" -o disk/draft.csv; echo \"status $?\"; cp disk/draft.csv draft.csv; ls disk";
     fs::write(folder.join("keep.csv"), "kept\n".repeat(100)).expect("it writes");
     let mut command = Command::new("unshare");
-    command.current_dir(folder.join("")).args(["-m", "bash", "-c", script, BINARY]);
+    command.current_dir(folder.join("")).args(["-m", "bash", "-c", script, BINARY]).arg(root().join(CAPTURE));
     let run = run(command);
     assert_eq!(run.stdout, "status 2\nstatus 2\ndraft.csv\nfill\n", "{}", run.stderr);
     let errors: Vec<&str> =
