@@ -33,13 +33,13 @@ fn what_was_dropped_is_counted_and_contradicts_nothing() {
     // It connects, and asks in clear when nobody looks: seen, that would be a violation.
     let mut client = site.cell.command("bash");
     let asks = "printf 'GET / HTTP/1.1\\r\\nHost: doppler\\r\\n\\r\\n' >&3; cat <&3 >/dev/null";
-    client.args(["-c", &format!("exec 3<>/dev/tcp/{DOPPLER}/8082; echo open; sleep 1; {asks}; echo closed")]);
+    client.args(["-c", &format!("exec 3<>/dev/tcp/{DOPPLER}/8082; echo open; sleep 1; {asks}")]);
     let mut client = Background::start(client);
     client.wait_for("open");
     sleep(Duration::from_millis(400));
     live.signal("STOP");
     flood(&site, 1, 400);
-    client.wait_for("closed");
+    client.wait();
     live.signal("CONT");
     sleep(Duration::from_millis(1500));
     site.plain_http();
@@ -84,8 +84,9 @@ fn on_a_full_disk_files_stay_whole_and_the_next_run_goes_on() {
     assert!(error.contains("No space left on device"), "{error}");
     live.wait_for("first 2");
     let finished = files_below(&out);
-    assert!(!finished.is_empty());
     finished.iter().for_each(|file| whole(file));
+    let rows = table(&fs::read_to_string(&finished[0]).expect("it is there")).len();
+    assert!(rows > 100, "{rows} rows fitted");
     live.wait_for("second 0");
     live.wait();
     let both = files_below(&out);
@@ -96,7 +97,8 @@ fn on_a_full_disk_files_stay_whole_and_the_next_run_goes_on() {
 /// Every row has every column, the last ends with its line, and nothing says that it is not finished.
 fn whole(file: &Path) {
     let text = fs::read_to_string(file).expect("it is there");
-    assert!(text.ends_with('\n') && !table(&text).is_empty(), "{}: {text}", file.display());
+    assert!(text.ends_with('\n'), "{}: {text}", file.display());
+    table(&text);
     assert!(file.extension().is_some_and(|extension| extension == "csv"), "{}", file.display());
 }
 
@@ -148,9 +150,9 @@ fn on_a_terminal_it_stays_where_it_is_and_leaves_nothing_behind() {
         let last = drawn.pop().expect("the summary");
         assert!(drawn.len() > 3, "{said:?}");
         for blank in &drawn {
-            assert!(!blank.contains("audit"), "{rows} rows: nothing is left behind:\n{blank}");
+            assert!(!blank.contains("auditing "), "{rows} rows: nothing is left behind:\n{blank}");
         }
-        assert!(!last.contains("auditing") && last.contains("flow"), "{last}");
+        assert!(!last.contains("auditing ") && last.contains("flow"), "{last}");
         if rows > 20 {
             assert!(said.contains("no_row_for_port: ") && said.contains("handshake_failed: "), "{said}");
         }
@@ -181,8 +183,7 @@ impl Screen {
                     let up: usize =
                         sequence.strip_prefix('[').and_then(|up| up.parse().ok()).expect("cursor up");
                     // The cursor stops at the top.
-                    self.at =
-                        self.at.saturating_sub(up).max((self.lines.len() + 1).saturating_sub(self.rows));
+                    self.at = self.at.saturating_sub(up).max(self.lines.len().saturating_sub(self.rows));
                 }
                 letter if letter.is_control() => panic!("{letter:?} on a terminal: {text:?}"),
                 letter => {
