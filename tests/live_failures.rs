@@ -110,7 +110,7 @@ fn on_a_terminal_it_stays_where_it_is_and_leaves_nothing_behind() {
     let site = Site::new("view");
     let _server = site.server("1.2");
     let live = format!("{BINARY} live --no-processes --no-records -i eth0 -o /dev/null");
-    for (rows, columns) in [(24, 100), (10, 40), (3, 8)] {
+    for (rows, columns) in [(24, 100), (6, 12)] {
         let (shown, keys) = (site.folder.join("shown"), site.folder.join("keys"));
         let mut fifo = Command::new("mkfifo");
         fifo.arg(&keys);
