@@ -234,7 +234,8 @@ impl Observed {
             security,
             security_basis,
             inherited: None,
-            no_payload: evidence.spoke == [false, false],
+            // What a hole held may have been payload.
+            no_payload: evidence.spoke == [false, false] && evidence.gap.is_none(),
             missing: missing(&evidence, circumstances),
             chains: [None, None],
             evidence,
@@ -469,6 +470,8 @@ mod tests {
     fn silence_is_neither_secure_nor_in_clear() {
         is(&silent(), "unknown", Basis::Unseen, "none", Basis::Unseen);
         assert!(silent().no_payload);
+        let lost = Evidence { gap: Some(Gap::Loss), ..silent().evidence };
+        assert!(!Observed::new(lost, WHOLE).no_payload);
     }
 
     #[test]
