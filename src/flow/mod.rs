@@ -4,6 +4,7 @@
 //! bytes of each direction in order and lends them to a [`Reader`], which says how many it still needs.
 //! Nothing here knows what the bytes mean. Time is packet time: the clock is the largest time seen.
 
+mod ambiguity;
 pub mod community_id;
 mod key;
 mod losses;
@@ -15,6 +16,7 @@ mod table;
 mod tcp;
 mod wheel;
 
+pub use ambiguity::{Ambiguity, Doubt};
 pub use key::Key;
 pub use reader::{Reader, Want};
 pub use table::{Account, First, FlowTable, Found, Limits, Place};
@@ -100,6 +102,8 @@ pub struct Flow<R> {
     pub encapsulation: Encapsulation,
     /// TCP segments whose bytes had all been seen before.
     pub repeated: u32,
+    /// Its bytes can be read in more than one way; the first time that showed.
+    pub ambiguity: Option<Ambiguity>,
     /// What read its bytes.
     pub reader: R,
     tcp: tcp::Connection,
@@ -128,7 +132,7 @@ impl Flow<()> {
         let Flow {
             key, sent, start, end, precision, first_sender, opener, first_packet, first_ordinal, ..
         } = self;
-        let Flow { encapsulation, repeated, tcp, .. } = self;
+        let Flow { encapsulation, repeated, ambiguity, tcp, .. } = self;
         Flow {
             key,
             sent,
@@ -141,6 +145,7 @@ impl Flow<()> {
             first_ordinal,
             encapsulation,
             repeated,
+            ambiguity,
             reader,
             tcp,
         }

@@ -1,6 +1,7 @@
 //! What the table keeps of a flow: one cache line that every packet of it looks at, and the rest apart,
 //! which a classified flow does not touch until it ends.
 
+use super::ambiguity::Doubt;
 use super::reader::Reader;
 use super::stream::{Budget, Lender, Piece, Quiet, Streams};
 use super::tcp::{Connection, Endpoint};
@@ -151,13 +152,14 @@ impl<R: Reader> Cold<R> {
         });
     }
 
-    /// Puts the bytes of a TCP segment in order and lends them; says whether more are wanted.
+    /// Puts the bytes of a TCP segment in order and lends them; says whether more are wanted, and whether and
+    /// from which sequence number on they can be read in more than one way.
     pub(super) fn read(
         &mut self,
         segment: &TcpSegment<'_>,
         connection: &Connection,
         budget: &mut Budget,
-    ) -> bool {
+    ) -> (bool, Option<(Doubt, u32)>) {
         let TcpSegment { side, tcp, payload, length, at } = *segment;
         let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags.syn()));
         // The handshake's own ACK says where the other side starts, should its SYN-ACK be missing.
@@ -175,7 +177,7 @@ impl<R: Reader> Cold<R> {
                 streams.starts_at(other, acknowledged);
             }
             if tells {
-                streams.acknowledged(other, acknowledged);
+                streams.acknowledged(other, acknowledged, budget);
                 streams.has_sent(side, tcp.sequence);
                 streams.has_sent(other, acknowledged);
             }
@@ -189,7 +191,7 @@ impl<R: Reader> Cold<R> {
             }
         }
         if !tcp.flags.rst() && !tcp.flags.fin() && length == 0 {
-            return true;
+            return (true, None);
         }
         let mut boxed = self.streams.take();
         let was_boxed = boxed.is_some();
@@ -201,22 +203,25 @@ impl<R: Reader> Cold<R> {
                 &mut awake
             }
         };
-        let mut lender = Lender { reader: &mut self.reader, budget, at };
+        let mut lender = Lender { reader: &mut self.reader, budget, at, doubt: None };
         if tcp.flags.rst() {
             streams.reset(side, tcp.sequence, &mut lender);
         } else {
-            streams.piece(side, Piece { sequence, payload, length, fin: tcp.flags.fin() }, &mut lender);
+            let answered = connection.next[other.index()].is_some();
+            let (fin, urgent) = (tcp.flags.fin(), tcp.flags.urg());
+            streams.piece(side, Piece { sequence, payload, length, fin, urgent, answered }, &mut lender);
         }
+        let doubt = lender.doubt;
         if streams.are_done() {
-            budget.held = budget.held.saturating_sub(streams.held());
-            return false;
+            streams.let_go(budget);
+            return (false, doubt);
         }
         match streams.quiet() {
             Some(quiet) => self.quiet = quiet,
             None if was_boxed => self.streams = boxed,
             None => self.streams = Some(Box::new(std::mem::take(streams))),
         }
-        true
+        (true, doubt)
     }
 
     /// The flow is over: what waits is read after all. Packets of its time were dropped, if `lost`.
@@ -225,7 +230,7 @@ impl<R: Reader> Cold<R> {
             Some(streams) => *streams,
             None => Streams::wake(&self.quiet),
         };
-        let mut lender = Lender { reader: &mut self.reader, budget, at };
+        let mut lender = Lender { reader: &mut self.reader, budget, at, doubt: None };
         if lost {
             streams.lost(&mut lender);
         }

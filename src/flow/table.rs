@@ -15,7 +15,7 @@ use super::record::{Cold, FOLLOWS, Hot, LIVE, NETWORK, OLD, READ, TcpSegment, WI
 use super::slab::Slab;
 use super::stream::Budget;
 use super::wheel::{Entry, Wheel};
-use super::{Counters, Flow, Key, Stamp};
+use super::{Ambiguity, Counters, Doubt, Flow, Key, Stamp};
 use crate::capture::Timestamp;
 use crate::packet::{Endpoint, Gap, Head, Side, Tcp, Transport};
 
@@ -89,6 +89,8 @@ pub struct FlowTable<R: Reader> {
     free_wide: Vec<u32>,
     /// What some flows counted beyond 32 bits, to be added to what their records say.
     carried: HashMap<u32, [Counters; 2]>,
+    /// Flows whose bytes can be read in more than one way.
+    ambiguous: HashMap<u32, Ambiguity>,
     hasher: RandomState,
     wheel: Wheel,
     passed: Vec<Entry>,
@@ -145,12 +147,13 @@ impl<R: Reader> FlowTable<R> {
             free: Vec::new(),
             free_wide: Vec::new(),
             carried: HashMap::default(),
+            ambiguous: HashMap::default(),
             hasher: RandomState::default(),
             wheel: Wheel::new(),
             passed: Vec::new(),
             last: None,
             was_read: false,
-            budget: Budget { held: 0, cap: limits.stream_bytes, refused: 0 },
+            budget: Budget::new(limits.stream_bytes),
             losses: Losses::default(),
             limits,
             live: 0,
@@ -320,6 +323,9 @@ impl<R: Reader> FlowTable<R> {
         if !self.carried.is_empty() {
             self.carried.remove(&id);
         }
+        if !self.ambiguous.is_empty() {
+            self.ambiguous.remove(&id);
+        }
         self.hot[id].flags = 0;
         self.free.push(id);
         self.live -= 1;
@@ -364,6 +370,7 @@ impl<R: Reader> FlowTable<R> {
             first_ordinal: cold.ordinal,
             encapsulation: cold.encapsulation,
             repeated: cold.repeated,
+            ambiguity: if self.ambiguous.is_empty() { None } else { self.ambiguous.get(&id).copied() },
             reader: (),
             tcp: hot.connection(),
         }
@@ -549,6 +556,14 @@ impl<R: Reader> FlowTable<R> {
             *start = at.min(*start);
         }
         hot.touched = stamp.clock;
+        // Of a flow that is not read any more, no bytes decide anything.
+        if head.differing && hot.is(READ) {
+            let sequence = head.tcp.map_or(0, |tcp| tcp.sequence);
+            let initial = hot.connection().initial(side).unwrap_or(0);
+            let sequence = sequence.wrapping_sub(initial);
+            let ambiguity = Ambiguity { doubt: Doubt::Fragments, sequence, packet: stamp.number };
+            self.ambiguous.entry(id).or_insert(ambiguity);
+        }
         let Some(tcp) = head.tcp else {
             if hot.is(READ) && length > 0 {
                 let cut = (payload.len() as u64) < u64::from(length);
@@ -574,8 +589,14 @@ impl<R: Reader> FlowTable<R> {
         if hot.is(READ) {
             let cold = &mut self.cold[id];
             let segment = TcpSegment { side, tcp, payload, length, at };
-            hot.set(READ, cold.read(&segment, &connection, &mut self.budget));
+            let (wanted, doubt) = cold.read(&segment, &connection, &mut self.budget);
+            hot.set(READ, wanted);
             self.news = cold.reader.has_news().then_some(id).or(self.news);
+            if let Some((doubt, sequence)) = doubt {
+                let sequence = sequence.wrapping_sub(connection.initial(side).unwrap_or(0));
+                let ambiguity = Ambiguity { doubt, sequence, packet: stamp.number };
+                self.ambiguous.entry(id).or_insert(ambiguity);
+            }
         }
         connection.is_over() && !was_over
     }

@@ -117,7 +117,7 @@ reasons! {
     CertificateExpired = "certificate_expired",
     /// A certificate not made for this end.
     WrongKeyUsage = "wrong_key_usage",
-    /// Overlapping segments with different bytes.
+    /// Its bytes can be read in more than one way: overlapping segments or fragments differ, or are urgent.
     AmbiguousStream = "ambiguous_stream",
     /// No inventory names the documented VM.
     UnseenInventory = "unseen_inventory",
@@ -251,6 +251,8 @@ pub enum Because {
     ContentTypeUnseen,
     /// Decisive bytes were read and are no protocol known.
     SpeaksUnknown,
+    /// The bytes can be read in more than one way; what was observed says where.
+    BytesAmbiguous,
     /// Nothing was sent either way.
     NoPayload,
     /// The bytes that would tell are not in the capture.
@@ -287,6 +289,8 @@ pub enum Because {
     NoClientCertificate,
     /// Whether it presented one is unseen.
     ClientCertificateUnseen(Why),
+    /// Bytes followed that are no TLS.
+    LeftTls,
     /// The session was resumed.
     Resumed,
     /// The session was resumed, and the connection that began it was seen.

@@ -10,11 +10,17 @@ use crate::protocol::tls::{self, Alpn, Basis, ClientCertificate, Offer, Outcome}
 
 /// Holds what the flow speaks against the row's application cell: the best of its alternatives.
 pub(super) fn application(row: &Row, observed: &Observed) -> Finding {
-    row.applications
+    let finding = row
+        .applications
         .iter()
         .map(|app| one_application(*app, row, observed))
         .min_by_key(|finding| finding.grade)
-        .unwrap_or(Finding::confirmed(Because::NothingAsked))
+        .unwrap_or(Finding::confirmed(Because::NothingAsked));
+    match observed.ambiguity {
+        // What was read is one reading of several.
+        Some(_) => finding.and(Finding::contradicted(Reason::AmbiguousStream, Because::BytesAmbiguous)),
+        None => finding,
+    }
 }
 
 fn one_application(app: App, row: &Row, observed: &Observed) -> Finding {
@@ -250,6 +256,13 @@ fn not_tls(observed: &Observed) -> Finding {
 
 fn tls_finding(tls: &tls::Evidence, mutual: bool, observed: &Observed, options: &Options) -> Finding {
     let mut finding = outcome(tls, observed);
+    // A handshake says nothing of bytes outside its records.
+    if observed.evidence.broken {
+        finding = finding.and(match observed.missing {
+            None => Finding::contradicted(Reason::WrongSecurity, Because::LeftTls),
+            Some(missing) => Finding::unseen(missing.reason(), Because::LeftTls),
+        });
+    }
     if mutual {
         finding = finding.and(client_certificate(tls, observed));
     }

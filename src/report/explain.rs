@@ -5,6 +5,7 @@ use std::fmt;
 use super::escape::clean;
 use super::text::{Text, text};
 use super::{Record, number, words};
+use crate::flow::Doubt;
 use crate::flow::community_id::{self, DEFAULT_SEED};
 use crate::inventory::SubnetLookup;
 use crate::packet::{Endpoint, Transport};
@@ -229,6 +230,7 @@ impl Words<'_> {
             }
             Because::ContentTypeUnseen => out.word("HTTP/2, no content type seen"),
             Because::SpeaksUnknown => out.word("the first bytes are no protocol known"),
+            Because::BytesAmbiguous => self.ambiguity(out),
             Because::NoPayload => self.say(
                 &[Text("no payload was exchanged ("), Text(self.record.counted.state.word()), Text(")")],
                 out,
@@ -269,6 +271,7 @@ impl Words<'_> {
             Because::ClientCertificateUnseen(why) => {
                 self.say(&[Text("client certificate unseen ("), Show(&why), Text(")")], out)
             }
+            Because::LeftTls => out.word("bytes that are no TLS follow"),
             Because::Resumed => out.word("a resumed session shows no certificates"),
             Because::Inherited => {
                 if let Some(inherited) = &self.record.subject.observed.inherited {
@@ -333,6 +336,34 @@ impl Words<'_> {
             Because::CrossesTheNetwork => out.word("documented inside one VM, and it crosses the network"),
             Because::Loopback => out.word("which VM a loopback address is on is not in the capture"),
         }
+    }
+
+    /// Where the bytes can be read in more than one way.
+    fn ambiguity(&self, out: &mut Text) {
+        use Piece::{Number, Text};
+        let Some(ambiguity) = self.record.subject.observed.ambiguity else { return };
+        let (packet, sequence) = (Number(ambiguity.packet), Number(ambiguity.sequence.into()));
+        let pieces = match ambiguity.doubt {
+            Doubt::Segments => [
+                Text("packet "),
+                packet,
+                Text(" brings other bytes than came before for sequence number "),
+                sequence,
+            ],
+            Doubt::Urgent => [
+                Text("packet "),
+                packet,
+                Text(" brings urgent data, which a receiver may take out, at sequence number "),
+                sequence,
+            ],
+            Doubt::Fragments => [
+                Text("fragments up to packet "),
+                packet,
+                Text(" bring different bytes for the same place, at sequence number "),
+                sequence,
+            ],
+        };
+        self.say(&pieces, out);
     }
 
     fn say(&self, pieces: &[Piece<'_>], out: &mut Text) {
