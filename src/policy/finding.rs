@@ -289,8 +289,8 @@ pub enum Because {
     NoClientCertificate,
     /// Whether it presented one is unseen.
     ClientCertificateUnseen(Why),
-    /// Bytes followed that are no TLS.
-    LeftTls,
+    /// Bytes follow that break the rules of what they began as.
+    FollowedByOther(Application),
     /// The session was resumed.
     Resumed,
     /// The session was resumed, and the connection that began it was seen.

@@ -16,11 +16,16 @@ pub(super) fn application(row: &Row, observed: &Observed) -> Finding {
         .map(|app| one_application(*app, row, observed))
         .min_by_key(|finding| finding.grade)
         .unwrap_or(Finding::confirmed(Because::NothingAsked));
-    match observed.ambiguity {
-        // What was read is one reading of several.
-        Some(_) => finding.and(Finding::contradicted(Reason::AmbiguousStream, Because::BytesAmbiguous)),
-        None => finding,
+    // What was read is one reading of several.
+    if observed.ambiguity.is_some() {
+        return finding.and(Finding::contradicted(Reason::AmbiguousStream, Because::BytesAmbiguous));
     }
+    // In clear, what reads the bytes may know less than those who speak it; of TLS its records are all there is.
+    if observed.evidence.broken && observed.tls().is_none() {
+        let because = Because::FollowedByOther(observed.application);
+        return finding.and(Finding::unseen(Reason::UnseenApplication, because));
+    }
+    finding
 }
 
 fn one_application(app: App, row: &Row, observed: &Observed) -> Finding {
@@ -259,8 +264,8 @@ fn tls_finding(tls: &tls::Evidence, mutual: bool, observed: &Observed, options: 
     // A handshake says nothing of bytes outside its records.
     if observed.evidence.broken {
         finding = finding.and(match observed.missing {
-            None => Finding::contradicted(Reason::WrongSecurity, Because::LeftTls),
-            Some(missing) => Finding::unseen(missing.reason(), Because::LeftTls),
+            None => Finding::contradicted(Reason::WrongSecurity, Because::FollowedByOther(Application::Tls)),
+            Some(missing) => Finding::unseen(missing.reason(), Because::FollowedByOther(Application::Tls)),
         });
     }
     if mutual {

@@ -271,7 +271,9 @@ impl Words<'_> {
             Because::ClientCertificateUnseen(why) => {
                 self.say(&[Text("client certificate unseen ("), Show(&why), Text(")")], out)
             }
-            Because::LeftTls => out.word("bytes that are no TLS follow"),
+            Because::FollowedByOther(application) => {
+                self.say(&[Text("bytes follow that are no "), Text(application.word())], out)
+            }
             Because::Resumed => out.word("a resumed session shows no certificates"),
             Because::Inherited => {
                 if let Some(inherited) = &self.record.subject.observed.inherited {
