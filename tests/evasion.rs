@@ -86,7 +86,7 @@ fn the_evidence_says_where() {
     http.stray(0, -back(GET), PUT);
     let frame = |bytes: &Vec<u8>| Frame { time: 0, link: LinkType::Ethernet, bytes: bytes.clone() };
     let rows = audit(&plan(), &http.packets.iter().map(frame).collect::<Vec<_>>());
-    let words = "packet 5 brings other bytes than came before for sequence number 1";
+    let words = "packet 5 brings other bytes than came before (sequence number 1)";
     assert!(rows[0]["evidence"].contains(words), "{}", rows[0]["evidence"]);
 }
 

@@ -4,8 +4,10 @@
 //! Which of two differing segments an endpoint keeps depends on its system, on what reached it and on checksums,
 //! so none of them is taken to be the true one.
 
-/// The most bytes of one direction kept to be compared: those lent last.
+/// The most bytes of one direction kept to be compared: those lent last, at least half as many.
 pub(super) const LENT_BYTES: usize = 4096;
+/// Room made for the first of them: most hellos and request heads fit.
+const FIRST_BYTES: usize = 1024;
 /// Runs farther behind than this are not compared any more: their numbers come again after 4 GiB.
 const FAR: u32 = 1 << 30;
 
@@ -66,12 +68,17 @@ impl Lent {
         }
         let far = self.runs.iter().take_while(|run| sequence.wrapping_sub(run.sequence) > FAR);
         let far = far.map(|run| run.length as usize).sum();
-        let over = (self.bytes.len() + bytes.len()).saturating_sub(LENT_BYTES);
+        let length = self.bytes.len() + bytes.len();
+        // More than must be, so that it is not done for every segment.
+        let over = if length > LENT_BYTES { self.bytes.len().min(length - LENT_BYTES / 2) } else { 0 };
         self.forget_first(over.max(far));
         let length = bytes.len() as u32;
         match self.runs.last_mut() {
             Some(last) if last.sequence.wrapping_add(last.length) == sequence => last.length += length,
             _ => self.runs.push(Run { sequence, length }),
+        }
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve_exact(bytes.len().max(FIRST_BYTES));
         }
         self.bytes.extend_from_slice(bytes);
     }
@@ -108,8 +115,14 @@ impl Lent {
 pub(super) fn difference(one: (u32, &[u8]), other: (u32, &[u8])) -> Option<u32> {
     let apart = other.0.wrapping_sub(one.0) as i32;
     let (first, second) = if apart >= 0 { (one, other) } else { (other, one) };
-    let common = first.1.get(apart.unsigned_abs() as usize..)?;
-    let at = common.iter().zip(second.1).position(|(a, b)| a != b)?;
+    let first = first.1.get(apart.unsigned_abs() as usize..)?;
+    let common = first.len().min(second.1.len());
+    let (a, b) = (&first[..common], &second.1[..common]);
+    // Nearly always they are the same, which is told faster than where they differ.
+    if a == b {
+        return None;
+    }
+    let at = a.iter().zip(b).position(|(a, b)| a != b)?;
     Some(second.0.wrapping_add(at as u32))
 }
 

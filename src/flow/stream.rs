@@ -350,11 +350,12 @@ impl Half {
             .or_else(|| ahead.find_map(|it| difference((it.sequence, &it.bytes), (sequence, bytes))))
     }
 
-    /// One byte that the other end has: it is sent for the answer, and may be any (RFC 9293 section 3.8.4).
+    /// One byte that the other end has: it is sent for the answer, and may be any (RFC 9293 section 3.8.4). Where
+    /// nothing of the other end was captured, the last byte is taken to be one.
     fn is_keep_alive(&self, next: u32, piece: &Piece<'_>) -> bool {
         let end = piece.sequence.wrapping_add(1);
-        let settled = self.acknowledged.is_some_and(|acknowledged| !is_after(end, acknowledged));
-        piece.length == 1 && end == next && (settled || !piece.answered)
+        let acknowledged = self.acknowledged.is_some_and(|acknowledged| !is_after(end, acknowledged));
+        piece.length == 1 && (acknowledged || end == next && !piece.answered)
     }
 
     /// Keeps a segment that came before the bytes in front of it; gives up on those when a cap is reached.

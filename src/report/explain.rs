@@ -230,7 +230,7 @@ impl Words<'_> {
             }
             Because::ContentTypeUnseen => out.word("HTTP/2, no content type seen"),
             Because::SpeaksUnknown => out.word("the first bytes are no protocol known"),
-            Because::BytesAmbiguous => self.ambiguity(out),
+            Because::BytesAmbiguous => out.word("the bytes can be read in more than one way"),
             Because::NoPayload => self.say(
                 &[Text("no payload was exchanged ("), Text(self.record.counted.state.word()), Text(")")],
                 out,
@@ -338,34 +338,6 @@ impl Words<'_> {
             Because::CrossesTheNetwork => out.word("documented inside one VM, and it crosses the network"),
             Because::Loopback => out.word("which VM a loopback address is on is not in the capture"),
         }
-    }
-
-    /// Where the bytes can be read in more than one way.
-    fn ambiguity(&self, out: &mut Text) {
-        use Piece::{Number, Text};
-        let Some(ambiguity) = self.record.subject.observed.ambiguity else { return };
-        let (packet, sequence) = (Number(ambiguity.packet), Number(ambiguity.sequence.into()));
-        let pieces = match ambiguity.doubt {
-            Doubt::Segments => [
-                Text("packet "),
-                packet,
-                Text(" brings other bytes than came before for sequence number "),
-                sequence,
-            ],
-            Doubt::Urgent => [
-                Text("packet "),
-                packet,
-                Text(" brings urgent data, which a receiver may take out, at sequence number "),
-                sequence,
-            ],
-            Doubt::Fragments => [
-                Text("fragments up to packet "),
-                packet,
-                Text(" bring different bytes for the same place, at sequence number "),
-                sequence,
-            ],
-        };
-        self.say(&pieces, out);
     }
 
     fn say(&self, pieces: &[Piece<'_>], out: &mut Text) {
@@ -528,6 +500,20 @@ fn further(record: &Record<'_>, parts: &mut Parts<'_>) {
             out.word(": ");
             out.clean(process);
         }
+    }
+    if let Some(ambiguity) = observed.ambiguity {
+        let words = match ambiguity.doubt {
+            Doubt::Segments => " brings other bytes than came before",
+            Doubt::Urgent => " brings urgent bytes, which a receiver may take out",
+            Doubt::Fragments => " and fragments before it bring different bytes for one place",
+        };
+        let out = parts.next();
+        out.word("packet ");
+        out.number(ambiguity.packet);
+        out.word(words);
+        out.word(" (sequence number ");
+        out.number(ambiguity.sequence.into());
+        out.word(")");
     }
     if observed.evidence.broken {
         parts.next().word("the bytes broke the rules of the protocol they began as");
