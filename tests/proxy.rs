@@ -38,12 +38,12 @@ fn what_is_behind_a_header_is_judged_as_without() {
         };
         let mut plain = audit(b"");
         assert_eq!(plain["application"], application, "{name}");
-        CHANGED.map(|column| plain.remove(column));
+        CHANGED.iter().for_each(|column| drop(plain.remove(*column)));
         for (header, version) in [(V1, 1), (V2, 2)] {
             let mut row = audit(header);
             let says = format!("PROXY protocol v{version}, says client 192.0.2.7 port 51234");
             assert!(row["evidence"].contains(&says), "{name}: {}", row["evidence"]);
-            CHANGED.map(|column| row.remove(column));
+            CHANGED.iter().for_each(|column| drop(row.remove(*column)));
             assert_eq!(row, plain, "{name}, version {version}");
         }
     }

@@ -90,6 +90,7 @@ impl Ended {
             from_start: flow.from_start(),
             connected: flow.key.transport == Transport::TCP,
             packets: [flow.sent[0].packets, flow.sent[1].packets],
+            ambiguity: flow.ambiguity,
         };
         let mut observed = Observed::new(evidence, circumstances);
         if let Some(authorities) = &plan.authorities {
@@ -122,7 +123,7 @@ impl Ended {
     pub(super) fn vouched(&self) -> Option<(Side, &CertificateNames)> {
         let tls = self.observed.tls()?;
         let accepted = matches!(tls.outcome(), tls::Outcome::Accepted(_));
-        let doubtful = matches!(self.observed.chains[0], Some(Err(_)));
+        let doubtful = self.observed.ambiguity.is_some() || matches!(self.observed.chains[0], Some(Err(_)));
         let names = &self.leaves.as_ref()?.names[0].as_ref()?.names;
         let client = tls.client().unwrap_or(self.source);
         (accepted && !doubtful).then_some((client.other(), names))

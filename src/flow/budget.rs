@@ -13,13 +13,15 @@ pub(super) struct Budget {
     pub(super) cap: usize,
     /// Times a flow had to give up bytes because the cap was reached.
     pub(super) refused: u64,
+    /// What of `held` was lent, and is kept to be compared.
+    pub(super) lent: usize,
     /// How many readers keep what they have in common.
     shared: HashMap<u64, u32, RandomState>,
 }
 
 impl Budget {
     pub(super) fn new(cap: usize) -> Budget {
-        Budget { held: 0, cap, refused: 0, shared: HashMap::default() }
+        Budget { held: 0, cap, refused: 0, lent: 0, shared: HashMap::default() }
     }
 
     /// What a reader keeps has changed since it kept `before`; `false` if it is to let go, since it grew and

@@ -4,6 +4,7 @@
 //! bytes of each direction in order and lends them to a [`Reader`], which says how many it still needs.
 //! Nothing here knows what the bytes mean. Time is packet time: the clock is the largest time seen.
 
+mod ambiguity;
 mod budget;
 pub mod community_id;
 mod key;
@@ -17,6 +18,7 @@ mod table;
 mod tcp;
 mod wheel;
 
+pub use ambiguity::{Ambiguity, Doubt};
 pub use key::Key;
 pub use limits::Limits;
 pub use reader::{Held, Reader, Shared, Want};
@@ -112,6 +114,8 @@ pub struct Flow<R> {
     pub repeated: u32,
     /// It ended early, to make room for others.
     pub evicted: bool,
+    /// Its bytes can be read in more than one way; the first time that showed.
+    pub ambiguity: Option<Ambiguity>,
     /// What read its bytes.
     pub reader: R,
     tcp: tcp::Connection,
@@ -140,7 +144,7 @@ impl Flow<()> {
         let Flow {
             key, sent, start, end, precision, first_sender, opener, first_packet, first_ordinal, ..
         } = self;
-        let Flow { encapsulation, repeated, evicted, tcp, .. } = self;
+        let Flow { encapsulation, repeated, evicted, ambiguity, tcp, .. } = self;
         Flow {
             key,
             sent,
@@ -154,6 +158,7 @@ impl Flow<()> {
             encapsulation,
             repeated,
             evicted,
+            ambiguity,
             reader,
             tcp,
         }

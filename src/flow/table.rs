@@ -16,7 +16,7 @@ use super::reader::Reader;
 use super::record::{Cold, FOLLOWS, Hot, LIVE, NETWORK, OLD, READ, TcpSegment, WIDE};
 use super::slab::Slab;
 use super::wheel::{Entry, Wheel};
-use super::{Counters, Flow, Key, Stamp};
+use super::{Ambiguity, Counters, Doubt, Flow, Key, Stamp};
 use crate::capture::Timestamp;
 use crate::packet::{Endpoint, Gap, Head, Side, Tcp, Transport};
 
@@ -76,6 +76,8 @@ pub struct FlowTable<R: Reader> {
     free_wide: Vec<u32>,
     /// What some flows counted beyond 32 bits, to be added to what their records say.
     carried: HashMap<u32, [Counters; 2]>,
+    /// Flows whose bytes can be read in more than one way.
+    ambiguous: HashMap<u32, Ambiguity>,
     hasher: RandomState,
     wheel: Wheel,
     passed: Vec<Entry>,
@@ -137,6 +139,7 @@ impl<R: Reader> FlowTable<R> {
             free: Vec::new(),
             free_wide: Vec::new(),
             carried: HashMap::default(),
+            ambiguous: HashMap::default(),
             hasher: RandomState::default(),
             wheel: Wheel::new(),
             passed: Vec::new(),
@@ -336,6 +339,9 @@ impl<R: Reader> FlowTable<R> {
         if !self.carried.is_empty() {
             self.carried.remove(&id);
         }
+        if !self.ambiguous.is_empty() {
+            self.ambiguous.remove(&id);
+        }
         self.hot[id].flags = 0;
         self.free.push(id);
         self.live -= 1;
@@ -385,6 +391,7 @@ impl<R: Reader> FlowTable<R> {
             encapsulation: cold.encapsulation,
             repeated: cold.repeated,
             evicted: false,
+            ambiguity: if self.ambiguous.is_empty() { None } else { self.ambiguous.get(&id).copied() },
             reader: (),
             tcp: hot.connection(),
         }
@@ -590,6 +597,13 @@ impl<R: Reader> FlowTable<R> {
             *start = at.min(*start);
         }
         hot.touched = stamp.clock;
+        // Of a flow that is not read any more, no bytes decide anything.
+        if head.differing && hot.is(READ) {
+            let sequence = head.tcp.map_or(0, |tcp| tcp.sequence);
+            let sequence = sequence.wrapping_sub(hot.initial(side).unwrap_or(0));
+            let ambiguity = Ambiguity { doubt: Doubt::Fragments, sequence, packet: stamp.number };
+            self.ambiguous.entry(id).or_insert(ambiguity);
+        }
         let Some(tcp) = head.tcp else {
             if hot.is(READ) && length > 0 {
                 let cut = (payload.len() as u64) < u64::from(length);
@@ -614,8 +628,15 @@ impl<R: Reader> FlowTable<R> {
         if hot.is(READ) {
             let cold = &mut self.cold[id];
             let segment = TcpSegment { side, tcp, payload, length, at };
-            hot.set(READ, cold.read(&segment, hot.initial(side), &mut self.budget));
+            let answered = hot.has_spoken(side.other());
+            let (wanted, doubt) = cold.read(&segment, hot.initial(side), answered, &mut self.budget);
+            hot.set(READ, wanted);
             self.news = cold.reader.has_news().then_some(id).or(self.news);
+            if let Some((doubt, sequence)) = doubt {
+                let sequence = sequence.wrapping_sub(hot.initial(side).unwrap_or(0));
+                let ambiguity = Ambiguity { doubt, sequence, packet: stamp.number };
+                self.ambiguous.entry(id).or_insert(ambiguity);
+            }
         }
         closed
     }

@@ -117,7 +117,7 @@ reasons! {
     CertificateExpired = "certificate_expired",
     /// A certificate not made for this end.
     WrongKeyUsage = "wrong_key_usage",
-    /// Overlapping segments with different bytes.
+    /// Its bytes can be read in more than one way: overlapping segments or fragments differ, or are urgent.
     AmbiguousStream = "ambiguous_stream",
     /// No inventory names the documented VM.
     UnseenInventory = "unseen_inventory",
@@ -253,6 +253,8 @@ pub enum Because {
     ContentTypeUnseen,
     /// Decisive bytes were read and are no protocol known.
     SpeaksUnknown,
+    /// The bytes can be read in more than one way; what was observed says where.
+    BytesAmbiguous,
     /// Nothing was sent either way.
     NoPayload,
     /// The bytes that would tell are not in the capture.
@@ -289,6 +291,8 @@ pub enum Because {
     NoClientCertificate,
     /// Whether it presented one is unseen.
     ClientCertificateUnseen(Why),
+    /// Bytes follow that break the rules of what they began as.
+    FollowedByOther(Application),
     /// The session was resumed.
     Resumed,
     /// The session was resumed, and the connection that began it was seen.

@@ -105,6 +105,7 @@ impl Sent {
             }),
             payload_length: self.text.len() as u32,
             packets: 1,
+            differing: false,
             wire_bytes: 60,
             encapsulation,
         }

@@ -93,6 +93,7 @@ fn decoded(segment: &[u8; 8], length: usize) -> Head {
         tcp: (!is_udp).then_some(tcp),
         payload_length: u32::try_from(length).expect("short"),
         packets: 1,
+        differing: false,
         wire_bytes: 40 + length as u64,
         encapsulation: Encapsulation::NONE,
     }
