@@ -7,6 +7,7 @@ use super::Plan;
 use super::links::Connection;
 use super::reader::FlowReader;
 use crate::capture::Timestamp;
+use crate::flow::community_id::{self, COMMUNITY_ID_BYTES, DEFAULT_SEED};
 use crate::flow::{First, Flow, Key, Opener};
 use crate::inventory::LearntGroup;
 use crate::packet::{Gap, Side, Transport};
@@ -108,6 +109,12 @@ impl Ended {
             connection,
             learnt: [Vec::new(), Vec::new()],
         })
+    }
+
+    /// Its Community ID, as the report has it.
+    pub(super) fn community_id(&self) -> [u8; COMMUNITY_ID_BYTES] {
+        let (source, destination) = (self.key.end(self.source), self.key.end(self.source.other()));
+        community_id::bytes(source, destination, self.key.transport, DEFAULT_SEED)
     }
 
     /// The names on the certificate of a server whose handshake was accepted, and the server's side, unless

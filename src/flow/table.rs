@@ -183,7 +183,7 @@ impl<R: Reader> FlowTable<R> {
     /// hundred are enough to keep memory busy.
     pub fn look_up<'h>(&self, heads: impl IntoIterator<Item = &'h Head>, found: &mut Vec<Found>) {
         found.clear();
-        found.extend(heads.into_iter().map(|head| self.hashed(&Key::of(head).0)));
+        found.extend(heads.into_iter().map(|head| self.hashed(&Key::of(head))));
         // Each of these loops does nothing but independent loads, which the processor overlaps.
         for found in found.iter_mut() {
             let half = found.half;
@@ -199,11 +199,12 @@ impl<R: Reader> FlowTable<R> {
 
     /// Puts one decoded packet into its flow; flows that it takes the place of go to `ended`.
     pub fn packet(&mut self, head: &Head, payload: &[u8], stamp: &Stamp, ended: &mut Vec<Flow<R>>) {
-        let found = self.hashed(&Key::of(head).0);
+        let found = self.hashed(&Key::of(head));
         self.packet_at(found, head, payload, stamp, ended);
     }
 
     /// As [`FlowTable::packet`], for a packet that was looked up.
+    #[inline(always)]
     pub fn packet_at(
         &mut self,
         found: Found,
@@ -212,28 +213,28 @@ impl<R: Reader> FlowTable<R> {
         stamp: &Stamp,
         ended: &mut Vec<Flow<R>>,
     ) {
-        let (key, side) = Key::of(head);
-        let half = found.half;
+        let (half, side) = (found.half, head.ends.sender);
         self.allowance = (self.allowance + WITH_EACH).min(AT_ONCE);
         if !self.due.is_empty() {
             self.end_due(stamp.clock, ended);
-            if let Some(id) = self.find(half, &key).filter(|id| self.is_due(*id, stamp.clock)) {
+            if let Some(id) = self.find(half, &Key::of(head)).filter(|id| self.is_due(*id, stamp.clock)) {
                 ended.extend(self.end(id));
             }
         }
-        let newest = if self.is_newest(found.id, &key) { Some(found.id) } else { self.find(half, &key) };
+        let is_found = self.is_newest(found.id, &Key::of(head));
+        let newest = if is_found { Some(found.id) } else { self.find(half, &Key::of(head)) };
         let (id, is_new) = match newest.map(|id| self.choose(id, side, head.tcp)) {
             Some(Choice::This(id)) => (id, false),
             Some(Choice::Successor(id)) => {
                 self.end_oldest(id, ended);
                 self.make_room(ended);
                 // Either may have ended this one.
-                let previous = self.find(half, &key);
-                (self.begin(half, &key, side, head, stamp, previous), true)
+                let previous = self.find(half, &Key::of(head));
+                (self.begin(half, head, stamp, previous), true)
             }
             None => {
                 self.make_room(ended);
-                (self.begin(half, &key, side, head, stamp, None), true)
+                (self.begin(half, head, stamp, None), true)
             }
         };
         (self.last, self.was_read) = (Some(id), false);
@@ -271,6 +272,12 @@ impl<R: Reader> FlowTable<R> {
     /// The number of the flow the last packet went to. Another flow may have it once that one has ended.
     pub fn last(&self) -> Option<u32> {
         self.last
+    }
+
+    /// What tells the flow the last packet went to from all others.
+    pub fn last_first(&self) -> Option<First> {
+        let cold = self.cold.get(self.last?)?;
+        Some((cold.ordinal, cold.encapsulation.depth()))
     }
 
     /// Flows are numbered below this.
@@ -392,19 +399,20 @@ impl<R: Reader> FlowTable<R> {
         Found { half: self.hasher.hash_one(key) as u32, id: NOWHERE }
     }
 
+    #[inline(never)]
     fn find(&self, half: u32, key: &Key) -> Option<u32> {
         let same = |named: &Named| named.half == half && self.has_key(named.id, key);
         self.index.find(Named { half, id: 0 }.hash(), same).map(|named| named.id)
     }
 
     /// Whether the newest flow of a key has this number.
-    #[inline]
+    #[inline(always)]
     fn is_newest(&self, id: u32, key: &Key) -> bool {
         self.hot.get(id).is_some_and(|hot| hot.flags & (LIVE | OLD) == LIVE) && self.has_key(id, key)
     }
 
     /// Whether a live flow has this key.
-    #[inline]
+    #[inline(always)]
     fn has_key(&self, id: u32, key: &Key) -> bool {
         let hot = &self.hot[id];
         if hot.ports != [key.a.port, key.b.port] || hot.transport != key.transport.0 {
@@ -479,15 +487,8 @@ impl<R: Reader> FlowTable<R> {
         Choice::This(generations().min_by_key(distance).unwrap_or(newest))
     }
 
-    fn begin(
-        &mut self,
-        half: u32,
-        key: &Key,
-        side: Side,
-        head: &Head,
-        stamp: &Stamp,
-        previous: Option<u32>,
-    ) -> u32 {
+    fn begin(&mut self, half: u32, head: &Head, stamp: &Stamp, previous: Option<u32>) -> u32 {
+        let (key, side) = (Key::of(head), head.ends.sender);
         let mut hot = Hot::EMPTY;
         (hot.flags, hot.end, hot.touched) = (LIVE, stamp.time, stamp.clock);
         (hot.ports, hot.transport) = ([key.a.port, key.b.port], key.transport.0);
@@ -572,7 +573,7 @@ impl<R: Reader> FlowTable<R> {
     }
 
     /// Lets a flow follow one packet of it; says whether that closed it.
-    #[inline]
+    #[inline(always)]
     fn follow(&mut self, id: u32, side: Side, head: &Head, payload: &[u8], stamp: &Stamp) -> bool {
         let (at, length, me) = (stamp.time, head.payload_length, side.index());
         let hot = &mut self.hot[id];
@@ -602,10 +603,10 @@ impl<R: Reader> FlowTable<R> {
             }
             return false;
         };
-        let mut connection = hot.connection();
-        let was_over = connection.is_over();
-        let repeated = connection.packet(side, tcp.flags, tcp.sequence, length);
-        hot.set_connection(&connection);
+        let (repeated, closed) = match hot.goes_on(side, tcp, length) {
+            Some(repeated) => (repeated, false),
+            None => hot.turns(side, tcp, length),
+        };
         if repeated {
             self.account.repeated += 1;
             self.cold[id].repeated += 1;
@@ -616,10 +617,10 @@ impl<R: Reader> FlowTable<R> {
         if hot.is(READ) {
             let cold = &mut self.cold[id];
             let segment = TcpSegment { side, tcp, payload, length, at };
-            hot.set(READ, cold.read(&segment, &connection, &mut self.budget));
+            hot.set(READ, cold.read(&segment, hot.initial(side), &mut self.budget));
             self.news = cold.reader.has_news().then_some(id).or(self.news);
         }
-        connection.is_over() && !was_over
+        closed
     }
 
     /// Lets go of the oldest connection on these ports when there are as many as are told apart.

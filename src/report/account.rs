@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use super::PacketCounts;
 use crate::packet::Uncounted;
 
 /// Packets read, packets in flows, and packets that belong to no flow by reason.
@@ -38,6 +39,8 @@ pub struct Account {
     pub key_cap: u64,
     /// Names that the capture gave to addresses, given up because of a cap.
     pub learnt_names: u64,
+    /// What became of the packets of reported flows, with `--evidence`.
+    pub evidence: Option<PacketCounts>,
     /// Packets that the kernel or the interface dropped, when live.
     pub dropped: [u64; 2],
 }
@@ -87,6 +90,14 @@ impl Account {
             ("drops", "kernel", self.dropped[0]),
             ("drops", "interface", self.dropped[1]),
         ]);
+        if let Some(evidence) = self.evidence {
+            lines.extend([
+                ("evidence", "files", evidence.files),
+                ("evidence", "not_written", evidence.not_written),
+                ("evidence", "file_cap", evidence.file_cap),
+                ("evidence", "memory_cap", evidence.held_cap),
+            ]);
+        }
         lines
     }
 

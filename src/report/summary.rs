@@ -278,7 +278,7 @@ fn write_account(account: &Account, output: &mut impl Write) -> io::Result<()> {
     }
     writeln!(output)?;
     for (scope, name, count) in account.lines() {
-        if matches!(scope, "duplicates" | "caps" | "drops") && count > 0 {
+        if matches!(scope, "duplicates" | "caps" | "evidence" | "drops") && count > 0 {
             writeln!(output, "  {scope} {name}: {count}")?;
         }
     }
