@@ -7,7 +7,7 @@ use std::str::FromStr;
 use procfs::{Current, Meminfo};
 
 /// The least that can be asked for: what every audit takes is a part of it.
-const LEAST: u64 = 256 << 20;
+const LEAST: u64 = 64 << 20;
 /// What is taken where nothing is said: ten times what a gigabyte of mixed traffic takes.
 const USUAL: u64 = 2 << 30;
 
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn sizes_are_said_in_bytes_mebibytes_and_gibibytes() {
         for (text, bytes) in
-            [("256M", 256 << 20), ("4G", 4 << 30), ("1073741824", 1 << 30), ("300m", 300 << 20)]
+            [("64M", 64 << 20), ("4G", 4 << 30), ("1073741824", 1 << 30), ("300m", 300 << 20)]
         {
             assert_eq!(text.parse(), Ok(Memory(bytes)), "{text}");
         }
