@@ -36,7 +36,7 @@ pub(super) struct Ended {
     /// What other connections may resume, or this one resumed.
     pub(super) connection: Option<Box<Connection>>,
     /// The groups that the addresses of its ends are learnt to be of, by [`Side::index`].
-    pub(super) learnt: [Vec<LearntGroup>; 2],
+    pub(super) learnt: [Option<Arc<[LearntGroup]>>; 2],
 }
 
 /// Why a flow is looked at while it is open.
@@ -108,7 +108,7 @@ impl Ended {
             leaves: observed.tls().map(|tls| Leaves::of(tls, known)),
             observed,
             connection,
-            learnt: [Vec::new(), Vec::new()],
+            learnt: [None, None],
         })
     }
 

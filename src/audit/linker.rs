@@ -52,7 +52,7 @@ impl<'p> Linker<'p> {
                     if is_over {
                         self.learn_names(&flow);
                     }
-                    let groups = |side: Side| self.learning.groups(flow.key.end(side).ip).to_vec();
+                    let groups = |side: Side| self.learning.groups(flow.key.end(side).ip);
                     flow.learnt = [groups(Side::A), groups(Side::B)];
                 }
                 Some(flow)

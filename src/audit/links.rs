@@ -13,6 +13,9 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use crate::capture::Timestamp;
 use crate::flow::Flow;
@@ -35,7 +38,7 @@ pub(super) struct Connection {
     client: Endpoint,
     server: Endpoint,
     /// The host name the client asked for.
-    server_name: Option<Box<[u8]>>,
+    server_name: Option<Arc<[u8]>>,
     /// Which cipher suites the client offered: another set is another program.
     program: Option<[u8; 12]>,
     /// Time of its first packet.
@@ -60,11 +63,12 @@ impl Connection {
     /// A flow as a TLS connection, once its roles are known.
     pub(super) fn new<R>(flow: &Flow<R>, tls: &tls::Evidence) -> Option<Connection> {
         let client = tls.client()?;
+        let hello = tls.client_hello();
         Some(Connection {
             client: flow.key.end(client),
             server: flow.key.end(client.other()),
-            server_name: tls.server_name().map(Box::from),
-            program: tls.client_hello().and_then(|hello| hello.ja4?.ciphers().first_chunk().copied()),
+            server_name: hello.and_then(|hello| hello.server_name.clone()),
+            program: hello.and_then(|hello| hello.ja4?.ciphers().first_chunk().copied()),
             start: flow.start,
             ordinal: flow.first_ordinal,
             shown: Showing::of(tls),
@@ -99,9 +103,9 @@ impl Showing {
 pub(super) struct Links {
     /// How many sessions are remembered at most.
     most: usize,
-    named: HashMap<Name, Began>,
+    named: HashMap<Name, Began, RandomState>,
     order: VecDeque<Name>,
-    peers: HashMap<Peer, Tied>,
+    peers: HashMap<Peer, Tied, RandomState>,
     /// Connections of all peers.
     ticketed: usize,
     /// Connections that a cap kept from being remembered.
@@ -110,7 +114,7 @@ pub(super) struct Links {
 
 type Name = (SessionName, IpAddr, Endpoint);
 /// Client, server, and the host name asked for.
-type Peer = (IpAddr, Endpoint, Option<Box<[u8]>>);
+type Peer = (IpAddr, Endpoint, Option<Arc<[u8]>>);
 
 /// The connection that began a session.
 #[derive(Clone, Copy, Debug)]
