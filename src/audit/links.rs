@@ -149,9 +149,9 @@ impl Links {
     pub(super) fn new(most: usize) -> Links {
         Links {
             most,
-            named: HashMap::new(),
+            named: HashMap::default(),
             order: VecDeque::new(),
-            peers: HashMap::new(),
+            peers: HashMap::default(),
             ticketed: 0,
             dropped: 0,
         }
