@@ -34,7 +34,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use crate::capture::{CaptureError, Filter, FilterError, Packet, Secrets, Timestamp};
-use crate::flow::{Key, Limits, Stamp};
+use crate::flow::{Limits, Stamp};
 use crate::local::Owners;
 use crate::packet::Segment;
 use crate::pki::Authorities;
@@ -258,7 +258,7 @@ impl<W: io::Write> Downstream for Rest<'_, W> {
         if let Some(packets) = &mut self.packets
             && let Some(flow) = self.follower.last()
         {
-            packets.belongs(flow, Key::of(&segment.head).1, segment.head.packets);
+            packets.belongs(flow, segment.head.ends.sender, segment.head.packets);
         }
     }
 }

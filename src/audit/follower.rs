@@ -104,6 +104,7 @@ impl<'p> Follower<'p> {
     }
 
     /// Takes the next packet.
+    #[inline]
     pub(super) fn packet(&mut self, head: &Head, payload: &[u8], stamp: &Stamp, events: &mut Vec<Event>) {
         let packets = u64::from(head.packets);
         let place = match self.found.get(self.came) {
@@ -137,7 +138,9 @@ impl<'p> Follower<'p> {
         {
             events.push(Event { order, what: What::Settled(Box::new(connection)) });
         }
-        self.hand_on_ended(|_| order, events);
+        if !self.ended.is_empty() {
+            self.hand_on_ended(|_| order, events);
+        }
     }
 
     /// The flow that the last packet went to.

@@ -63,6 +63,11 @@ impl<'p, W: io::Write> Audit<'p, W> {
         self.rest.writer.take()
     }
 
+    /// Gives back a report that could not be written, and why: the audit goes on without.
+    pub fn take_failed_report(&mut self) -> Option<(W, csv::Error)> {
+        self.rest.writer.take_failed()
+    }
+
     /// Begins another report.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ pub use link::link_name;
 pub use live::{Drained, HOLD_BACK, Interfaces, LiveOptions, LiveStats};
 pub use map::Mapped;
 pub(crate) use map::map;
-pub use merge::Merged;
+pub use merge::{Merged, Run};
 pub use record::MAX_CAPTURED;
 pub use write::PcapBuffer;
 

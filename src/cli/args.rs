@@ -79,7 +79,8 @@ pub(super) struct AuditArguments {
     #[command(flatten)]
     pub(super) judging: JudgingArguments,
 
-    /// Write the CSV report here, with FILE.account.csv and FILE.rows.csv beside it; `-` is standard output.
+    /// Write the CSV report here, with FILE.account.csv and FILE.rows.csv beside it unless it is a pipe or a device;
+    /// `-` is standard output.
     #[arg(short = 'o', long, value_name = "FILE")]
     pub(super) output: Option<String>,
 
@@ -155,6 +156,13 @@ pub(super) struct JudgingArguments {
     /// Report unproven flows, and allowed ones that rest on an inference, as well.
     #[arg(long)]
     pub(super) strict: bool,
+}
+
+impl JudgingArguments {
+    /// Every file and folder that is read for it.
+    pub(super) fn files(&self) -> impl Iterator<Item = &String> {
+        [&self.policy, &self.overlay, &self.inventory, &self.ca, &self.keylog].into_iter().flatten()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -6,7 +6,7 @@ use std::thread;
 
 use super::args::CheckArguments;
 use super::input::Input;
-use super::{Status, output, plan};
+use super::{Status, output, plan, whole};
 use crate::audit::{Audit, Feed, Pool};
 use crate::capture::Filter;
 use crate::report::PacketFolder;
@@ -14,6 +14,7 @@ use crate::report::PacketFolder;
 pub(super) fn run(arguments: &CheckArguments) -> Result<Status, Box<dyn Error>> {
     let audit = &arguments.audit;
     let plan = plan::plan(audit)?;
+    whole::is_none_of(audit.output.as_deref(), arguments.captures.iter().chain(audit.judging.files()))?;
     let filter = audit.judging.filter.as_deref().map(Filter::new).transpose()?;
     let Some(mut input) = Input::open(&arguments.captures)? else { return Ok(Status::Error) };
     let packets = audit.evidence.as_deref().map(|folder| {

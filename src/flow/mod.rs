@@ -44,6 +44,8 @@ pub struct Stamp {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Clock {
     now: Option<Timestamp>,
+    /// When the next second begins.
+    next_second: Timestamp,
 }
 
 impl Clock {
@@ -54,14 +56,19 @@ impl Clock {
 
     /// Moves on to `time`, unless it is there already; says what it shows then, and whether flow tables
     /// are to look for flows that are due ([`FlowTable::tick`]): with every second that begins.
+    #[inline]
     pub fn advance(&mut self, time: Timestamp) -> (Timestamp, bool) {
-        let Some(before) = self.now else {
-            self.now = Some(time);
-            return (time, true);
+        let is_due = match self.now {
+            Some(now) if time <= now => return (now, false),
+            Some(_) => time >= self.next_second,
+            None => true,
         };
-        let now = before.max(time);
-        self.now = Some(now);
-        (now, wheel::second(now) > wheel::second(before))
+        self.now = Some(time);
+        if is_due {
+            let second = wheel::second(time).saturating_add(1);
+            self.next_second = Timestamp(second.saturating_mul(Timestamp::SECOND));
+        }
+        (time, is_due)
     }
 }
 

@@ -185,7 +185,7 @@ impl<R: Reader> FlowTable<R> {
     /// hundred are enough to keep memory busy.
     pub fn look_up<'h>(&self, heads: impl IntoIterator<Item = &'h Head>, found: &mut Vec<Found>) {
         found.clear();
-        found.extend(heads.into_iter().map(|head| self.hashed(&Key::of(head).0)));
+        found.extend(heads.into_iter().map(|head| self.hashed(&Key::of(head))));
         // Each of these loops does nothing but independent loads, which the processor overlaps.
         for found in found.iter_mut() {
             let half = found.half;
@@ -201,11 +201,12 @@ impl<R: Reader> FlowTable<R> {
 
     /// Puts one decoded packet into its flow; a flow that it takes the place of goes to `ended`.
     pub fn packet(&mut self, head: &Head, payload: &[u8], stamp: &Stamp, ended: &mut Vec<Flow<R>>) -> Place {
-        let found = self.hashed(&Key::of(head).0);
+        let found = self.hashed(&Key::of(head));
         self.packet_at(found, head, payload, stamp, ended)
     }
 
     /// As [`FlowTable::packet`], for a packet that was looked up.
+    #[inline(always)]
     pub fn packet_at(
         &mut self,
         found: Found,
@@ -214,18 +215,18 @@ impl<R: Reader> FlowTable<R> {
         stamp: &Stamp,
         ended: &mut Vec<Flow<R>>,
     ) -> Place {
-        let (key, side) = Key::of(head);
-        let half = found.half;
-        let newest = if self.is_newest(found.id, &key) { Some(found.id) } else { self.find(half, &key) };
+        let (half, side) = (found.half, head.ends.sender);
+        let is_found = self.is_newest(found.id, &Key::of(head));
+        let newest = if is_found { Some(found.id) } else { self.find(half, &Key::of(head)) };
         let (id, is_new) = match newest.map(|id| self.choose(id, side, head.tcp)) {
             Some(Choice::This(id)) => (Some(id), false),
             Some(Choice::Successor(id)) => {
                 self.end_oldest(id, ended);
                 // The oldest may have been this one.
-                let previous = self.find(half, &key);
-                (self.begin(half, &key, side, head, stamp, previous), true)
+                let previous = self.find(half, &Key::of(head));
+                (self.begin(half, head, stamp, previous), true)
             }
-            None => (self.begin(half, &key, side, head, stamp, None), true),
+            None => (self.begin(half, head, stamp, None), true),
         };
         (self.last, self.was_read) = (id, false);
         let Some(id) = id else {
@@ -381,19 +382,20 @@ impl<R: Reader> FlowTable<R> {
         Found { half: self.hasher.hash_one(key) as u32, id: NOWHERE }
     }
 
+    #[inline(never)]
     fn find(&self, half: u32, key: &Key) -> Option<u32> {
         let same = |named: &Named| named.half == half && self.has_key(named.id, key);
         self.index.find(Named { half, id: 0 }.hash(), same).map(|named| named.id)
     }
 
     /// Whether the newest flow of a key has this number.
-    #[inline]
+    #[inline(always)]
     fn is_newest(&self, id: u32, key: &Key) -> bool {
         self.hot.get(id).is_some_and(|hot| hot.flags & (LIVE | OLD) == LIVE) && self.has_key(id, key)
     }
 
     /// Whether a live flow has this key.
-    #[inline]
+    #[inline(always)]
     fn has_key(&self, id: u32, key: &Key) -> bool {
         let hot = &self.hot[id];
         if hot.ports != [key.a.port, key.b.port] || hot.transport != key.transport.0 {
@@ -468,15 +470,8 @@ impl<R: Reader> FlowTable<R> {
         Choice::This(generations().min_by_key(distance).unwrap_or(newest))
     }
 
-    fn begin(
-        &mut self,
-        half: u32,
-        key: &Key,
-        side: Side,
-        head: &Head,
-        stamp: &Stamp,
-        previous: Option<u32>,
-    ) -> Option<u32> {
+    fn begin(&mut self, half: u32, head: &Head, stamp: &Stamp, previous: Option<u32>) -> Option<u32> {
+        let (key, side) = (Key::of(head), head.ends.sender);
         if self.live >= self.limits.flows {
             return None;
         }
@@ -535,7 +530,7 @@ impl<R: Reader> FlowTable<R> {
     }
 
     /// Lets a flow follow one packet of it; says whether that closed it.
-    #[inline]
+    #[inline(always)]
     fn follow(&mut self, id: u32, side: Side, head: &Head, payload: &[u8], stamp: &Stamp) -> bool {
         let (at, length, me) = (stamp.time, head.payload_length, side.index());
         let hot = &mut self.hot[id];
@@ -566,10 +561,10 @@ impl<R: Reader> FlowTable<R> {
             }
             return false;
         };
-        let mut connection = hot.connection();
-        let was_over = connection.is_over();
-        let repeated = connection.packet(side, tcp.flags, tcp.sequence, length);
-        hot.set_connection(&connection);
+        let (repeated, closed) = match hot.goes_on(side, tcp, length) {
+            Some(repeated) => (repeated, false),
+            None => hot.turns(side, tcp, length),
+        };
         if repeated {
             self.account.repeated += 1;
             self.cold[id].repeated += 1;
@@ -580,10 +575,10 @@ impl<R: Reader> FlowTable<R> {
         if hot.is(READ) {
             let cold = &mut self.cold[id];
             let segment = TcpSegment { side, tcp, payload, length, at };
-            hot.set(READ, cold.read(&segment, &connection, &mut self.budget));
+            hot.set(READ, cold.read(&segment, hot.initial(side), &mut self.budget));
             self.news = cold.reader.has_news().then_some(id).or(self.news);
         }
-        connection.is_over() && !was_over
+        closed
     }
 
     /// Lets go of the oldest connection on these ports when there are as many as are told apart.

@@ -245,7 +245,8 @@ impl Datagram {
         let last = range.end.min(self.end.unwrap_or(range.end));
         let mut gaps = Vec::new();
         let mut at = range.start;
-        for piece in &self.pieces {
+        let before = self.pieces.partition_point(|piece| piece.range.end <= range.start);
+        for piece in self.pieces.iter().skip(before) {
             if piece.range.start >= range.end {
                 break;
             }
@@ -315,7 +316,8 @@ fn cut_out<'a>(fragment: &Fragment<'a>, range: &Range<u32>, part: &Range<u32>) -
 fn differs(piece: &Piece, fragment: &Fragment<'_>, range: &Range<u32>) -> bool {
     let common = piece.range.start.max(range.start)..piece.range.end.min(range.end);
     let (old, new) = (slice_at(&piece.data, piece.range.start, &common), cut_out(fragment, range, &common));
-    old.iter().zip(new).any(|(old, new)| old != new)
+    let both = old.len().min(new.len());
+    old.get(..both) != new.get(..both)
 }
 
 /// What of `part` is in `bytes`, which begin at `start`.

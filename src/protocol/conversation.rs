@@ -1,7 +1,8 @@
 //! One flow's bytes, handed to the recogniser they belong to.
 //!
 //! The first bytes of either side are probed by every recogniser; the one that is certain gets the flow.
-//! A protocol may hand over to another: NATS, MySQL and LDAP to TLS, HTTP/1 to HTTP/2 after an upgrade.
+//! A protocol may hand over to another: NATS, MySQL and LDAP to TLS, HTTP/1 to HTTP/2 after an upgrade, a proxy
+//! to whatever its client speaks.
 
 use std::sync::Arc;
 
@@ -54,6 +55,7 @@ impl Conversation {
             State::Ssh(talk) => talk.parser.advance(side, bytes),
             State::Ldap(talk) => talk.parser.advance(side, bytes),
             State::Syslog(talk) => talk.parser.advance(side, bytes),
+            State::Proxy(talk) => talk.parser.advance(side, bytes),
         };
         self.state.common().spoke[side.index()] = true;
         match step {
@@ -117,6 +119,7 @@ impl Conversation {
             State::Ssh(talk) => talk.parser.gap(side),
             State::Ldap(talk) => talk.parser.gap(side),
             State::Syslog(talk) => talk.parser.gap(side),
+            State::Proxy(talk) => talk.parser.gap(side),
         }
         0
     }

@@ -1,6 +1,6 @@
 //! What one flow's bytes showed, whatever was spoken.
 
-use super::{Dns, Http1, Http2, Ldap, Mysql, Nats, Side, Ssh, Syslog, tls};
+use super::{Dns, Http1, Http2, Ldap, Mysql, Nats, Proxy, Side, Ssh, Syslog, tls};
 use crate::packet::Gap;
 
 /// Everything the capture showed of what a flow speaks.
@@ -26,6 +26,8 @@ pub struct Evidence {
     pub ldap: Option<Box<Ldap>>,
     /// Syslog in clear.
     pub syslog: Option<Syslog>,
+    /// The header of a proxy, before all of it.
+    pub proxy: Option<Proxy>,
     /// The client, by the protocol's own roles.
     pub client: Option<Side>,
     /// Which sides sent payload.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::inside::Inside;
 use super::recognise::Protocol;
 use super::tls::KeyStore;
-use super::{Evidence, Side, dns, http1, http2, ldap, mysql, nats, ssh, syslog, tls};
+use super::{Evidence, Side, dns, http1, http2, ldap, mysql, nats, proxy, ssh, syslog, tls};
 use crate::packet::Gap;
 
 /// One pointer besides a few flags, until a recogniser takes the flow.
@@ -25,6 +25,7 @@ pub(super) enum State {
     Ssh(Box<Talk<ssh::Parser>>),
     Ldap(Box<Talk<ldap::Parser>>),
     Syslog(Box<Talk<syslog::Parser>>),
+    Proxy(Box<Talk<proxy::Parser>>),
 }
 
 /// What belongs to a flow whatever it speaks.
@@ -83,6 +84,7 @@ impl State {
             State::Ssh(talk) => &mut talk.common,
             State::Ldap(talk) => &mut talk.common,
             State::Syslog(talk) => &mut talk.common,
+            State::Proxy(talk) => &mut talk.common,
         }
     }
 
@@ -103,6 +105,7 @@ impl State {
             Protocol::Ssh => State::Ssh(left.into(ssh::Parser::new())),
             Protocol::Ldap => State::Ldap(left.into(ldap::Parser::new())),
             Protocol::Syslog => State::Syslog(left.into(syslog::Parser::new())),
+            Protocol::Proxy => State::Proxy(left.into(proxy::Parser::new())),
         };
     }
 
@@ -146,6 +149,10 @@ impl State {
             }),
             State::Syslog(talk) => talk.so_far(|parser, evidence| {
                 evidence.syslog = Some(*parser.evidence());
+                parser.client()
+            }),
+            State::Proxy(talk) => talk.so_far(|parser, evidence| {
+                evidence.proxy = Some(parser.evidence());
                 parser.client()
             }),
         }
@@ -196,6 +203,10 @@ impl State {
             }),
             State::Syslog(talk) => talk.leave(|parser, evidence| {
                 evidence.syslog = Some(*parser.evidence());
+                parser.client()
+            }),
+            State::Proxy(talk) => talk.leave(|parser, evidence| {
+                evidence.proxy = Some(parser.evidence());
                 parser.client()
             }),
         }

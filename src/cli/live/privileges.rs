@@ -38,8 +38,7 @@ impl LiveArguments {
     /// Everything the audit needs from now on, and nothing else.
     pub(super) fn confinement(&self) -> Result<Confinement, String> {
         let judging = &self.audit.judging;
-        let named = [&judging.policy, &judging.overlay, &judging.inventory, &judging.ca, &judging.keylog];
-        let files = named.into_iter().flatten().map(Path::new).chain(self.records.file());
+        let files = judging.files().map(Path::new).chain(self.records.file());
         let files = files.filter(|path| folder(path).exists());
         let output = self.audit.output.as_deref().filter(|output| *output != "-").map(Path::new);
         Ok(Confinement {

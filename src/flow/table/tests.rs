@@ -3,7 +3,7 @@
 use super::*;
 use crate::capture::Precision;
 use crate::flow::{Clock, ConnState, Opener, Want};
-use crate::packet::{Encapsulation, TcpFlags};
+use crate::packet::{Encapsulation, Ends, TcpFlags};
 use proptest::prelude::*;
 
 const SYN: u8 = 0x02;
@@ -90,8 +90,7 @@ impl Sent {
             Endpoint { ip: if self.within == 1 { v6 } else { v4 }, port }
         };
         Head {
-            source: end(self.from),
-            destination: end(self.to),
+            ends: Ends::new(end(self.from), end(self.to)),
             transport: self.transport,
             tcp: (self.transport == Transport::TCP).then_some(Tcp {
                 sequence: self.sequence,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use flowaudit::capture::{Precision, Timestamp};
 use flowaudit::flow::{Clock, Flow, FlowTable, Limits, Place, Reader, Stamp, Want};
-use flowaudit::packet::{Encapsulation, Endpoint, Gap, Head, Side, Tcp, TcpFlags, Transport};
+use flowaudit::packet::{Encapsulation, Endpoint, Ends, Gap, Head, Side, Tcp, TcpFlags, Transport};
 
 /// The most segments of one list.
 const SEGMENTS: usize = 4096;
@@ -91,8 +91,7 @@ fn decoded(segment: &[u8; 8], length: usize) -> Head {
         flags: TcpFlags(segment[1]),
     };
     Head {
-        source,
-        destination,
+        ends: Ends::new(source, destination),
         transport: if is_udp { Transport::UDP } else { Transport::TCP },
         tcp: (!is_udp).then_some(tcp),
         payload_length: u32::try_from(length).expect("short"),
