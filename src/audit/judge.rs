@@ -90,7 +90,8 @@ impl<'p> Judge<'p> {
         Judge {
             plan: self.plan.clone(),
             captures: Arc::clone(&self.captures),
-            told: HashSet::new(),
+            told: HashSet::default(),
+            components: Components::default(),
             rows: self.rows.as_ref().map(|_| RowWriter::default()),
         }
     }
