@@ -185,6 +185,7 @@ impl Streams {
         if budget.lent > budget.cap / LENT_SHARE
             && half.lent.end().is_some_and(|end| !is_after(end, sequence))
         {
+            budget.refused += 1;
             budget.release(half);
             half.lent = Lent::default();
             budget.hold(half);
