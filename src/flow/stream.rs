@@ -159,6 +159,7 @@ impl Streams {
         if budget.lent > budget.cap / LENT_SHARE
             && half.lent.end().is_some_and(|end| !is_after(end, sequence))
         {
+            budget.refused += 1;
             half.leave(budget);
             half.lent = Lent::default();
             half.enter(budget);
