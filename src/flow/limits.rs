@@ -1,9 +1,9 @@
 //! What a flow table may grow to.
 
 /// Bytes that a flow takes besides what is kept of its stream and by its reader, at most: its two records,
-/// IPv6 addresses, its place in the index while that grows, its entries in the wheel, and its place in the list
-/// of those that end.
-const FLOW: u64 = 320;
+/// IPv6 addresses, its place in the index while that grows, its entries in the wheel, and its share of what is on
+/// its way to the report.
+const FLOW: u64 = 448;
 
 /// What the flow table may grow to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,11 +24,11 @@ pub struct Attack {
 pub const ORDINARY: Attack = Attack { name: "ordinary requests", make: ordinary, small: 10, dropped: None };
 
 pub const ATTACKS: [Attack; 12] = [
-    Attack { name: "SYN flood", make: syn_flood, small: 10, dropped: Some("caps,flows_evicted") },
+    Attack { name: "SYN flood", make: syn_flood, small: 20, dropped: Some("caps,flows_evicted") },
     Attack {
         name: "partial ClientHellos",
         make: partial_hellos,
-        small: 15,
+        small: 30,
         dropped: Some("caps,stream_bytes"),
     },
     Attack {
@@ -50,7 +50,7 @@ pub const ATTACKS: [Attack; 12] = [
         dropped: Some("tunnels,not_decoded"),
     },
     Attack { name: "certificate message of 16 MiB", make: long_chain, small: 5, dropped: None },
-    Attack { name: "chains, each another", make: many_chains, small: 20, dropped: Some("caps,stream_bytes") },
+    Attack { name: "chains, each another", make: many_chains, small: 30, dropped: Some("caps,stream_bytes") },
     Attack {
         name: "HTTP/2 header tables",
         make: header_tables,
@@ -58,7 +58,7 @@ pub const ATTACKS: [Attack; 12] = [
         dropped: Some("caps,stream_bytes"),
     },
     Attack { name: "HTTP/2 CONTINUATION", make: continuation, small: 10, dropped: None },
-    Attack { name: "hash flooding", make: hash_flooding, small: 10, dropped: Some("caps,flows_evicted") },
+    Attack { name: "hash flooding", make: hash_flooding, small: 20, dropped: Some("caps,flows_evicted") },
     Attack { name: "gzip bomb", make: gzip_bomb, small: 5, dropped: None },
     Attack { name: "zstd bomb", make: zstd_bomb, small: 5, dropped: None },
 ];
