@@ -86,7 +86,7 @@ fn caps_refuse_the_same() {
     let scene = Scene::new();
     let limits = Limits { flows: 64, stream_bytes: 16 };
     let told = scene.together(1, limits);
-    for cap in ["flow_cap", "stream_cap"] {
+    for cap in ["evicted_flows", "stream_cap"] {
         assert!(!told.contains(&format!("\n    {cap}: 0,")), "{cap}: {}", &told[..2000]);
     }
     for threads in THREADS {

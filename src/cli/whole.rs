@@ -42,9 +42,11 @@ pub(super) fn replace(name: &Path, write: impl FnOnce(&mut File) -> io::Result<(
         let written = File::create(name).and_then(|mut file| write(&mut file));
         return written.map_err(|error| cannot_write(name, &error));
     }
-    let part = with_suffix(name, PART);
+    // A link stays one.
+    let file = fs::canonicalize(name).unwrap_or_else(|_| name.to_owned());
+    let part = with_suffix(&file, PART);
     let written =
-        File::create(&part).and_then(|mut file| write(&mut file)).and_then(|()| fs::rename(&part, name));
+        File::create(&part).and_then(|mut opened| write(&mut opened)).and_then(|()| fs::rename(&part, &file));
     written.map_err(|error| {
         // Left behind, it would be in the way of nothing but a tidy folder.
         let _ = fs::remove_file(&part);
@@ -124,9 +126,11 @@ pub(super) fn is_none_of<'a>(
     Ok(())
 }
 
-/// Something to write to that is there and is no file.
+/// Something to write to that is there and is no file, or another name of what is open already.
 pub(super) fn is_no_file(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|about| !about.is_file())
+    let is_open =
+        ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"].iter().any(|open| path.starts_with(open));
+    is_open || fs::metadata(path).is_ok_and(|about| !about.is_file())
 }
 
 /// The one line that a file which cannot be written is told by.

@@ -45,8 +45,25 @@ pub(super) fn is_formula(field: &[u8]) -> bool {
 /// Short text of printable ASCII, which nearly all is: there is nothing to escape in it.
 #[inline]
 pub(super) fn is_plain(text: &[u8]) -> bool {
-    // Without a way out of the middle, so that many bytes are looked at together.
-    text.len() < SHOWN && text.iter().fold(true, |plain, byte| plain & (b' '..=b'~').contains(byte))
+    text.len() < SHOWN && !any_byte(text, |byte| !is_printable(byte))
+}
+
+fn is_printable(byte: u8) -> bool {
+    (b' '..=b'~').contains(&byte)
+}
+
+/// Whether any of these bytes is so. They are looked at in whole chunks, the last of which overlaps the one
+/// before it, and without a way out of the middle: so many are looked at together.
+#[inline]
+pub(super) fn any_byte(bytes: &[u8], is_so: impl Fn(u8) -> bool) -> bool {
+    let any_of = |chunk: &[u8]| chunk.iter().fold(false, |any, byte| any | is_so(*byte));
+    if let Some(last) = bytes.last_chunk::<16>() {
+        return bytes.as_chunks::<16>().0.iter().fold(any_of(last), |any, chunk| any | any_of(chunk));
+    }
+    match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(first), Some(last)) => any_of(first) | any_of(last),
+        _ => any_of(bytes),
+    }
 }
 
 /// Text, and how much of it is shown.
@@ -79,15 +96,16 @@ impl fmt::Display for CleanBytes<'_> {
 }
 
 fn write_clean(text: &str, budget: &mut usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    // No need to look at it character by character.
-    if text.len() < *budget && is_plain(text.as_bytes()) {
-        *budget -= text.len();
-        return f.write_str(text);
-    }
-    for character in text.chars() {
-        if *budget == 0 {
-            return Ok(());
-        }
+    let mut rest = text;
+    while *budget > 0 {
+        // What is plain need not be looked at character by character; what may be the last one is.
+        let plain = rest.bytes().take(*budget - 1).take_while(|byte| is_printable(*byte)).count();
+        let (plain, others) = rest.split_at_checked(plain).unwrap_or((rest, ""));
+        f.write_str(plain)?;
+        *budget -= plain.len();
+        let mut characters = others.chars();
+        let Some(character) = characters.next() else { break };
+        rest = characters.as_str();
         *budget -= 1;
         if *budget == 0 {
             return f.write_char('…');

@@ -59,6 +59,17 @@ fn beside_a_device_or_a_pipe_nothing_is_written() {
         }
         assert!(!fs::metadata(device).expect("it is still there").is_file(), "{device}");
     }
+    let mut redirected = Command::new("bash");
+    redirected.current_dir(root()).args([
+        "-c",
+        "\"$0\" check -q -o /dev/stdout \"$1\" >\"$2\"",
+        BINARY,
+        CAPTURE,
+    ]);
+    redirected.arg(folder.join("redirected"));
+    assert_eq!(super::common::run(redirected).status, Some(0));
+    assert_eq!(table(&fs::read_to_string(folder.join("redirected")).expect("UTF-8")).len(), 1);
+    assert!(!Path::new("/dev/stdout.rows.csv").exists());
     let drafted = flowaudit_at_home(&["policy", "draft", CAPTURE, "-o", "/dev/full"]);
     is_error(&drafted, "/dev/full: cannot be written: No space left on device", "");
 }
@@ -175,10 +186,10 @@ fn on_a_full_disk_whole_rows_are_kept() {
     let script = "mkdir disk && mount -t tmpfs -o size=128k none disk && cp keep.csv disk/draft.csv &&
         \"$0\" check -q -o disk/report.csv many.pcap; echo \"status $?\"; cp disk/report.csv out.csv;
         rm disk/report.csv*; head -c 1M /dev/zero >disk/fill 2>/dev/null;
-        \"$0\" policy draft many.pcap -o disk/draft.csv; echo \"status $?\"; cp disk/draft.csv draft.csv; ls disk";
+        \"$0\" policy draft \"$1\" -o disk/draft.csv; echo \"status $?\"; cp disk/draft.csv draft.csv; ls disk";
     fs::write(folder.join("keep.csv"), "kept\n".repeat(100)).expect("it writes");
     let mut command = Command::new("unshare");
-    command.current_dir(folder.join("")).args(["-m", "bash", "-c", script, BINARY]);
+    command.current_dir(folder.join("")).args(["-m", "bash", "-c", script, BINARY]).arg(root().join(CAPTURE));
     let run = run(command);
     assert_eq!(run.stdout, "status 2\nstatus 2\ndraft.csv\nfill\n", "{}", run.stderr);
     let errors: Vec<&str> =

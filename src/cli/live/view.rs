@@ -159,12 +159,12 @@ fn erase(lines: usize) -> String {
 fn line(standing: &Standing, before: &Standing) -> String {
     let since = |now: u64, then: u64| now.saturating_sub(then);
     let packets = since(standing.account.read, before.account.read);
-    let [kernel, interface, refused] = standing.lost();
-    let [old_kernel, old_interface, old_refused] = before.lost();
+    let [kernel, interface, evicted] = standing.lost();
+    let [old_kernel, old_interface, old_evicted] = before.lost();
     let ended: Vec<u64> = (0..3).map(|at| since(standing.verdicts[at], before.verdicts[at])).collect();
     format!(
         "{packets} packets ({:.0}/s), {} flows open, {} ended ({} allowed, {} unproven, {} violations), \
-         {} violations of open flows, dropped {} by the kernel, {} by the interface, {} for want of room, \
+         {} violations of open flows, dropped {} by the kernel, {} by the interface, {} flows ended early for want of room, \
          lag {} ms{}",
         standing.packets_a_second(before),
         standing.open,
@@ -175,7 +175,7 @@ fn line(standing: &Standing, before: &Standing) -> String {
         since(standing.interim, before.interim),
         since(kernel, old_kernel),
         since(interface, old_interface),
-        since(refused, old_refused),
+        since(evicted, old_evicted),
         standing.lag.as_millis(),
         memory(standing),
     )
@@ -183,7 +183,7 @@ fn line(standing: &Standing, before: &Standing) -> String {
 
 /// What a terminal shows.
 fn screen(standing: &Standing, before: &Standing, latest: &VecDeque<String>) -> Vec<String> {
-    let [kernel, interface, refused] = standing.lost();
+    let [kernel, interface, evicted] = standing.lost();
     let [allowed, unproven, violations] = standing.verdicts;
     let interfaces: Vec<&str> = standing.interfaces.iter().map(|(name, _)| name.as_str()).collect();
     let mut lines = vec![
@@ -195,8 +195,12 @@ fn screen(standing: &Standing, before: &Standing, latest: &VecDeque<String>) -> 
             standing.lag.as_millis(),
             memory(standing)
         ),
-        format!("dropped   {kernel} by the kernel, {interface} by the interface, {refused} for want of room"),
-        format!("flows     {} open, {} ended", standing.open, allowed + unproven + violations),
+        format!("dropped   {kernel} by the kernel, {interface} by the interface"),
+        format!(
+            "flows     {} open, {} ended, {evicted} of them early for want of room",
+            standing.open,
+            allowed + unproven + violations
+        ),
         format!("verdicts  {allowed} allowed, {unproven} unproven, {violations} violations"),
         format!("latest violations, {} told while their flows were open:", standing.interim),
     ];
