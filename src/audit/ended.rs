@@ -7,6 +7,7 @@ use super::Plan;
 use super::links::Connection;
 use super::reader::FlowReader;
 use crate::capture::Timestamp;
+use crate::flow::community_id::{self, COMMUNITY_ID_BYTES, DEFAULT_SEED};
 use crate::flow::{First, Flow, Key, Opener};
 use crate::inventory::LearntGroup;
 use crate::packet::{Gap, Side, Transport};
@@ -111,6 +112,12 @@ impl Ended {
         })
     }
 
+    /// Its Community ID, as the report has it.
+    pub(super) fn community_id(&self) -> [u8; COMMUNITY_ID_BYTES] {
+        let (source, destination) = (self.key.end(self.source), self.key.end(self.source.other()));
+        community_id::bytes(source, destination, self.key.transport, DEFAULT_SEED)
+    }
+
     /// The names on the certificate of a server whose handshake was accepted, and the server's side, unless
     /// the operator's authorities do not vouch for it.
     pub(super) fn vouched(&self) -> Option<(Side, &CertificateNames)> {
@@ -178,6 +185,7 @@ fn counted<R>(flow: &Flow<R>, source: Side) -> Counted {
         first_packet: flow.first_packet.1,
         encapsulation: flow.encapsulation,
         repeated: flow.repeated,
+        evicted: flow.evicted,
     }
 }
 

@@ -5,6 +5,7 @@
 //! lies in bytes the reader said it does not need.
 
 use super::ambiguity::{Doubt, Lent, difference};
+use super::budget::Budget;
 use super::reader::Reader;
 use crate::capture::Timestamp;
 use crate::packet::{Gap, Side};
@@ -23,33 +24,6 @@ const LENT_SHARE: usize = 16;
 
 /// A FIN takes a place in the sequence as well, and may be all that stands between two numbers.
 const FIN: u32 = 1;
-
-/// How many bytes all streams together may hold, and what happened when it was reached.
-#[derive(Debug)]
-pub(super) struct Budget {
-    pub(super) held: usize,
-    pub(super) cap: usize,
-    /// Times a stream gave up bytes because the cap was reached.
-    pub(super) refused: u64,
-    /// What of `held` was lent, and is kept to be compared.
-    lent: usize,
-}
-
-impl Budget {
-    pub(super) fn new(cap: usize) -> Budget {
-        Budget { held: 0, cap, refused: 0, lent: 0 }
-    }
-
-    fn hold(&mut self, half: &Half) {
-        self.held += half.held();
-        self.lent += half.lent.held();
-    }
-
-    fn release(&mut self, half: &Half) {
-        self.held = self.held.saturating_sub(half.held());
-        self.lent = self.lent.saturating_sub(half.lent.held());
-    }
-}
 
 /// Whom the bytes of a flow are lent to, and what may be kept for it.
 pub(super) struct Lender<'a, R: Reader> {
@@ -186,9 +160,9 @@ impl Streams {
             && half.lent.end().is_some_and(|end| !is_after(end, sequence))
         {
             budget.refused += 1;
-            budget.release(half);
+            half.release(budget);
             half.lent = Lent::default();
-            budget.hold(half);
+            half.hold(budget);
         }
         if !half.spoke && half.other_start == Some(sequence) {
             (half.next, half.sent, half.other_start) = (Some(sequence), None, None);
@@ -206,22 +180,22 @@ impl Streams {
     pub(super) fn piece<R: Reader>(&mut self, side: Side, piece: Piece<'_>, to: &mut Lender<'_, R>) {
         let half = &mut self.halves[side.index()];
         // While it is worked on, the budget is what all others hold.
-        to.budget.release(half);
+        half.release(to.budget);
         half.piece(side, piece, to);
-        to.budget.hold(half);
+        half.hold(to.budget);
     }
 
     /// `side` reset the connection; `sequence` is the RST's own, behind everything it had sent.
     pub(super) fn reset<R: Reader>(&mut self, side: Side, sequence: u32, to: &mut Lender<'_, R>) {
         let half = &mut self.halves[side.index()];
         if !half.closed {
-            to.budget.release(half);
+            half.release(to.budget);
             if half.lacks_bytes_before(sequence.wrapping_sub(FIN)) {
                 half.lose(side, Gap::Loss, u64::MAX, to);
             }
             half.closed = true;
             to.reader.closed(side, true, to.at);
-            to.budget.hold(half);
+            half.hold(to.budget);
         }
     }
 
@@ -239,18 +213,18 @@ impl Streams {
     }
 
     /// Packets may be missing at the end of a direction that is not closed; within it, sequence numbers tell.
-    pub(super) fn lost<R: Reader>(&mut self, to: &mut Lender<'_, R>) {
+    pub(super) fn miss<R: Reader>(&mut self, cause: Gap, to: &mut Lender<'_, R>) {
         for side in [Side::A, Side::B] {
             let half = &mut self.halves[side.index()];
             if !half.closed {
-                half.lose(side, Gap::Loss, u64::MAX, to);
+                half.lose(side, cause, u64::MAX, to);
             }
         }
     }
 
     /// What is held for both directions will be no more.
     pub(super) fn let_go(&self, budget: &mut Budget) {
-        self.halves.iter().for_each(|half| budget.release(half));
+        self.halves.iter().for_each(|half| half.release(budget));
     }
 }
 
@@ -294,6 +268,17 @@ impl Half {
             + self.ahead_bytes
             + self.ahead.capacity() * size_of::<Ahead>()
             + self.lent.held()
+    }
+
+    /// What it holds counts.
+    fn hold(&self, budget: &mut Budget) {
+        budget.held += self.held();
+        budget.lent += self.lent.held();
+    }
+
+    fn release(&self, budget: &mut Budget) {
+        budget.held = budget.held.saturating_sub(self.held());
+        budget.lent = budget.lent.saturating_sub(self.lent.held());
     }
 
     /// Nothing is lost if all of this but [`Quiet`] is forgotten. That it is neither done nor ever spoke

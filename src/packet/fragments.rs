@@ -26,15 +26,15 @@ const MAX_DATAGRAM: u32 = 65_535;
 
 /// What fragments of one datagram have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub struct Key {
     /// Two captures may hold the same datagram; each counts its own packets.
-    pub capture: u16,
-    pub encapsulation: Encapsulation,
-    pub source: IpAddr,
-    pub destination: IpAddr,
-    pub identification: u32,
+    pub(super) capture: u16,
+    pub(super) encapsulation: Encapsulation,
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
+    pub(super) identification: u32,
     /// Part of the key in IPv4 only: in IPv6 just the first fragment says it reliably.
-    pub protocol: Option<u8>,
+    pub(super) protocol: Option<u8>,
 }
 
 /// A datagram put together; its bytes are in the store until the next one.
@@ -250,7 +250,8 @@ impl Datagram {
         let last = range.end.min(self.end.unwrap_or(range.end));
         let mut gaps = Vec::new();
         let mut at = range.start;
-        for piece in &self.pieces {
+        let before = self.pieces.partition_point(|piece| piece.range.end <= range.start);
+        for piece in self.pieces.iter().skip(before) {
             if piece.range.start >= range.end {
                 break;
             }
@@ -321,7 +322,8 @@ fn cut_out<'a>(fragment: &Fragment<'a>, range: &Range<u32>, part: &Range<u32>) -
 fn differs(piece: &Piece, fragment: &Fragment<'_>, range: &Range<u32>) -> bool {
     let common = piece.range.start.max(range.start)..piece.range.end.min(range.end);
     let (old, new) = (slice_at(&piece.data, piece.range.start, &common), cut_out(fragment, range, &common));
-    old.iter().zip(new).any(|(old, new)| old != new)
+    let both = old.len().min(new.len());
+    old.get(..both) != new.get(..both)
 }
 
 /// What of `part` is in `bytes`, which begin at `start`.

@@ -129,6 +129,8 @@ reasons! {
     UnseenMidstream = "unseen_midstream",
     /// Packets are missing from the capture.
     UnseenLoss = "unseen_loss",
+    /// A cap kept bytes from being read.
+    UnseenMemory = "unseen_memory",
     /// The capture cut the packets.
     UnseenSnaplen = "unseen_snaplen",
     /// Only one direction was captured.
@@ -355,6 +357,8 @@ pub enum Missing {
     Midstream,
     /// Packets are missing.
     Loss,
+    /// A cap kept them from being read.
+    Memory,
     /// Packets were cut.
     Snaplen,
     /// One direction was not captured.
@@ -369,6 +373,7 @@ impl Missing {
         match self {
             Missing::Midstream => Reason::UnseenMidstream,
             Missing::Loss => Reason::UnseenLoss,
+            Missing::Memory => Reason::UnseenMemory,
             Missing::Snaplen => Reason::UnseenSnaplen,
             Missing::OneDirection => Reason::UnseenOneDirection,
             Missing::TooLittle => Reason::UnseenApplication,

@@ -239,7 +239,8 @@ impl Observed {
             security,
             security_basis,
             inherited: None,
-            no_payload: evidence.spoke == [false, false],
+            // What a hole held may have been payload.
+            no_payload: evidence.spoke == [false, false] && evidence.gap.is_none(),
             missing: missing(&evidence, circumstances),
             ambiguity: circumstances.ambiguity,
             chains: [None, None],
@@ -426,7 +427,8 @@ fn missing(evidence: &Evidence, circumstances: Circumstances) -> Option<Missing>
         Some(Gap::Snaplen) => Some(Missing::Snaplen),
         // A side of which nothing was captured is one large hole.
         _ if silent && circumstances.connected => Some(Missing::OneDirection),
-        Some(Gap::Loss | Gap::Cap) => Some(Missing::Loss),
+        Some(Gap::Loss) => Some(Missing::Loss),
+        Some(Gap::Cap) => Some(Missing::Memory),
         None => None,
     }
 }
@@ -474,6 +476,8 @@ mod tests {
     fn silence_is_neither_secure_nor_in_clear() {
         is(&silent(), "unknown", Basis::Unseen, "none", Basis::Unseen);
         assert!(silent().no_payload);
+        let lost = Evidence { gap: Some(Gap::Loss), ..silent().evidence };
+        assert!(!Observed::new(lost, WHOLE).no_payload);
     }
 
     #[test]

@@ -474,6 +474,7 @@ pub(super) fn missing_words(missing: Missing) -> &'static str {
     match missing {
         Missing::Midstream => "the flow began before the capture",
         Missing::Loss => "packets are missing from the capture",
+        Missing::Memory => "a cap of flowaudit kept bytes from being read",
         Missing::Snaplen => "the capture cut the packets",
         Missing::OneDirection => "only one direction was captured",
         Missing::TooLittle => "too few bytes were sent to tell",
@@ -514,6 +515,9 @@ fn further(record: &Record<'_>, parts: &mut Parts<'_>) {
         out.word(" (sequence number ");
         out.number(ambiguity.sequence.into());
         out.word(")");
+    }
+    if record.counted.evicted {
+        parts.next().word("ended early: --max-memory had no room for more flows");
     }
     if observed.evidence.broken {
         parts.next().word("the bytes broke the rules of the protocol they began as");
