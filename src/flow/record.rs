@@ -71,6 +71,11 @@ impl Hot {
         self.flags = if is { self.flags | flag } else { self.flags & !flag };
     }
 
+    /// Anything of this side was captured.
+    pub(super) fn has_sent(&self, side: Side) -> bool {
+        self.ends[side.index()] != Endpoint::Inactive
+    }
+
     /// The number of the SYN that a side began with.
     #[inline]
     pub(super) fn initial(&self, side: Side) -> Option<u32> {

@@ -282,6 +282,17 @@ impl Half {
             + self.lent.held()
     }
 
+    /// What it holds counts.
+    fn hold(&self, budget: &mut Budget) {
+        budget.held += self.held();
+        budget.lent += self.lent.held();
+    }
+
+    fn release(&self, budget: &mut Budget) {
+        budget.held = budget.held.saturating_sub(self.held());
+        budget.lent = budget.lent.saturating_sub(self.lent.held());
+    }
+
     /// Nothing is lost if all of this but [`Quiet`] is forgotten. That it is neither done nor ever spoke
     /// keeps a direction that is read for the life of its flow from being forgotten with each message.
     fn is_quiet(&self) -> bool {
