@@ -91,6 +91,8 @@ fn an_audit_on_several_threads_says_what_one_on_one_says() {
     };
     let [one, several, checked] = [&report_of_one, &report_of_several, &checked].map(|report| {
         let mut rows = read(report, "");
+        // When a violation is told before its flow ends is a matter of when one looks.
+        rows.retain(|row| row["row_state"] == "final");
         rows.sort_by(|one, other| one["community_id"].cmp(&other["community_id"]));
         for row in &mut rows {
             ["capture", "first_packet", "start", "end"].iter().for_each(|column| drop(row.remove(*column)));
