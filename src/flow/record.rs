@@ -82,12 +82,6 @@ impl Hot {
         (self.flags & INITIAL << side.index() != 0).then_some(self.initial[side.index()])
     }
 
-    /// Something came from this side.
-    #[inline]
-    pub(super) fn has_spoken(&self, side: Side) -> bool {
-        self.ends[side.index()] != Endpoint::Inactive
-    }
-
     /// The connection's state; an end that ever sent anything is not inactive, and has a next number.
     #[inline]
     pub(super) fn connection(&self) -> Connection {

@@ -160,9 +160,9 @@ impl Streams {
             && half.lent.end().is_some_and(|end| !is_after(end, sequence))
         {
             budget.refused += 1;
-            half.leave(budget);
+            half.release(budget);
             half.lent = Lent::default();
-            half.enter(budget);
+            half.hold(budget);
         }
         if !half.spoke && half.other_start == Some(sequence) {
             (half.next, half.sent, half.other_start) = (Some(sequence), None, None);
@@ -180,22 +180,22 @@ impl Streams {
     pub(super) fn piece<R: Reader>(&mut self, side: Side, piece: Piece<'_>, to: &mut Lender<'_, R>) {
         let half = &mut self.halves[side.index()];
         // While it is worked on, the budget is what all others hold.
-        half.leave(to.budget);
+        half.release(to.budget);
         half.piece(side, piece, to);
-        half.enter(to.budget);
+        half.hold(to.budget);
     }
 
     /// `side` reset the connection; `sequence` is the RST's own, behind everything it had sent.
     pub(super) fn reset<R: Reader>(&mut self, side: Side, sequence: u32, to: &mut Lender<'_, R>) {
         let half = &mut self.halves[side.index()];
         if !half.closed {
-            half.leave(to.budget);
+            half.release(to.budget);
             if half.lacks_bytes_before(sequence.wrapping_sub(FIN)) {
                 half.lose(side, Gap::Loss, u64::MAX, to);
             }
             half.closed = true;
             to.reader.closed(side, true, to.at);
-            half.enter(to.budget);
+            half.hold(to.budget);
         }
     }
 
@@ -224,7 +224,7 @@ impl Streams {
 
     /// What is held for both directions will be no more.
     pub(super) fn let_go(&self, budget: &mut Budget) {
-        self.halves.iter().for_each(|half| half.leave(budget));
+        self.halves.iter().for_each(|half| half.release(budget));
     }
 }
 
@@ -263,18 +263,6 @@ struct Ahead {
 }
 
 impl Half {
-    /// What it holds counts among what all hold.
-    fn enter(&self, budget: &mut Budget) {
-        budget.held += self.held();
-        budget.lent += self.lent.held();
-    }
-
-    /// It counts no more.
-    fn leave(&self, budget: &mut Budget) {
-        budget.held = budget.held.saturating_sub(self.held());
-        budget.lent = budget.lent.saturating_sub(self.lent.held());
-    }
-
     fn held(&self) -> usize {
         self.kept.capacity()
             + self.ahead_bytes

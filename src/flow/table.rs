@@ -628,7 +628,7 @@ impl<R: Reader> FlowTable<R> {
         if hot.is(READ) {
             let cold = &mut self.cold[id];
             let segment = TcpSegment { side, tcp, payload, length, at };
-            let answered = hot.has_spoken(side.other());
+            let answered = hot.has_sent(side.other());
             let (wanted, doubt) = cold.read(&segment, hot.initial(side), answered, &mut self.budget);
             hot.set(READ, wanted);
             self.news = cold.reader.has_news().then_some(id).or(self.news);
