@@ -81,7 +81,9 @@ fn operators_files_of_a_million_lines_are_read_or_refused_in_one_line() {
     let scale = Scale::wanted();
     let lines = if scale.is_full { 1_000_000 } else { 10_000 };
     let folder = Folder::new("lines");
-    let files: [(&str, &str, fn(u32) -> String, &str); 3] = [
+    /// The option, how its file begins, its lines, and how it ends.
+    type Lines = (&'static str, &'static str, fn(u32) -> String, &'static str);
+    let files: [Lines; 3] = [
         (
             "--policy",
             "Source VM,Destination VM,Port,Transport Layer Protocol,App Layer Protocol,Security and Authentication\n",
@@ -150,6 +152,7 @@ fn run(
     feed: impl FnOnce(&mut dyn Write) -> std::io::Result<()> + Send,
 ) -> Taken {
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    #[expect(clippy::zombie_processes, reason = "it is waited for once its memory cannot be looked at any more")]
     let mut child = command.spawn().expect("it starts");
     let (stdin, mut stderr) = (child.stdin.take().expect("piped"), child.stderr.take().expect("piped"));
     let process = Process::new(child.id().cast_signed()).expect("it is there until it is waited for");
