@@ -26,7 +26,7 @@ pub fn names() -> Vec<Vec<u8>> {
 pub fn words() -> Vec<String> {
     // A cell with a parenthesis names a component.
     let fits = |c: &char| !['\u{fffd}', '('].contains(c);
-    let text = |name: Vec<u8>| String::from_utf8_lossy(&name).chars().filter(fits).take(400).collect();
+    let text = |name: Vec<u8>| String::from_utf8_lossy(&name).chars().filter(fits).take(250).collect();
     names().into_iter().map(text).filter(|word: &String| !word.is_empty()).collect()
 }
 
