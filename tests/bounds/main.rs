@@ -152,7 +152,10 @@ fn run(
     feed: impl FnOnce(&mut dyn Write) -> std::io::Result<()> + Send,
 ) -> Taken {
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    #[expect(clippy::zombie_processes, reason = "it is waited for once its memory cannot be looked at any more")]
+    #[expect(
+        clippy::zombie_processes,
+        reason = "it is waited for once its memory cannot be looked at any more"
+    )]
     let mut child = command.spawn().expect("it starts");
     let (stdin, mut stderr) = (child.stdin.take().expect("piped"), child.stderr.take().expect("piped"));
     let process = Process::new(child.id().cast_signed()).expect("it is there until it is waited for");
