@@ -13,6 +13,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Connections open at once: fewer than a listener keeps waiting.
 const OPEN: usize = 256;
+/// Later than this, the rest is made as much later: a rate is kept, not caught up with.
+const LATE: Duration = Duration::from_secs(1);
 const REQUEST: &[u8] = b"GET /short HTTP/1.1\r\nHost: server\r\n\r\n";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello\n";
 
@@ -71,10 +73,14 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
 
 /// Makes all connections; every one must come about.
 pub async fn call(arguments: Calling) -> Result<(), Box<dyn Error>> {
-    let begun = Instant::now();
+    let mut begun = Instant::now();
     let mut open = JoinSet::new();
     for (number, address) in (0..arguments.flows).zip(arguments.connect.iter().cycle()) {
-        sleep_until(begun + Duration::from_secs_f64(number as f64 / f64::from(arguments.rate))).await;
+        let due = begun + Duration::from_secs_f64(number as f64 / f64::from(arguments.rate));
+        sleep_until(due).await;
+        if due.elapsed() > LATE {
+            begun += due.elapsed();
+        }
         open.spawn(timeout(PATIENCE, request(*address, arguments.requests)));
         while open.len() >= OPEN
             && let Some(ended) = open.join_next().await
