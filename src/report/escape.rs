@@ -45,25 +45,12 @@ pub(super) fn is_formula(field: &[u8]) -> bool {
 /// Short text of printable ASCII, which nearly all is: there is nothing to escape in it.
 #[inline]
 pub(super) fn is_plain(text: &[u8]) -> bool {
-    text.len() < SHOWN && !any_byte(text, |byte| !is_printable(byte))
+    // Without a way out of the middle, so that many bytes are looked at together.
+    text.len() < SHOWN && text.iter().fold(true, |plain, byte| plain & is_printable(*byte))
 }
 
 fn is_printable(byte: u8) -> bool {
     (b' '..=b'~').contains(&byte)
-}
-
-/// Whether any of these bytes is so. They are looked at in whole chunks, the last of which overlaps the one
-/// before it, and without a way out of the middle: so many are looked at together.
-#[inline]
-pub(super) fn any_byte(bytes: &[u8], is_so: impl Fn(u8) -> bool) -> bool {
-    let any_of = |chunk: &[u8]| chunk.iter().fold(false, |any, byte| any | is_so(*byte));
-    if let Some(last) = bytes.last_chunk::<16>() {
-        return bytes.as_chunks::<16>().0.iter().fold(any_of(last), |any, chunk| any | any_of(chunk));
-    }
-    match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        (Some(first), Some(last)) => any_of(first) | any_of(last),
-        _ => any_of(bytes),
-    }
 }
 
 /// Text, and how much of it is shown.

@@ -1,6 +1,6 @@
 //! The fields of one CSV record, appended to a buffer: quoted as the `csv` crate quotes, and no formulas.
 
-use super::escape::{any_byte, is_formula};
+use super::escape::is_formula;
 use super::text::Text;
 
 /// Appends the fields of one record, one after the other.
@@ -88,7 +88,8 @@ fn guard(out: &mut Text, start: usize) {
 /// A byte that a reader would take for something else than the field's text.
 #[inline]
 fn needs_quotes(field: &[u8]) -> bool {
-    any_byte(field, |byte| matches!(byte, b',' | b'"' | b'\n' | b'\r'))
+    // Without a way out of the middle, so that many bytes are looked at together.
+    field.iter().fold(false, |needs, byte| needs | matches!(byte, b',' | b'"' | b'\n' | b'\r'))
 }
 
 fn mend(out: &mut Text, start: usize, formula: bool, quotes: bool) {
