@@ -13,6 +13,7 @@
 //! the same report.
 
 mod batch;
+mod closing;
 mod ended;
 mod follower;
 mod force;
@@ -39,7 +40,7 @@ use crate::packet::Segment;
 use crate::pki::Authorities;
 use crate::policy::{Policy, Verdict};
 use crate::protocol::tls::KeyStore;
-use crate::report::{Account, Record, RowStatistics, Summary};
+use crate::report::{Account, PacketFolder, Record, RowStatistics, Summary};
 use follower::{Event, Follower};
 use intake::{Downstream, Intake};
 use judge::{Judge, Judged};
@@ -69,6 +70,8 @@ pub struct Plan {
     pub strict: bool,
     /// What the flow table may grow to.
     pub limits: Limits,
+    /// TLS sessions that are remembered for those that resume them.
+    pub sessions: usize,
     /// The keys to decrypt with; what captures carry joins them.
     pub keys: Arc<KeyStore>,
     /// Whose the sockets of this machine are, if it is the one that is audited.
@@ -85,6 +88,9 @@ pub trait Sink {
 }
 
 impl Plan {
+    /// As many sessions as are ever remembered.
+    pub const SESSIONS: usize = 1 << 18;
+
     /// Holds flows against these tables, and reports every violation: no authorities, no keys, nothing learnt
     /// from the capture, no overlay to explain by.
     pub fn new(policy: Policy) -> Plan {
@@ -97,6 +103,7 @@ impl Plan {
             learn: false,
             strict: false,
             limits: Limits::default(),
+            sessions: Plan::SESSIONS,
             keys: Arc::default(),
             owners: None,
         }
@@ -122,6 +129,8 @@ pub struct Outcome {
     pub errors: Vec<CaptureError>,
     /// The report could not be written to its end.
     pub write_error: Option<csv::Error>,
+    /// Files of packets could not be written, which was not told yet.
+    pub packets_error: Option<String>,
 }
 
 /// A running audit in one thread, writing its report to `W` as flows end.
@@ -140,6 +149,8 @@ struct Rest<'p, W: io::Write> {
     judge: Judge<'p>,
     judged: Judged,
     sink: Option<&'p mut dyn Sink>,
+    /// Packets of flows that may be reported are kept here.
+    packets: Option<PacketFolder>,
     writer: Writer<W>,
 }
 
@@ -160,6 +171,7 @@ impl<'p, W: io::Write> Audit<'p, W> {
             judge: Judge::new(plan, Arc::clone(&captures), writer.is_given()),
             judged: Judged::new(plan),
             sink: None,
+            packets: None,
             writer,
         };
         Ok(Audit { captures, intake: Intake::new(filter), rest })
@@ -170,9 +182,17 @@ impl<'p, W: io::Write> Audit<'p, W> {
         self.rest.sink = Some(sink);
     }
 
+    /// Keeps the first packets of every reported flow in `folder`.
+    pub fn keep_packets(&mut self, folder: PacketFolder) {
+        self.rest.packets = Some(folder);
+    }
+
     /// Takes the next packet.
     pub fn packet(&mut self, packet: &Packet<'_>) -> Result<(), FilterError> {
         self.intake.packet(packet, &mut self.rest)?;
+        if let Some(packets) = &mut self.rest.packets {
+            packets.packet(self.intake.ordinal(), packet);
+        }
         self.rest.go_on();
         Ok(())
     }
@@ -194,20 +214,28 @@ impl<'p, W: io::Write> Audit<'p, W> {
     }
 
     /// Ends the audit: every flow still open is judged, and the report is complete.
-    pub fn finish(self) -> Outcome {
-        self.finish_with_report().0
+    pub fn finish(mut self) -> Outcome {
+        self.end_in_line();
+        self.outcome().0
     }
 
-    /// The same, and gives back the report, and the plan that was in force at the end.
-    pub fn finish_with_report(mut self) -> (Outcome, Option<W>, InForce<'p>) {
-        let packets = self.intake.ordinal();
-        for until in batch::ranges(packets) {
+    /// Judges every flow still open.
+    fn end_in_line(&mut self) {
+        for until in batch::ranges(self.intake.ordinal()) {
             self.rest.follower.remaining(until, &mut self.rest.events);
             self.rest.go_on();
         }
-        let Rest { plan, follower, linker, judged, mut writer, .. } = self.rest;
+    }
+
+    /// What it came to, the report, and the plan that was in force at the end.
+    fn outcome(self) -> (Outcome, Option<W>, InForce<'p>) {
+        let Rest { plan, follower, linker, judged, packets, mut writer, .. } = self.rest;
         let report = writer.take();
-        let outcome = outcome(&plan, &self.captures, self.intake, &[follower], &linker, judged, writer);
+        let mut outcome = outcome(&plan, &self.captures, self.intake, &[follower], &linker, judged, writer);
+        if let Some(mut packets) = packets {
+            outcome.account.evidence = Some(packets.counted());
+            outcome.packets_error = packets.take_error();
+        }
         (outcome, report, plan)
     }
 }
@@ -233,6 +261,11 @@ impl<W: io::Write> Downstream for Rest<'_, W> {
 
     fn segment(&mut self, segment: &Segment<'_>, stamp: &Stamp) {
         self.follower.packet(&segment.head, segment.payload, stamp, &mut self.events);
+        if let Some(packets) = &mut self.packets
+            && let Some(flow) = self.follower.last()
+        {
+            packets.belongs(flow, segment.head.ends.sender, segment.head.packets);
+        }
     }
 }
 
@@ -240,6 +273,7 @@ impl<W: io::Write> Rest<'_, W> {
     /// Adds what was counted behind the intake.
     fn account(&self, account: &mut Account) {
         count(account, &self.plan, std::slice::from_ref(&self.follower), &self.linker, &self.judged);
+        account.evidence = self.packets.as_ref().map(PacketFolder::counted);
     }
 
     /// Takes what came of a packet to the report: one follower's events are in order as they are.
@@ -247,7 +281,11 @@ impl<W: io::Write> Rest<'_, W> {
         for event in self.events.drain(..) {
             if let Some(flow) = self.linker.link(event.what) {
                 let sink = self.sink.as_mut().map(|sink| &mut **sink as &mut dyn Sink);
-                self.judge.flow(&flow, &mut self.judged, sink);
+                let is_reported = self.judge.flow(&flow, &mut self.judged, sink);
+                if let Some(packets) = &mut self.packets {
+                    let told = || (flow.community_id(), flow.counted.start);
+                    packets.judged(flow.first, flow.open.is_none(), is_reported.then(told));
+                }
                 self.writer.write(&mut self.judged.csv);
             }
         }
@@ -268,7 +306,7 @@ fn outcome<W: io::Write>(
     count(&mut account, plan, followers, linker, &judged);
     let mut summary = judged.summary;
     summary.learn(linker.learnt());
-    Outcome { summary, rows: judged.rows, account, errors, write_error: writer.finish() }
+    Outcome { summary, rows: judged.rows, account, errors, write_error: writer.finish(), packets_error: None }
 }
 
 /// Adds what the stages behind the intake counted.

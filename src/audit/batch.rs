@@ -20,7 +20,7 @@ use crate::protocol::tls::KeyStore;
 /// hundredths of its time, since tables and payload are gone through more often.
 pub(super) const SHARDS: usize = 8;
 /// Packets handed over at once: few enough for the processor's caches, enough to make up for the handing over.
-const PACKETS: usize = 2048;
+const PACKETS: usize = 1024;
 /// Bytes of payload that a batch keeps itself before it is handed over, but for the last packet's.
 const KEPT_BYTES: usize = 1 << 20;
 /// Packets of one shard that are looked up together: beyond some dozens it does not matter.
@@ -194,7 +194,7 @@ impl Spread {
             fold(ip ^ seed, MIX ^ u64::from(end.port))
         };
         // Adding has no direction.
-        let both = end(head.source).wrapping_add(end(head.destination));
+        let both = end(head.ends.a).wrapping_add(end(head.ends.b));
         (fold(both, MIX) % SHARDS as u64) as usize
     }
 }
@@ -247,6 +247,7 @@ impl Downstream for Pouring<'_> {
         self.batch.ticks.push((ordinal, now));
     }
 
+    #[inline(always)]
     fn segment(&mut self, segment: &Segment<'_>, stamp: &Stamp) {
         let payload = self.batch.place(stamp.capture, segment.payload, self.maps);
         let shard = self.spread.shard(&segment.head);

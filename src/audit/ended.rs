@@ -7,6 +7,7 @@ use super::Plan;
 use super::links::Connection;
 use super::reader::FlowReader;
 use crate::capture::Timestamp;
+use crate::flow::community_id::{self, COMMUNITY_ID_BYTES, DEFAULT_SEED};
 use crate::flow::{First, Flow, Key, Opener};
 use crate::inventory::LearntGroup;
 use crate::packet::{Gap, Side, Transport};
@@ -89,6 +90,7 @@ impl Ended {
             from_start: flow.from_start(),
             connected: flow.key.transport == Transport::TCP,
             packets: [flow.sent[0].packets, flow.sent[1].packets],
+            ambiguity: flow.ambiguity,
         };
         let mut observed = Observed::new(evidence, circumstances);
         if let Some(authorities) = &plan.authorities {
@@ -110,12 +112,18 @@ impl Ended {
         })
     }
 
+    /// Its Community ID, as the report has it.
+    pub(super) fn community_id(&self) -> [u8; COMMUNITY_ID_BYTES] {
+        let (source, destination) = (self.key.end(self.source), self.key.end(self.source.other()));
+        community_id::bytes(source, destination, self.key.transport, DEFAULT_SEED)
+    }
+
     /// The names on the certificate of a server whose handshake was accepted, and the server's side, unless
     /// the operator's authorities do not vouch for it.
     pub(super) fn vouched(&self) -> Option<(Side, &CertificateNames)> {
         let tls = self.observed.tls()?;
         let accepted = matches!(tls.outcome(), tls::Outcome::Accepted(_));
-        let doubtful = matches!(self.observed.chains[0], Some(Err(_)));
+        let doubtful = self.observed.ambiguity.is_some() || matches!(self.observed.chains[0], Some(Err(_)));
         let names = &self.leaves.as_ref()?.names[0].as_ref()?.names;
         let client = tls.client().unwrap_or(self.source);
         (accepted && !doubtful).then_some((client.other(), names))
@@ -177,6 +185,7 @@ fn counted<R>(flow: &Flow<R>, source: Side) -> Counted {
         first_packet: flow.first_packet.1,
         encapsulation: flow.encapsulation,
         repeated: flow.repeated,
+        evicted: flow.evicted,
     }
 }
 

@@ -48,6 +48,7 @@ impl Intake {
     }
 
     /// Takes the next packet.
+    #[inline]
     pub(super) fn packet(
         &mut self,
         packet: &Packet<'_>,
@@ -75,15 +76,9 @@ impl Intake {
                     clock,
                 };
                 downstream.segment(&segment, &stamp);
-                // What a tunnel carries is a flow besides the tunnel's own, accounted apart.
-                let mut outer = segment;
-                while let Some(inside) = inside(&outer) {
-                    let Inside::Segment(inner) = inside else {
-                        self.account.tunnelled_unread += u64::from(segment.head.packets);
-                        break;
-                    };
-                    downstream.segment(&inner, &stamp);
-                    outer = inner;
+                if let Some(inside) = inside(&segment) {
+                    let is_unread = tunnelled(inside, &stamp, downstream);
+                    self.account.tunnelled_unread += is_unread * u64::from(segment.head.packets);
                 }
             }
             Decoded::Held => {}
@@ -129,6 +124,19 @@ impl Intake {
         let undecoded = self.undecoded.iter().map(|(at, packets)| undecoded(captures, *at, *packets));
         (account, undecoded.collect())
     }
+}
+
+/// What a tunnel carries is a flow besides the tunnel's own, accounted apart; 1 if what is innermost could not
+/// be read, else 0.
+#[inline(never)]
+fn tunnelled(outermost: Inside<'_>, stamp: &Stamp, downstream: &mut impl Downstream) -> u64 {
+    let mut next = Some(outermost);
+    while let Some(this) = next {
+        let Inside::Segment(inner) = this else { return 1 };
+        downstream.segment(&inner, stamp);
+        next = inside(&inner);
+    }
+    0
 }
 
 fn undecoded(captures: &[String], (capture, code): (u16, u16), packets: u64) -> CaptureError {

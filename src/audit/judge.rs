@@ -85,6 +85,17 @@ impl<'p> Judge<'p> {
         }
     }
 
+    /// One that goes by the same plan, and was told nothing yet.
+    pub(super) fn another(&self) -> Judge<'p> {
+        Judge {
+            plan: self.plan.clone(),
+            captures: Arc::clone(&self.captures),
+            told: HashSet::default(),
+            components: Components::default(),
+            rows: self.rows.as_ref().map(|_| RowWriter::default()),
+        }
+    }
+
     /// Goes by another plan from now on.
     pub(super) fn go_by(&mut self, plan: InForce<'p>) {
         self.plan = plan;
@@ -92,10 +103,10 @@ impl<'p> Judge<'p> {
         self.rows = self.rows.take().map(|_| RowWriter::default());
     }
 
-    /// Judges the next flow of a run.
-    pub(super) fn flow(&mut self, flow: &Ended, judged: &mut Judged, sink: Option<&mut dyn Sink>) {
+    /// Judges the next flow of a run; says whether it is to be reported.
+    pub(super) fn flow(&mut self, flow: &Ended, judged: &mut Judged, sink: Option<&mut dyn Sink>) -> bool {
         if flow.open == Some(Open::Violation) && self.told.contains(&flow.first) {
-            return;
+            return false;
         }
         let plan = self.plan.clone();
         let Plan { policy, deviations, only, .. } = &*plan;
@@ -125,12 +136,12 @@ impl<'p> Judge<'p> {
         };
         if plan.in_scope && !policy.in_scope(&subject) {
             judged.out_of_scope += u64::from(flow.open.is_none());
-            return;
+            return false;
         }
         let judgement = policy.judge(&subject);
         let is_violation = judgement.verdict == Verdict::Violation;
         if flow.open == Some(Open::Violation) && !is_violation {
-            return;
+            return false;
         }
         let known_deviation = match judgement.verdict {
             Verdict::Violation => deviations.explains(&subject),
@@ -166,6 +177,7 @@ impl<'p> Judge<'p> {
         {
             rows.row(&record, &mut judged.csv);
         }
+        record.is_reportable(plan.strict)
     }
 
     /// Whether this violation was not told yet; remembers it for as long as the flow is open.

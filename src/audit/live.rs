@@ -5,11 +5,11 @@ use std::io;
 
 use super::force::InForce;
 use super::judge::Judged;
-use super::{Audit, Plan};
+use super::{Audit, Outcome, Plan};
 use crate::capture::Timestamp;
 use crate::report::{Account, RowStatistics};
 
-impl<W: io::Write> Audit<'_, W> {
+impl<'p, W: io::Write> Audit<'p, W> {
     /// From now on, [`Audit::look`] looks at open flows: tells violations at once, and gives every flow that
     /// stays open a row about once in `every` nanoseconds.
     pub fn look_at_open_flows(&mut self, every: Option<i64>) {
@@ -48,6 +48,11 @@ impl<W: io::Write> Audit<'_, W> {
         rest.plan = plan;
     }
 
+    /// Why packets of reported flows cannot be written, if that is news.
+    pub fn take_packets_error(&mut self) -> Option<String> {
+        self.rest.packets.as_mut()?.take_error()
+    }
+
     /// Everything judged so far reaches the report.
     pub fn flush(&mut self) {
         self.rest.writer.flush();
@@ -58,12 +63,28 @@ impl<W: io::Write> Audit<'_, W> {
         self.rest.writer.take()
     }
 
+    /// Gives back a report that could not be written, and why: the audit goes on without.
+    pub fn take_failed_report(&mut self) -> Option<(W, csv::Error)> {
+        self.rest.writer.take_failed()
+    }
+
     /// Begins another report.
     ///
     /// # Errors
     /// One that cannot be begun.
     pub fn write_report_to(&mut self, report: W) -> csv::Result<()> {
         self.rest.writer.begin(report)
+    }
+
+    /// Ends the audit, as [`Audit::finish`] does, on all cores and without telling the sink; also gives back the
+    /// report, and the plan that was in force at the end.
+    pub fn finish_with_report(mut self) -> (Outcome, Option<W>, InForce<'p>) {
+        match self.rest.packets {
+            // Their files are written one by one.
+            Some(_) => self.end_in_line(),
+            None => self.rest.end_on_all_cores(self.intake.ordinal()),
+        }
+        self.outcome()
     }
 
     /// Where packets went so far.

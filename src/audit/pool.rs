@@ -19,12 +19,13 @@ use super::linker::Linker;
 use super::writer::Writer;
 use super::{Outcome, Plan, outcome};
 use crate::capture::{Filter, FilterError, Packet, Secrets};
-use schedule::{Run, Schedule, Step, Task, Work};
+pub(super) use schedule::Run;
+use schedule::{Schedule, Step, Task, Work};
 
 /// The number of the calling thread.
 const CALLER: usize = 0;
 /// Flows that are judged at once, about.
-const FLOWS_IN_RUN: usize = 512;
+pub(super) const FLOWS_IN_RUN: usize = 512;
 
 /// Takes what captures hold.
 pub trait Take {
@@ -187,7 +188,9 @@ impl Shared<'_> {
                 self.tell(|schedule| schedule.linked(runs));
             }
             Task::Judge { number, flows } => {
-                flows.iter().for_each(|flow| judge.flow(flow, judged, None));
+                for flow in flows.iter() {
+                    judge.flow(flow, judged, None);
+                }
                 drop(flows);
                 let judged = judged.take(self.plan);
                 self.tell(|schedule| schedule.judged(number, judged));

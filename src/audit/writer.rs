@@ -47,6 +47,12 @@ impl<W: io::Write> Writer<W> {
         self.report.take().and_then(CsvReport::into_inner)
     }
 
+    /// The report that could not be written, and why; what comes next is not written until another is begun.
+    pub(super) fn take_failed(&mut self) -> Option<(W, csv::Error)> {
+        let error = self.error.take()?;
+        Some((self.report.take().and_then(CsvReport::into_inner)?, error))
+    }
+
     /// Begins another report.
     pub(super) fn begin(&mut self, report: W) -> csv::Result<()> {
         self.report = Some(CsvReport::new(report)?);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Cursor, Read};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +12,7 @@ use super::map::{Mapped, map};
 use super::records::{Next, Records};
 use super::stream::{Buffer, Counted};
 use super::window::Whole;
-use super::{CaptureError, Event, Packet, Source};
+use super::{CaptureError, Event, Packet, Secrets, Source, Timestamp};
 
 /// Opens a capture file, or standard input for `-`: pcap or pcapng, plain or in gzip or zstd.
 ///
@@ -161,9 +162,19 @@ impl FileSource {
         records!(&mut self.reading, records => records.peek())
     }
 
-    /// Drops the secrets that [`FileSource::peek`] announced; `false` if it did not.
-    pub(super) fn pass_over_secrets(&mut self) -> bool {
-        records!(&mut self.reading, records => records.lend_secrets().is_some())
+    /// Lends the secrets that [`FileSource::peek`] announced.
+    pub(super) fn lend_secrets(&mut self) -> Option<Secrets<'_>> {
+        records!(&mut self.reading, records => records.lend_secrets())
+    }
+
+    /// Lends packets after the last one lent until `each` breaks, one is later than `until`, or something
+    /// else comes. Errors as in [`Source::next_packet`].
+    pub(super) fn run<B>(
+        &mut self,
+        until: Timestamp,
+        each: &mut impl FnMut(&Packet<'_>) -> ControlFlow<B>,
+    ) -> Result<Option<B>, CaptureError> {
+        records!(&mut self.reading, records => records.run(until, each))
     }
 
     pub(super) fn lend_packet(&mut self) -> Option<Packet<'_>> {
@@ -216,7 +227,6 @@ pub(super) fn foreign(start: &[u8]) -> (String, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::Secrets;
     use crate::capture::compression::tests::{gzip, zstd};
     use crate::capture::pcap::tests::{file_header, record};
     use crate::capture::pcapng::tests::Writer;

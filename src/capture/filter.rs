@@ -14,7 +14,7 @@ pub struct Filter {
 
 /// A filter expression that libpcap does not take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("filter `{expression}`{link}: {message}; see pcap-filter(7) for what can be asked")]
+#[error("filter `{}`{link}: {message}; see pcap-filter(7) for what can be asked", shown(expression))]
 pub struct FilterError {
     /// The expression as given.
     pub expression: String,
@@ -24,6 +24,8 @@ pub struct FilterError {
     pub message: String,
 }
 
+/// How much of an expression an error shows, in characters.
+const SHOWN: usize = 200;
 /// The link types that programs are compiled for, with libpcap's DLT number and its name for people.
 const LINKS: [(i32, &str); 4] =
     [(1, "Ethernet"), (DLT_RAW, "raw IP"), (113, "Linux cooked"), (276, "Linux cooked, version 2")];
@@ -94,6 +96,11 @@ fn compile(expression: &str, (dlt, link): (i32, &str)) -> Result<BpfProgram, Fil
             message: message(&error),
         }
     })
+}
+
+/// The expression as it may stand in an error: cut when long.
+fn shown(expression: &str) -> &str {
+    expression.char_indices().nth(SHOWN).and_then(|(end, _)| expression.get(..end)).unwrap_or(expression)
 }
 
 /// libpcap's own words.

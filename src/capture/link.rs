@@ -16,6 +16,18 @@ impl LinkType {
             other => LinkType::Other(other),
         }
     }
+
+    /// A code that stands for it in a capture file.
+    pub fn code(self) -> u16 {
+        match self {
+            LinkType::Ethernet => 1,
+            LinkType::RawIp => 101,
+            LinkType::LinuxCooked => 113,
+            LinkType::LinuxCooked2 => 276,
+            LinkType::Loopback => 0,
+            LinkType::Other(code) => code,
+        }
+    }
 }
 
 /// The usual name of a link type, or `None` if it is not one of the common ones.
@@ -88,6 +100,7 @@ mod tests {
             (276, LinkType::LinuxCooked2),
         ] {
             assert_eq!(LinkType::from_code(code), link);
+            assert_eq!(LinkType::from_code(link.code()), link);
             assert!(link_name(code).is_some(), "{code} has a name");
         }
         assert_eq!(LinkType::from_code(127), LinkType::Other(127));

@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
+use std::ops::ControlFlow;
 
 use super::file::FileSource;
 use super::records::Next;
-use super::{CaptureError, Event, Packet, Source, Timestamp};
+use super::{CaptureError, Event, Packet, Secrets, Source, Timestamp};
 
 /// Several captures as one source: of the packets that are next in each, the earliest comes first, and
 /// of equally early ones that of the capture named first.
@@ -22,6 +23,17 @@ pub struct Merged {
     unread: Vec<u16>,
     /// What the top of `heads` stands for was lent.
     lent: bool,
+}
+
+/// Why no more packets were lent.
+#[derive(Debug)]
+pub enum Run<'a, B> {
+    /// They were not wanted.
+    Stopped(B),
+    /// Secrets are next.
+    Secrets(Secrets<'a>),
+    /// There are no more.
+    End,
 }
 
 impl Merged {
@@ -74,6 +86,36 @@ impl Merged {
         }
     }
 
+    /// Lends packets until `each` breaks, or something else than a packet comes; in the order of
+    /// [`Merged::next_event`].
+    ///
+    /// # Errors
+    /// As [`Source::next_packet`].
+    pub fn run<B>(
+        &mut self,
+        mut each: impl FnMut(&Packet<'_>) -> ControlFlow<B>,
+    ) -> Result<Run<'_, B>, CaptureError> {
+        loop {
+            let Some(capture) = self.next_capture()? else { return Ok(Run::End) };
+            let Some(packet) = capture.lend_packet() else { break };
+            if let ControlFlow::Break(with) = each(&packet) {
+                return Ok(Run::Stopped(with));
+            }
+            // It goes on with this capture until the turn of another one comes.
+            let [Reverse((_, index)), others @ ..] = self.heads.as_slice() else { break };
+            let until = others.iter().map(|Reverse(head)| *head).take(2).min();
+            let until =
+                until.map_or(i64::MAX, |(time, other)| time.0.saturating_sub((other < *index).into()));
+            let Some(capture) = self.captures.get_mut(usize::from(*index)) else { break };
+            if let Some(with) = capture.run(Timestamp(until), &mut each)? {
+                return Ok(Run::Stopped(with));
+            }
+        }
+        let top = self.heads.peek().map(|Reverse((_, index))| usize::from(*index));
+        let secrets = top.and_then(|index| self.captures.get_mut(index)).and_then(FileSource::lend_secrets);
+        Ok(secrets.map_or(Run::End, Run::Secrets))
+    }
+
     /// The capture whose turn it is; the caller lends what it has.
     fn next_capture(&mut self) -> Result<Option<&mut FileSource>, CaptureError> {
         while let Some(index) = self.unread.pop() {
@@ -111,7 +153,7 @@ impl Merged {
 impl Source for Merged {
     fn next_packet(&mut self) -> Result<Option<Packet<'_>>, CaptureError> {
         while let Some(capture) = self.next_capture()? {
-            if !capture.pass_over_secrets() {
+            if capture.lend_secrets().is_none() {
                 break;
             }
         }
@@ -134,7 +176,6 @@ fn head(capture: &mut FileSource) -> Result<Option<Timestamp>, CaptureError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::Secrets;
     use crate::capture::pcap::tests::{file_header, record};
     use crate::capture::pcapng::tests::Writer;
     use proptest::prelude::*;
@@ -170,6 +211,26 @@ mod tests {
         }
     }
 
+    /// The same in runs of so many packets at most, and the number of packets before each secrets.
+    fn in_runs(merged: &mut Merged, most: usize) -> (Vec<Seen>, Vec<(usize, String)>, Vec<usize>) {
+        let (mut packets, mut errors, mut secrets) = (Vec::new(), Vec::new(), Vec::new());
+        loop {
+            let mut left = most;
+            let run = merged.run(|packet| {
+                let second = (packet.time.0 / Timestamp::SECOND) as u32;
+                packets.push((second, packet.capture, packet.number));
+                left -= 1;
+                if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            match run {
+                Ok(Run::Stopped(())) => {}
+                Ok(Run::Secrets(_)) => secrets.push(packets.len()),
+                Ok(Run::End) => return (packets, errors, secrets),
+                Err(error) => errors.push((packets.len(), error.capture)),
+            }
+        }
+    }
+
     #[test]
     fn by_time_then_by_index_and_never_within_a_capture() {
         let captures = [capture(&[2, 5, 3, 9]), capture(&[]), capture(&[2, 4])];
@@ -195,7 +256,7 @@ mod tests {
             source("whole", capture(&[1, 2, 3])),
             source("cut later", cut(&[2, 9])),
         ];
-        let (packets, errors) = everything(&mut Merged::new(captures).unwrap());
+        let (packets, errors, _) = in_runs(&mut Merged::new(captures).unwrap(), 9);
         assert_eq!(packets, [(1, 1, 1), (2, 1, 2), (2, 2, 1), (3, 1, 3)]);
         assert_eq!(errors, [(0, "cut at once".to_owned()), (3, "cut later".to_owned())]);
     }
@@ -225,6 +286,8 @@ mod tests {
             });
         }
         assert_eq!(events, [(0, 1), (1, 1), (1, 0), (1, 2), (0, 2)]);
+        let seconds = [(5, 0, 1), (5, 1, 1), (6, 1, 2), (7, 0, 2)].to_vec();
+        assert_eq!(in_runs(&mut merged(), 9), (seconds, Vec::new(), vec![2]));
         assert_eq!(everything(&mut merged()).0, [(5, 0, 1), (5, 1, 1), (6, 1, 2), (7, 0, 2)]);
     }
 
@@ -232,9 +295,11 @@ mod tests {
         #[test]
         fn the_earliest_head_always_comes_next(
             files in prop::collection::vec(prop::collection::vec(0u32..20, 0..8), 0..6),
+            most in 1usize..6,
         ) {
-            let captures = files.iter().map(|seconds| source("a", capture(seconds))).collect();
-            let (packets, _) = everything(&mut Merged::new(captures).unwrap());
+            let captures = || files.iter().map(|seconds| source("a", capture(seconds))).collect();
+            let (packets, _) = everything(&mut Merged::new(captures()).unwrap());
+            prop_assert_eq!(&in_runs(&mut Merged::new(captures()).unwrap(), most).0, &packets);
             let mut taken = vec![0; files.len()];
             let mut expected = Vec::new();
             while let Some((second, index)) = files

@@ -6,6 +6,7 @@
 mod compression;
 mod file;
 mod filter;
+mod gzip;
 mod link;
 mod live;
 mod map;
@@ -18,6 +19,7 @@ mod record;
 mod records;
 mod stream;
 mod window;
+mod write;
 
 use std::fmt;
 
@@ -27,8 +29,9 @@ pub use link::link_name;
 pub use live::{Drained, HOLD_BACK, Interfaces, LiveOptions, LiveStats};
 pub use map::Mapped;
 pub(crate) use map::map;
-pub use merge::Merged;
+pub use merge::{Merged, Run};
 pub use record::MAX_CAPTURED;
+pub use write::PcapBuffer;
 
 /// A point in packet time: nanoseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,5 +1,7 @@
 //! The loop over a capture's records, the same for both formats and for both kinds of window.
 
+use std::ops::ControlFlow;
+
 use super::file::{FOREIGN, foreign};
 use super::pcap::{FILE_HEADER, Pcap};
 use super::pcapng::{self, Pcapng};
@@ -186,7 +188,40 @@ impl<W: Window> Records<W> {
         };
         self.head = Head::Lent(record.size);
         self.number += 1;
-        Some(Packet {
+        Some(self.packet(&record))
+    }
+
+    /// Lends packets until `each` breaks: those after the last one lent, one after the other, as long as
+    /// none is later than `until`. What comes then is there to be peeked at. Errors as in [`Records::peek`].
+    pub fn run<B>(
+        &mut self,
+        until: Timestamp,
+        each: &mut impl FnMut(&Packet<'_>) -> ControlFlow<B>,
+    ) -> Result<Option<B>, CaptureError> {
+        let Head::Lent(mut size) = self.head else { return Ok(None) };
+        loop {
+            self.window.consume(size as usize);
+            self.offset = self.offset.saturating_add(u64::from(size));
+            let record = match self.parse() {
+                Ok(Found::Packet(record)) if record.time <= until => record,
+                Ok(Found::Packet(record)) => {
+                    self.head = Head::Packet(record);
+                    return Ok(None);
+                }
+                other => return self.look_further(other).map(|_| None),
+            };
+            self.number += 1;
+            size = record.size;
+            if let ControlFlow::Break(with) = each(&self.packet(&record)) {
+                self.head = Head::Lent(size);
+                return Ok(Some(with));
+            }
+        }
+    }
+
+    #[inline]
+    fn packet(&self, record: &Record) -> Packet<'_> {
+        Packet {
             capture: self.capture,
             number: self.number,
             time: record.time,
@@ -194,7 +229,7 @@ impl<W: Window> Records<W> {
             link: record.link,
             wire_length: record.wire_length,
             bytes: slice(self.window.bytes(), record.start, record.length),
-        })
+        }
     }
 
     /// Lends the secrets that [`Records::peek`] announced.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::memory::Memory;
 use crate::packet::Endpoint;
 
 /// Audits a packet capture against a documented table of allowed network communications.
@@ -55,7 +56,7 @@ pub(super) struct CheckArguments {
     pub(super) audit: AuditArguments,
 
     /// How many threads to work with; the report is the same. [default: as many as there are processors]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "evidence")]
     pub(super) threads: Option<NonZeroUsize>,
 }
 
@@ -79,9 +80,15 @@ pub(super) struct AuditArguments {
     #[command(flatten)]
     pub(super) judging: JudgingArguments,
 
-    /// Write the CSV report here, with FILE.account.csv and FILE.rows.csv beside it; `-` is standard output.
+    /// Write the CSV report here, with FILE.account.csv and FILE.rows.csv beside it unless it is a pipe or a device;
+    /// `-` is standard output.
     #[arg(short = 'o', long, value_name = "FILE")]
     pub(super) output: Option<String>,
+
+    /// Keep the first packets of each reported flow in this folder, as small pcap files named by Community ID.
+    /// `check` then works on one thread.
+    #[arg(long, value_name = "DIR")]
+    pub(super) evidence: Option<PathBuf>,
 
     /// Write only flows with this verdict to the report; may be given several times.
     #[arg(long, value_name = "VERDICT")]
@@ -90,6 +97,11 @@ pub(super) struct AuditArguments {
     /// Leave flows that touch no destination and no port of the tables out of the verdicts.
     #[arg(long)]
     pub(super) in_scope: bool,
+
+    /// Take no more memory than about this: `512M`, `4G`. What gives way then is counted in the account.
+    /// [default: 2G, or half of what the machine has]
+    #[arg(long, value_name = "SIZE")]
+    pub(super) max_memory: Option<Memory>,
 
     /// Write no summary.
     #[arg(short = 'q', long)]
@@ -150,6 +162,13 @@ pub(super) struct JudgingArguments {
     /// Report unproven flows, and allowed ones that rest on an inference, as well.
     #[arg(long)]
     pub(super) strict: bool,
+}
+
+impl JudgingArguments {
+    /// Every file and folder that is read for it.
+    pub(super) fn files(&self) -> impl Iterator<Item = &String> {
+        [&self.policy, &self.overlay, &self.inventory, &self.ca, &self.keylog].into_iter().flatten()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -5,7 +5,8 @@
 //! done while there is only one.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::os::unix;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
@@ -59,6 +60,17 @@ impl Identity {
             Ok(None) => Err(format!("there is no user `{user}` on this machine; name one, or its number")),
             Err(error) => Err(format!("user `{user}` cannot be looked up: {error}")),
         }
+    }
+
+    /// Gives it a file or folder.
+    pub(super) fn own(self, path: &Path) -> Result<(), String> {
+        let given = unix::fs::chown(path, Some(self.user.as_raw()), Some(self.group.as_raw()));
+        given.map_err(|error| {
+            format!(
+                "{}: cannot be given to --user: {error}; start as root to change the user",
+                path.display()
+            )
+        })
     }
 }
 

@@ -1,10 +1,11 @@
 //! `flowaudit explain`: captures in, the story of one flow out.
 
 use std::error::Error;
-use std::io::{self, Write};
+use std::io;
 
 use super::args::{ExplainArguments, FlowArgument};
 use super::input::Input;
+use super::output::print;
 use super::{Status, complain, plan};
 use crate::audit::{Audit, Feed, Sink};
 use crate::capture::Filter;
@@ -38,12 +39,8 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<Status, Box<dyn Error>
         ));
         return Ok(Status::Error);
     }
-    match telling.write(&mut io::stdout().lock()) {
-        // A reader that has seen enough is no error.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ if telling.reportable => Ok(status.max(Status::Reported)),
-        _ => Ok(status),
-    }
+    print(telling.text().as_bytes())?;
+    Ok(if telling.reportable { status.max(Status::Reported) } else { status })
 }
 
 fn wanted(flow: &FlowArgument) -> String {
@@ -76,18 +73,15 @@ impl Telling<'_> {
         }
     }
 
-    fn write(&self, output: &mut impl Write) -> io::Result<()> {
-        for (at, story) in self.told.iter().enumerate() {
-            if at > 0 {
-                writeln!(output)?;
-            }
-            output.write_all(story.as_bytes())?;
-        }
+    fn text(&self) -> String {
+        let mut text = self.told.join("\n");
         let more = self.matched - self.told.len() as u64;
         if more > 0 {
-            writeln!(output, "\nand {more} more; name one by its Community ID, or narrow with --filter")?;
+            text.push_str(&format!(
+                "\nand {more} more; name one by its Community ID, or narrow with --filter\n"
+            ));
         }
-        output.flush()
+        text
     }
 }
 

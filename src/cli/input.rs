@@ -1,12 +1,16 @@
 //! Captures, opened and read to their end.
 
 use std::error::Error;
+use std::ops::ControlFlow::{Break, Continue};
 
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{Status, complain};
 use crate::audit::{Feed, Maps, Take};
-use crate::capture::{self, Event, FileSource, FilterError, Merged};
+use crate::capture::{self, FileSource, FilterError, Merged, Run};
+
+/// The most packets between two looks at how far it has come.
+const STRIDE: u32 = 4096;
 
 /// The captures that were named, merged by time.
 pub(super) struct Input {
@@ -53,19 +57,27 @@ impl Input {
 impl Feed for Input {
     /// An interrupt ends the captures where they are.
     fn feed(&mut self, taker: &mut impl Take) -> Result<bool, FilterError> {
-        while !self.interrupt.is_set() {
-            match self.source.next_event() {
-                Ok(Some(Event::Packet(packet))) => taker.packet(&packet)?,
-                Ok(Some(Event::Secrets(secrets))) => taker.secrets(&secrets),
-                Ok(None) => return Ok(false),
+        let Input { source, progress, interrupt, status, .. } = self;
+        while !interrupt.is_set() {
+            let mut left = STRIDE;
+            let run = source.run(|packet| {
+                left -= 1;
+                match taker.packet(packet) {
+                    Ok(()) if left == 0 || taker.has_enough() || interrupt.is_set() => Break(Ok(())),
+                    Ok(()) => Continue(()),
+                    Err(error) => Break(Err(error)),
+                }
+            });
+            match run {
+                Ok(Run::Stopped(stopped)) => stopped?,
+                Ok(Run::Secrets(secrets)) => taker.secrets(&secrets),
+                Ok(Run::End) => return Ok(false),
                 Err(error) => {
                     complain(&error);
-                    self.status = Status::Error;
+                    *status = Status::Error;
                 }
             }
-            if self.progress.is_due() {
-                self.progress.show(self.source.position());
-            }
+            progress.show(source.position());
             if taker.has_enough() {
                 return Ok(true);
             }

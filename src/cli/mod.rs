@@ -10,17 +10,21 @@ mod input;
 mod interrupt;
 mod keylog;
 mod live;
+mod memory;
 mod output;
 mod plan;
 mod policy;
 mod processes;
 mod progress;
+mod whole;
 
 use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::report::clean_line;
 use args::{Arguments, Command};
 
 /// How a run ended; its number is the exit status, as grep and linters have it.
@@ -39,13 +43,15 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
+            let status = if error.use_stderr() { Status::Error } else { Status::Clean };
+            let text = error.render().to_string();
             // Help and version are no errors, and a closed pipe is nobody's fault.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() {
-                Status::Error as u8
-            } else {
-                Status::Clean as u8
-            });
+            let _ = match text.lines().all(|line| clean_line(line) == line) {
+                true => error.print(),
+                // It quotes what was typed, or what a script made of a file's name.
+                false => text.lines().try_for_each(|line| writeln!(io::stderr(), "{}", clean_line(line))),
+            };
+            return ExitCode::from(status as u8);
         }
     };
     let status = match arguments.command {
@@ -64,13 +70,11 @@ pub fn main() -> ExitCode {
 
 /// Writes one clear line to standard error.
 fn complain(error: &dyn fmt::Display) {
-    use std::io::Write;
-    // Where even standard error is closed there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "flowaudit: {}", crate::report::clean_line(&error.to_string()));
+    note(&error.to_string());
 }
 
 /// Writes one line of news to standard error.
 fn note(text: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "flowaudit: {text}");
+    // Where even standard error is closed there is nobody to tell.
+    let _ = writeln!(io::stderr(), "flowaudit: {}", clean_line(text));
 }

@@ -1,10 +1,13 @@
 //! Where reports and summaries go, and what becomes of errors on the way.
 
 use std::error::Error;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::path::Path;
 
 use super::args::AuditArguments;
+use super::whole::{beside, cannot_write, cut, is_no_file};
 use super::{Status, complain};
 use crate::audit::{Outcome, Plan};
 
@@ -13,16 +16,11 @@ pub(super) fn open(output: Option<&str>) -> Result<Option<Box<dyn Write>>, Box<d
     Ok(match output {
         None => None,
         Some("-") => Some(Box::new(io::stdout().lock())),
-        Some(file) => Some(Box::new(create(file)?)),
+        Some(file) => {
+            let opened = File::create(file).map_err(|error| cannot_write(Path::new(file), &error))?;
+            Some(Box::new(opened))
+        }
     })
-}
-
-fn create(file: &str) -> Result<File, String> {
-    File::create(file).map_err(|error| cannot_write(file, &error))
-}
-
-fn cannot_write(file: &str, error: &dyn std::fmt::Display) -> String {
-    format!("{file}: cannot be written: {error}; name a file in a folder that exists and has room")
 }
 
 /// Writes what is left to write once an audit is over, and says how it ended.
@@ -33,13 +31,17 @@ pub(super) fn finish(
     mut status: Status,
 ) -> Status {
     let output = arguments.output.as_deref();
+    let report = output.filter(|output| *output != "-").map(Path::new);
     if let Some(error) = &outcome.write_error {
         status = status.max(failed(output.unwrap_or("-"), error));
+        let cut = report.filter(|report| !is_no_file(report)).map_or(Ok(()), |report| cut(report).map(drop));
+        status = status.max(or_complain(cut));
     }
-    status = status.max(match beside(output, plan, outcome) {
-        Ok(()) => Status::Clean,
-        Err((file, error)) => failed(&file, &error),
-    });
+    status = status.max(or_complain(match (output, report) {
+        (_, Some(report)) => beside(report, plan, &outcome.account, &outcome.rows),
+        (Some(_), None) => on_standard_error(plan, outcome),
+        (None, None) => Ok(()),
+    }));
     tell(arguments, plan, outcome, status)
 }
 
@@ -47,6 +49,12 @@ pub(super) fn finish(
 pub(super) fn tell(arguments: &AuditArguments, plan: &Plan, outcome: &Outcome, mut status: Status) -> Status {
     for error in &outcome.errors {
         complain(error);
+        status = Status::Error;
+    }
+    if let Some(error) = &outcome.packets_error {
+        complain(error);
+    }
+    if outcome.account.evidence.is_some_and(|evidence| evidence.not_written > 0) {
         status = Status::Error;
     }
     for dispute in outcome.summary.disputes() {
@@ -77,28 +85,32 @@ fn summary(plan: &Plan, outcome: &Outcome, output: impl Write) -> io::Result<()>
     output.flush()
 }
 
-/// The account and the rows: beside the report, or on standard error when the report is on standard output.
-pub(super) fn beside(
-    output: Option<&str>,
-    plan: &Plan,
-    outcome: &Outcome,
-) -> Result<(), (String, csv::Error)> {
-    let Some(file) = output else { return Ok(()) };
-    if file == "-" {
-        let written = outcome
-            .account
-            .write(io::stderr().lock())
-            .and_then(|()| outcome.rows.write(&plan.policy, io::stderr().lock()));
-        return written.map_err(|error| ("standard error".to_owned(), error));
+/// The account and the rows, on standard error as the report is on standard output.
+pub(super) fn on_standard_error(plan: &Plan, outcome: &Outcome) -> Result<(), String> {
+    let (account, rows) = (&outcome.account, &outcome.rows);
+    let written =
+        account.write(io::stderr().lock()).and_then(|()| rows.write(&plan.policy, io::stderr().lock()));
+    written.map_err(|error| cannot_write(Path::new("standard error"), &error))
+}
+
+/// Writes to standard output; a reader that has seen enough is no error.
+pub(super) fn print(bytes: &[u8]) -> Result<(), Box<dyn Error>> {
+    let mut output = io::stdout().lock();
+    match output.write_all(bytes).and_then(|()| output.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| format!("standard output cannot be written: {error}").into()),
     }
-    let account = format!("{file}.account.csv");
-    let rows = format!("{file}.rows.csv");
-    let written =
-        File::create(&account).map_err(csv::Error::from).and_then(|file| outcome.account.write(file));
-    written.map_err(|error| (account, error))?;
-    let written =
-        File::create(&rows).map_err(csv::Error::from).and_then(|file| outcome.rows.write(&plan.policy, file));
-    written.map_err(|error| (rows, error))
+}
+
+/// Says what went wrong, if anything.
+pub(super) fn or_complain<E: fmt::Display>(done: Result<(), E>) -> Status {
+    match done {
+        Ok(()) => Status::Clean,
+        Err(error) => {
+            complain(&error);
+            Status::Error
+        }
+    }
 }
 
 /// A reader that has seen enough is no error; anything else is one.
@@ -108,6 +120,6 @@ pub(super) fn failed(file: &str, error: &csv::Error) -> Status {
     {
         return Status::Clean;
     }
-    complain(&cannot_write(file, error));
+    complain(&cannot_write(Path::new(file), error));
     Status::Error
 }

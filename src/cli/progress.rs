@@ -7,38 +7,23 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Runs shorter than this show nothing.
 const PATIENCE: Duration = Duration::from_millis(700);
-/// Packets between looks at the clock.
-const STRIDE: u32 = 1 << 16;
 
 pub(super) struct Progress {
     begun: Instant,
     bar: Option<ProgressBar>,
     size: Option<u64>,
-    packets: u32,
     on_terminal: bool,
 }
 
 impl Progress {
     /// `size`: bytes there are to read, when that is known.
     pub(super) fn new(size: Option<u64>) -> Progress {
-        Progress {
-            begun: Instant::now(),
-            bar: None,
-            size,
-            packets: 0,
-            on_terminal: std::io::stderr().is_terminal(),
-        }
-    }
-
-    /// Counts a packet; true once in a while, when a look at the clock is worth it.
-    pub(super) fn is_due(&mut self) -> bool {
-        self.packets = self.packets.wrapping_add(1);
-        self.on_terminal && self.packets.is_multiple_of(STRIDE)
+        Progress { begun: Instant::now(), bar: None, size, on_terminal: std::io::stderr().is_terminal() }
     }
 
     /// Shows how many bytes were read.
     pub(super) fn show(&mut self, position: u64) {
-        if self.bar.is_none() && self.begun.elapsed() > PATIENCE {
+        if self.on_terminal && self.bar.is_none() && self.begun.elapsed() > PATIENCE {
             self.bar = Some(bar(self.size));
         }
         if let Some(bar) = &self.bar {

@@ -3,7 +3,7 @@
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
-use crate::packet::{Endpoint, Head, Side, Transport};
+use crate::packet::{Endpoint, Ends, Head, Side, Transport};
 
 /// The two ends of a flow in a fixed order, lower first, so that both directions find the same flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,16 +19,11 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of a packet, and the side that sent it.
-    #[inline]
-    pub fn of(head: &Head) -> (Key, Side) {
-        let (source, destination, transport) = (head.source, head.destination, head.transport);
-        let network = head.encapsulation.network();
-        if is_ordered(&source, &destination) {
-            (Key { a: source, b: destination, transport, network }, Side::A)
-        } else {
-            (Key { a: destination, b: source, transport, network }, Side::B)
-        }
+    /// The key of a packet.
+    #[inline(always)]
+    pub fn of(head: &Head) -> Key {
+        let (Ends { a, b, .. }, transport) = (head.ends, head.transport);
+        Key { a, b, transport, network: head.encapsulation.network() }
     }
 
     /// The endpoint on `side`.
@@ -37,18 +32,6 @@ impl Key {
             Side::A => self.a,
             Side::B => self.b,
         }
-    }
-}
-
-/// As `a <= b`, in one comparison for the addresses nearly every packet has.
-#[inline]
-fn is_ordered(a: &Endpoint, b: &Endpoint) -> bool {
-    match (a.ip, b.ip) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let whole = |ip: u32, port: u16| u64::from(ip) << 16 | u64::from(port);
-            whole(from.to_bits(), a.port) <= whole(to.to_bits(), b.port)
-        }
-        _ => a <= b,
     }
 }
 
@@ -72,27 +55,6 @@ impl Hash for Key {
                 }
                 state.write_u64(rest);
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn any_end() -> impl Strategy<Value = Endpoint> {
-        let ip = prop_oneof![
-            3 => (0u32..4).prop_map(|ip| IpAddr::from(ip.to_be_bytes())),
-            1 => (0u128..3).prop_map(|ip| IpAddr::from(ip.to_be_bytes())),
-        ];
-        (ip, 0u16..4).prop_map(|(ip, port)| Endpoint { ip, port })
-    }
-
-    proptest! {
-        #[test]
-        fn ends_are_ordered_as_their_type_orders_them(a in any_end(), b in any_end()) {
-            prop_assert_eq!(is_ordered(&a, &b), a <= b);
         }
     }
 }

@@ -4,8 +4,11 @@
 //! bytes of each direction in order and lends them to a [`Reader`], which says how many it still needs.
 //! Nothing here knows what the bytes mean. Time is packet time: the clock is the largest time seen.
 
+mod ambiguity;
+mod budget;
 pub mod community_id;
 mod key;
+mod limits;
 mod losses;
 mod reader;
 mod record;
@@ -15,9 +18,11 @@ mod table;
 mod tcp;
 mod wheel;
 
+pub use ambiguity::{Ambiguity, Doubt};
 pub use key::Key;
-pub use reader::{Reader, Want};
-pub use table::{Account, First, FlowTable, Found, Limits, Place};
+pub use limits::Limits;
+pub use reader::{Held, Reader, Shared, Want};
+pub use table::{Account, First, FlowTable, Found};
 pub use tcp::ConnState;
 
 use crate::capture::{Precision, Timestamp};
@@ -44,6 +49,8 @@ pub struct Stamp {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Clock {
     now: Option<Timestamp>,
+    /// When the next second begins.
+    next_second: Timestamp,
 }
 
 impl Clock {
@@ -54,14 +61,19 @@ impl Clock {
 
     /// Moves on to `time`, unless it is there already; says what it shows then, and whether flow tables
     /// are to look for flows that are due ([`FlowTable::tick`]): with every second that begins.
+    #[inline]
     pub fn advance(&mut self, time: Timestamp) -> (Timestamp, bool) {
-        let Some(before) = self.now else {
-            self.now = Some(time);
-            return (time, true);
+        let is_due = match self.now {
+            Some(now) if time <= now => return (now, false),
+            Some(_) => time >= self.next_second,
+            None => true,
         };
-        let now = before.max(time);
-        self.now = Some(now);
-        (now, wheel::second(now) > wheel::second(before))
+        self.now = Some(time);
+        if is_due {
+            let second = wheel::second(time).saturating_add(1);
+            self.next_second = Timestamp(second.saturating_mul(Timestamp::SECOND));
+        }
+        (time, is_due)
     }
 }
 
@@ -100,6 +112,10 @@ pub struct Flow<R> {
     pub encapsulation: Encapsulation,
     /// TCP segments whose bytes had all been seen before.
     pub repeated: u32,
+    /// It ended early, to make room for others.
+    pub evicted: bool,
+    /// Its bytes can be read in more than one way; the first time that showed.
+    pub ambiguity: Option<Ambiguity>,
     /// What read its bytes.
     pub reader: R,
     tcp: tcp::Connection,
@@ -128,7 +144,7 @@ impl Flow<()> {
         let Flow {
             key, sent, start, end, precision, first_sender, opener, first_packet, first_ordinal, ..
         } = self;
-        let Flow { encapsulation, repeated, tcp, .. } = self;
+        let Flow { encapsulation, repeated, evicted, ambiguity, tcp, .. } = self;
         Flow {
             key,
             sent,
@@ -141,6 +157,8 @@ impl Flow<()> {
             first_ordinal,
             encapsulation,
             repeated,
+            evicted,
+            ambiguity,
             reader,
             tcp,
         }

@@ -1,12 +1,14 @@
 //! What the table keeps of a flow: one cache line that every packet of it looks at, and the rest apart,
 //! which a classified flow does not touch until it ends.
 
+use super::ambiguity::Doubt;
+use super::budget::Budget;
 use super::reader::Reader;
-use super::stream::{Budget, Lender, Piece, Quiet, Streams};
-use super::tcp::{Connection, Endpoint};
+use super::stream::{Lender, Piece, Quiet, Streams};
+use super::tcp::{Connection, Endpoint, is_after};
 use super::{Opener, Stamp};
 use crate::capture::{Precision, Timestamp};
-use crate::packet::{Encapsulation, Head, Side, Tcp};
+use crate::packet::{Encapsulation, Gap, Head, Side, Tcp};
 
 /// There is a flow in this place.
 pub(super) const LIVE: u8 = 1;
@@ -69,16 +71,55 @@ impl Hot {
         self.flags = if is { self.flags | flag } else { self.flags & !flag };
     }
 
+    /// Anything of this side was captured.
+    pub(super) fn has_sent(&self, side: Side) -> bool {
+        self.ends[side.index()] != Endpoint::Inactive
+    }
+
+    /// The number of the SYN that a side began with.
+    #[inline]
+    pub(super) fn initial(&self, side: Side) -> Option<u32> {
+        (self.flags & INITIAL << side.index() != 0).then_some(self.initial[side.index()])
+    }
+
     /// The connection's state; an end that ever sent anything is not inactive, and has a next number.
     #[inline]
     pub(super) fn connection(&self) -> Connection {
-        let initial = |at: usize| (self.flags & INITIAL << at != 0).then_some(self.initial[at]);
         let next = |at: usize| (self.ends[at] != Endpoint::Inactive).then_some(self.next[at]);
-        Connection { ends: self.ends, initial: [initial(0), initial(1)], next: [next(0), next(1)] }
+        Connection {
+            ends: self.ends,
+            initial: [Side::A, Side::B].map(|side| self.initial(side)),
+            next: [next(0), next(1)],
+        }
     }
 
+    /// Follows a packet that neither opens nor closes, from an end that spoke before, as
+    /// [`Connection::packet`] does: says whether everything it carried had been seen. `None` for any other.
     #[inline]
-    pub(super) fn set_connection(&mut self, connection: &Connection) {
+    pub(super) fn goes_on(&mut self, side: Side, tcp: Tcp, length: u32) -> Option<bool> {
+        let me = side.index();
+        if tcp.flags.syn() || tcp.flags.fin() || tcp.flags.rst() || self.ends[me] == Endpoint::Inactive {
+            return None;
+        }
+        let end = tcp.sequence.wrapping_add(length);
+        let is_new = is_after(end, self.next[me]);
+        if is_new {
+            self.next[me] = end;
+        }
+        Some(length > 0 && !is_new)
+    }
+
+    /// Follows any packet: says whether everything it carried had been seen, and whether it closed the connection.
+    #[inline(never)]
+    pub(super) fn turns(&mut self, side: Side, tcp: Tcp, length: u32) -> (bool, bool) {
+        let mut connection = self.connection();
+        let was_over = connection.is_over();
+        let repeated = connection.packet(side, tcp.flags, tcp.sequence, length);
+        self.set_connection(&connection);
+        (repeated, connection.is_over() && !was_over)
+    }
+
+    fn set_connection(&mut self, connection: &Connection) {
         self.ends = connection.ends;
         for at in [0, 1] {
             if let Some(initial) = connection.initial[at] {
@@ -151,18 +192,21 @@ impl<R: Reader> Cold<R> {
         });
     }
 
-    /// Puts the bytes of a TCP segment in order and lends them; says whether more are wanted.
+    /// Puts the bytes of a TCP segment in order and lends them; says whether more are wanted, and whether and
+    /// from which sequence number on they can be read in more than one way. `initial` is the number of the SYN
+    /// that its sender began with; `answered` says that the other side sent something.
     pub(super) fn read(
         &mut self,
         segment: &TcpSegment<'_>,
-        connection: &Connection,
+        initial: Option<u32>,
+        answered: bool,
         budget: &mut Budget,
-    ) -> bool {
+    ) -> (bool, Option<(Doubt, u32)>) {
         let TcpSegment { side, tcp, payload, length, at } = *segment;
         let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags.syn()));
         // The handshake's own ACK says where the other side starts, should its SYN-ACK be missing.
         let opens = |initial: u32| tcp.flags.ack() && initial.wrapping_add(1) == tcp.sequence;
-        let answers = !tcp.flags.syn() && connection.initial(side).is_some_and(opens);
+        let answers = !tcp.flags.syn() && initial.is_some_and(opens);
         let tells = tcp.flags.ack() && !tcp.flags.rst();
         let (other, acknowledged) = (side.other(), tcp.acknowledgement);
         if tcp.flags.syn() && self.streams.is_none() && !self.quiet.opens_at(side, sequence) {
@@ -175,7 +219,7 @@ impl<R: Reader> Cold<R> {
                 streams.starts_at(other, acknowledged);
             }
             if tells {
-                streams.acknowledged(other, acknowledged);
+                streams.acknowledged(other, acknowledged, budget);
                 streams.has_sent(side, tcp.sequence);
                 streams.has_sent(other, acknowledged);
             }
@@ -189,7 +233,7 @@ impl<R: Reader> Cold<R> {
             }
         }
         if !tcp.flags.rst() && !tcp.flags.fin() && length == 0 {
-            return true;
+            return (true, None);
         }
         let mut boxed = self.streams.take();
         let was_boxed = boxed.is_some();
@@ -201,33 +245,58 @@ impl<R: Reader> Cold<R> {
                 &mut awake
             }
         };
-        let mut lender = Lender { reader: &mut self.reader, budget, at };
+        let held = self.reader.held();
+        let mut lender = Lender { reader: &mut self.reader, budget, at, doubt: None };
         if tcp.flags.rst() {
             streams.reset(side, tcp.sequence, &mut lender);
         } else {
-            streams.piece(side, Piece { sequence, payload, length, fin: tcp.flags.fin() }, &mut lender);
+            let (fin, urgent) = (tcp.flags.fin(), tcp.flags.urg());
+            streams.piece(side, Piece { sequence, payload, length, fin, urgent, answered }, &mut lender);
         }
-        if streams.are_done() {
-            budget.held = budget.held.saturating_sub(streams.held());
-            return false;
+        let doubt = lender.doubt;
+        let has_room = budget.settle(&held, &self.reader.held());
+        if !has_room {
+            budget.refuse(&mut self.reader);
+        }
+        if !has_room || streams.are_done() {
+            streams.let_go(budget);
+            return (false, doubt);
         }
         match streams.quiet() {
             Some(quiet) => self.quiet = quiet,
             None if was_boxed => self.streams = boxed,
             None => self.streams = Some(Box::new(std::mem::take(streams))),
         }
-        true
+        (true, doubt)
     }
 
-    /// The flow is over: what waits is read after all. Packets of its time were dropped, if `lost`.
-    pub(super) fn finish(&mut self, lost: bool, at: Timestamp, budget: &mut Budget) {
+    /// Reads one datagram; says whether more are wanted.
+    pub(super) fn datagram(
+        &mut self,
+        side: Side,
+        payload: &[u8],
+        cut: bool,
+        at: Timestamp,
+        budget: &mut Budget,
+    ) -> bool {
+        let held = self.reader.held();
+        let wanted = self.reader.datagram(side, payload, cut, at);
+        let has_room = budget.settle(&held, &self.reader.held());
+        if !has_room {
+            budget.refuse(&mut self.reader);
+        }
+        wanted && has_room
+    }
+
+    /// The flow is over: what waits is read after all. Packets of it may be `missed`, for this cause.
+    pub(super) fn finish(&mut self, missed: Option<Gap>, at: Timestamp, budget: &mut Budget) {
         let mut streams = match self.streams.take() {
             Some(streams) => *streams,
             None => Streams::wake(&self.quiet),
         };
-        let mut lender = Lender { reader: &mut self.reader, budget, at };
-        if lost {
-            streams.lost(&mut lender);
+        let mut lender = Lender { reader: &mut self.reader, budget, at, doubt: None };
+        if let Some(cause) = missed {
+            streams.miss(cause, &mut lender);
         }
         streams.finish(&mut lender);
     }

@@ -195,7 +195,7 @@ impl Connection {
 }
 
 /// `a` comes after `b` in sequence space (RFC 9293 section 3.4).
-fn is_after(a: u32, b: u32) -> bool {
+pub(super) fn is_after(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) > 0
 }
 

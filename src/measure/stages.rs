@@ -5,10 +5,11 @@ use std::error::Error;
 use std::hint::black_box;
 use std::io;
 use std::num::NonZero;
+use std::ops::ControlFlow::{Break, Continue};
 
 use super::Seen;
 use crate::audit::{Feed, Maps, Plan, Pool, Take, prefix};
-use crate::capture::{self, CaptureError, Event, FileSource, Filter, FilterError, Merged, Packet, Secrets};
+use crate::capture::{self, CaptureError, FileSource, Filter, FilterError, Merged, Packet, Run, Secrets};
 use crate::report::Account;
 
 /// A stage of the audit, in the order in which a packet comes through them.
@@ -130,15 +131,21 @@ impl Reading {
 
 impl Feed for Reading {
     fn feed(&mut self, taker: &mut impl Take) -> Result<bool, FilterError> {
+        let Reading { source, seen } = self;
         loop {
-            match self.source.next_event() {
-                Ok(Some(Event::Packet(packet))) => {
-                    self.seen.packets += 1;
-                    self.seen.bytes += packet.bytes.len() as u64;
-                    taker.packet(&packet)?;
+            let run = source.run(|packet| {
+                seen.packets += 1;
+                seen.bytes += packet.bytes.len() as u64;
+                match taker.packet(packet) {
+                    Ok(()) if taker.has_enough() => Break(Ok(true)),
+                    Ok(()) => Continue(()),
+                    Err(error) => Break(Err(error)),
                 }
-                Ok(Some(Event::Secrets(secrets))) => taker.secrets(&secrets),
-                Ok(None) => return Ok(false),
+            });
+            match run {
+                Ok(Run::Stopped(stopped)) => return stopped,
+                Ok(Run::Secrets(secrets)) => taker.secrets(&secrets),
+                Ok(Run::End) => return Ok(false),
                 Err(_) => {}
             }
             if taker.has_enough() {

@@ -1,10 +1,10 @@
 //! One packet in, one [`Decoded`] out.
 
-use super::fragments::{Fragments, Key};
+use super::fragments::{Fragments, Key, Reassembled};
 use super::ip::{Carried, Fragment, IpPacket, Part};
 use super::link::Frame;
 use super::{
-    Decoded, Encapsulation, Endpoint, Head, Segment, Transport, Uncounted, ip, link, plain, transport,
+    Decoded, Encapsulation, Endpoint, Ends, Head, Segment, Transport, Uncounted, ip, link, plain, transport,
 };
 use crate::capture::Packet;
 
@@ -45,6 +45,7 @@ impl Decoder {
     ///
     /// A whole packet's segment borrows from the packet, a reassembled one's from the decoder. Only
     /// fragments allocate.
+    #[inline(always)]
     pub fn decode<'a>(&'a mut self, packet: &Packet<'a>) -> Decoded<'a> {
         self.fragments.advance(packet.time);
         let captured = u32::try_from(packet.bytes.len()).unwrap_or(u32::MAX);
@@ -91,19 +92,13 @@ impl Decoder {
             Ok((encapsulation, found)) => match found.part {
                 Part::Whole(carried) => match transport::parse(carried) {
                     Ok(upper) => {
-                        segment(encapsulation, &found, carried.protocol, upper, 1, u64::from(wire_length))
+                        let packets = Packets { count: 1, wire_bytes: wire_length.into(), differing: false };
+                        segment(encapsulation, &found, carried.protocol, upper, packets)
                     }
                     Err(reason) => Decoded::Uncounted(blame(reason, captured, wire_length)),
                 },
                 Part::Fragment(fragment) => {
-                    let key = Key {
-                        capture: packet.capture,
-                        encapsulation,
-                        source: found.source,
-                        destination: found.destination,
-                        identification: fragment.identification,
-                        protocol: found.source.is_ipv4().then_some(fragment.carried.protocol),
-                    };
+                    let key = key(packet.capture, encapsulation, &found, &fragment);
                     self.decode_fragment(key, &found, &fragment, wire_length)
                 }
             },
@@ -127,7 +122,9 @@ impl Decoder {
             .and_then(|carried: Carried<'a>| Ok((carried.protocol, transport::parse(carried)?)));
         match read {
             Ok((protocol, upper)) => {
-                segment(key.encapsulation, found, protocol, upper, whole.packets, whole.wire_bytes)
+                let Reassembled { packets: count, wire_bytes, differing, .. } = whole;
+                let packets = Packets { count, wire_bytes, differing };
+                segment(key.encapsulation, found, protocol, upper, packets)
             }
             Err(reason) => {
                 // This packet is answered for by what is returned; the ones before it are not yet.
@@ -139,6 +136,27 @@ impl Decoder {
                 Decoded::Uncounted(reason)
             }
         }
+    }
+}
+
+/// The datagram that a packet is a fragment of, if it is one.
+pub fn datagram(packet: &Packet<'_>) -> Option<Key> {
+    let captured = u32::try_from(packet.bytes.len()).unwrap_or(u32::MAX);
+    let (encapsulation, found) = parse(packet, packet.wire_length.max(captured)).ok()?;
+    match &found.part {
+        Part::Fragment(fragment) => Some(key(packet.capture, encapsulation, &found, fragment)),
+        Part::Whole(_) => None,
+    }
+}
+
+fn key(capture: u16, encapsulation: Encapsulation, found: &IpPacket<'_>, fragment: &Fragment<'_>) -> Key {
+    Key {
+        capture,
+        encapsulation,
+        source: found.source,
+        destination: found.destination,
+        identification: fragment.identification,
+        protocol: found.source.is_ipv4().then_some(fragment.carried.protocol),
     }
 }
 
@@ -157,22 +175,31 @@ fn blame(reason: Uncounted, captured: u32, wire_length: u32) -> Uncounted {
     }
 }
 
+/// The packets a datagram came in.
+struct Packets {
+    count: u32,
+    wire_bytes: u64,
+    differing: bool,
+}
+
 fn segment<'a>(
     encapsulation: Encapsulation,
     found: &IpPacket<'_>,
     protocol: u8,
     upper: transport::Upper<'a>,
-    packets: u32,
-    wire_bytes: u64,
+    packets: Packets,
 ) -> Decoded<'a> {
     let head = Head {
-        source: Endpoint { ip: found.source, port: upper.source_port },
-        destination: Endpoint { ip: found.destination, port: upper.destination_port },
+        ends: Ends::new(
+            Endpoint { ip: found.source, port: upper.source_port },
+            Endpoint { ip: found.destination, port: upper.destination_port },
+        ),
         transport: Transport(protocol),
         tcp: upper.tcp,
         payload_length: upper.payload_length,
-        packets,
-        wire_bytes,
+        packets: packets.count,
+        differing: packets.differing,
+        wire_bytes: packets.wire_bytes,
         encapsulation,
     };
     Decoded::Segment(Segment { head, payload: upper.payload })
@@ -221,8 +248,8 @@ mod tests {
         let bytes = tcp(b"hello");
         let mut decoder = Decoder::new();
         let segment = decoded(&mut decoder, &packet(&bytes));
-        assert_eq!(segment.head.source, Endpoint { ip: [10, 0, 0, 1].into(), port: 1025 });
-        assert_eq!(segment.head.destination, Endpoint { ip: [10, 0, 0, 2].into(), port: 443 });
+        assert_eq!(segment.head.ends.source(), Endpoint { ip: [10, 0, 0, 1].into(), port: 1025 });
+        assert_eq!(segment.head.ends.destination(), Endpoint { ip: [10, 0, 0, 2].into(), port: 443 });
         assert_eq!(segment.head.transport, Transport::TCP);
         let header = Tcp { sequence: 7, acknowledgement: 9, flags: TcpFlags(0x12) };
         assert_eq!(segment.head.tcp, Some(header));
@@ -238,7 +265,7 @@ mod tests {
         builder.write(&mut bytes, b"query").unwrap();
         let mut decoder = Decoder::new();
         let segment = decoded(&mut decoder, &packet(&bytes));
-        assert_eq!((segment.head.source.port, segment.head.destination.port), (53, 5353));
+        assert_eq!((segment.head.ends.source().port, segment.head.ends.destination().port), (53, 5353));
         assert_eq!((segment.payload, segment.head.tcp), (&b"query"[..], None));
         assert_eq!(segment.head.encapsulation.vlans().collect::<Vec<_>>(), [100, 4000]);
     }
@@ -292,7 +319,7 @@ mod tests {
             let mut decoder = Decoder::new();
             let segment = decoded(&mut decoder, &packet(&bytes));
             assert_eq!((segment.head.transport, segment.payload), (Transport::ICMP, &b"ping"[..]));
-            (segment.head.source, segment.head.destination)
+            (segment.head.ends.source(), segment.head.ends.destination())
         };
         let (source, destination) = ends([10, 0, 0, 1], [10, 0, 0, 2], false);
         assert_eq!((source.port, destination.port), (8, 0));
@@ -347,7 +374,7 @@ mod tests {
             assert_eq!(decoder.held(), 2);
             let segment = decoded(&mut decoder, &packet(last));
             assert_eq!((segment.payload, segment.head.payload_length), (&[5; 30][..], 30));
-            assert_eq!((segment.head.source.port, segment.head.packets), (53, 3));
+            assert_eq!((segment.head.ends.source().port, segment.head.packets), (53, 3));
             assert_eq!(segment.head.wire_bytes, frames.iter().map(|it| it.len() as u64).sum::<u64>());
             assert_eq!((decoder.finish(), decoder.take_given_up()), (0, GivenUp::default()));
         }

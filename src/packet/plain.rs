@@ -6,12 +6,12 @@
 //! is wrong with it; where both answer, they say the same.
 
 use super::link::{IPV4, IPV6, VLAN, VLAN_DOUBLE, VLAN_PROVIDER};
-use super::{Encapsulation, Endpoint, Head, Segment, Tcp, TcpFlags, Transport};
+use super::{Encapsulation, Endpoint, Ends, Head, Segment, Tcp, TcpFlags, Transport};
 use crate::capture::{LinkType, Packet};
 use std::net::IpAddr;
 
 /// Decodes a plain packet of `wire_length` bytes; `None` sends it the long way.
-#[inline]
+#[inline(always)]
 pub(super) fn segment<'a>(packet: &Packet<'a>, wire_length: u32) -> Option<Segment<'a>> {
     if packet.link != LinkType::Ethernet {
         return None;
@@ -37,12 +37,15 @@ pub(super) fn segment<'a>(packet: &Packet<'a>, wire_length: u32) -> Option<Segme
         _ => return None,
     };
     let head = Head {
-        source: Endpoint { ip: found.source, port: upper.ports[0] },
-        destination: Endpoint { ip: found.destination, port: upper.ports[1] },
+        ends: Ends::new(
+            Endpoint { ip: found.source, port: upper.ports[0] },
+            Endpoint { ip: found.destination, port: upper.ports[1] },
+        ),
         transport: found.transport,
         tcp: upper.tcp,
         payload_length: upper.payload_length,
         packets: 1,
+        differing: false,
         wire_bytes: u64::from(wire_length),
         encapsulation,
     };
@@ -69,7 +72,7 @@ struct Upper<'a> {
 const FRAGMENT: u16 = 0x3fff;
 
 /// RFC 791 section 3.1.
-#[inline]
+#[inline(always)]
 fn v4(ip: &[u8]) -> Option<Found<'_>> {
     let [first, _, t0, t1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] =
         *ip.first_chunk::<20>()?;
@@ -90,7 +93,7 @@ fn v4(ip: &[u8]) -> Option<Found<'_>> {
 }
 
 /// RFC 8200 section 3.
-#[inline]
+#[inline(always)]
 fn v6(ip: &[u8]) -> Option<Found<'_>> {
     let (head, body) = ip.split_first_chunk::<40>()?;
     let length = u16::from_be_bytes([head[4], head[5]]);
@@ -108,7 +111,7 @@ fn v6(ip: &[u8]) -> Option<Found<'_>> {
 }
 
 /// RFC 9293 section 3.1.
-#[inline]
+#[inline(always)]
 fn tcp(body: &[u8], length: u32) -> Option<Upper<'_>> {
     let [s0, s1, d0, d1, n0, n1, n2, n3, a0, a1, a2, a3, offset, flags, ..] = *body.first_chunk::<20>()?;
     let header = u32::from(offset >> 4) * 4;
@@ -128,7 +131,7 @@ fn tcp(body: &[u8], length: u32) -> Option<Upper<'_>> {
 }
 
 /// RFC 768.
-#[inline]
+#[inline(always)]
 fn udp(body: &[u8], length: u32) -> Option<Upper<'_>> {
     let ([s0, s1, d0, d1, l0, l1, _, _], payload) = body.split_first_chunk::<8>()?;
     let stated = u32::from(u16::from_be_bytes([*l0, *l1]));

@@ -4,7 +4,7 @@
 //! not read here stays what it was anyway, a packet of the outer flow.
 
 use super::ip::Part;
-use super::{Endpoint, Head, Segment, Transport, Uncounted, ip, link, transport};
+use super::{Endpoint, Ends, Head, Segment, Transport, Uncounted, ip, link, transport};
 use crate::capture::LinkType;
 
 /// What a VXLAN datagram carries.
@@ -20,10 +20,16 @@ pub enum Inside<'a> {
 /// Looks into a packet; `None` if it is no VXLAN datagram.
 ///
 /// One is: UDP to port 4789, flags with the I bit alone, and reserved bits zero (RFC 7348 section 5).
+#[inline]
 pub fn inside<'a>(outer: &Segment<'a>) -> Option<Inside<'a>> {
-    if outer.head.transport != Transport::UDP || outer.head.destination.port != PORT {
+    if outer.head.transport != Transport::UDP || outer.head.ends.destination().port != PORT {
         return None;
     }
+    look_into(outer)
+}
+
+#[inline(never)]
+fn look_into<'a>(outer: &Segment<'a>) -> Option<Inside<'a>> {
     let (header, frame) = outer.payload.split_first_chunk::<HEADER>()?;
     let [FLAGS, 0, 0, 0, a, b, c, 0] = *header else { return None };
     let wire_length = outer.head.payload_length.saturating_sub(HEADER as u32);
@@ -53,8 +59,10 @@ fn segment<'a>(
     let Part::Whole(carried) = packet.part else { return Err(Uncounted::FragmentIncomplete) };
     let upper = transport::parse(carried)?;
     let head = Head {
-        source: Endpoint { ip: packet.source, port: upper.source_port },
-        destination: Endpoint { ip: packet.destination, port: upper.destination_port },
+        ends: Ends::new(
+            Endpoint { ip: packet.source, port: upper.source_port },
+            Endpoint { ip: packet.destination, port: upper.destination_port },
+        ),
         transport: Transport(carried.protocol),
         tcp: upper.tcp,
         payload_length: upper.payload_length,
@@ -76,12 +84,15 @@ mod tests {
 
     fn outer(payload: &[u8]) -> Segment<'_> {
         let head = Head {
-            source: Endpoint { ip: [10, 0, 0, 1].into(), port: 50_000 },
-            destination: Endpoint { ip: [10, 0, 0, 2].into(), port: PORT },
+            ends: Ends::new(
+                Endpoint { ip: [10, 0, 0, 1].into(), port: 50_000 },
+                Endpoint { ip: [10, 0, 0, 2].into(), port: PORT },
+            ),
             transport: Transport::UDP,
             tcp: None,
             payload_length: payload.len() as u32,
             packets: 1,
+            differing: false,
             wire_bytes: payload.len() as u64 + 42,
             encapsulation: Encapsulation::default(),
         };
@@ -112,8 +123,8 @@ mod tests {
         let mut outer = outer(&datagram);
         assert!(outer.head.encapsulation.push(100));
         let inner = unwrap(inside(&outer));
-        assert_eq!(inner.head.source, Endpoint { ip: [10, 255, 0, 1].into(), port: 1025 });
-        assert_eq!(inner.head.destination, Endpoint { ip: [10, 255, 0, 2].into(), port: 8080 });
+        assert_eq!(inner.head.ends.source(), Endpoint { ip: [10, 255, 0, 1].into(), port: 1025 });
+        assert_eq!(inner.head.ends.destination(), Endpoint { ip: [10, 255, 0, 2].into(), port: 8080 });
         assert_eq!((inner.head.transport, inner.payload), (Transport::TCP, &b"hello"[..]));
         assert_eq!(inner.head.tcp.map(|tcp| tcp.sequence), Some(7));
         assert_eq!((inner.head.packets, inner.head.wire_bytes), (1, outer.head.wire_bytes));
@@ -173,7 +184,8 @@ mod tests {
             assert!(inside(&outer(&other)).is_none(), "{at}");
         }
         let mut elsewhere = outer(&datagram);
-        elsewhere.head.destination.port = 8472;
+        let Ends { a, b, .. } = elsewhere.head.ends;
+        elsewhere.head.ends = Ends::new(a, Endpoint { port: 8472, ..b });
         assert!(inside(&elsewhere).is_none());
         let mut tcp_to_it = outer(&datagram);
         tcp_to_it.head.transport = Transport::TCP;

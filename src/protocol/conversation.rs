@@ -1,7 +1,8 @@
 //! One flow's bytes, handed to the recogniser they belong to.
 //!
 //! The first bytes of either side are probed by every recogniser; the one that is certain gets the flow.
-//! A protocol may hand over to another: NATS, MySQL and LDAP to TLS, HTTP/1 to HTTP/2 after an upgrade.
+//! A protocol may hand over to another: NATS, MySQL and LDAP to TLS, HTTP/1 to HTTP/2 after an upgrade, a proxy
+//! to whatever its client speaks.
 
 use std::sync::Arc;
 
@@ -54,6 +55,7 @@ impl Conversation {
             State::Ssh(talk) => talk.parser.advance(side, bytes),
             State::Ldap(talk) => talk.parser.advance(side, bytes),
             State::Syslog(talk) => talk.parser.advance(side, bytes),
+            State::Proxy(talk) => talk.parser.advance(side, bytes),
         };
         self.state.common().spoke[side.index()] = true;
         match step {
@@ -117,8 +119,31 @@ impl Conversation {
             State::Ssh(talk) => talk.parser.gap(side),
             State::Ldap(talk) => talk.parser.gap(side),
             State::Syslog(talk) => talk.parser.gap(side),
+            State::Proxy(talk) => talk.parser.gap(side),
         }
         0
+    }
+
+    /// Bytes on the heap, but for [`Conversation::chains`]. Changes with what is read and with gaps only.
+    pub fn held(&self) -> usize {
+        self.state.held()
+    }
+
+    /// The certificate chains it keeps, which it may have in common with others.
+    pub fn chains(&self) -> [Option<&tls::Chain>; 2] {
+        let tls = match &self.state {
+            State::Tls(talk) => Some(talk.parser.parser.evidence()),
+            State::Left(talk) => talk.past.as_ref().and_then(|past| past.tls.as_deref()),
+            _ => None,
+        };
+        tls.map_or([None; 2], tls::Evidence::chains)
+    }
+
+    /// There is no room for it: forgets what it saw, and wants nothing more.
+    pub fn let_go(&mut self) {
+        let Common { from_start, spoke, .. } = *self.state.common();
+        let common = Common { from_start, spoke, over: true, gap: Some(Gap::Cap), ..Common::default() };
+        self.state = State::Quiet(common);
     }
 
     /// What TLS showed so far, if TLS is what is spoken now.

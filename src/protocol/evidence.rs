@@ -1,6 +1,6 @@
 //! What one flow's bytes showed, whatever was spoken.
 
-use super::{Dns, Http1, Http2, Ldap, Mysql, Nats, Side, Ssh, Syslog, tls};
+use super::{Dns, Http1, Http2, Ldap, Mysql, Nats, Proxy, Side, Ssh, Syslog, tls};
 use crate::packet::Gap;
 
 /// Everything the capture showed of what a flow speaks.
@@ -26,6 +26,8 @@ pub struct Evidence {
     pub ldap: Option<Box<Ldap>>,
     /// Syslog in clear.
     pub syslog: Option<Syslog>,
+    /// The header of a proxy, before all of it.
+    pub proxy: Option<Proxy>,
     /// The client, by the protocol's own roles.
     pub client: Option<Side>,
     /// Which sides sent payload.
@@ -50,6 +52,22 @@ impl Evidence {
             || self.ssh.is_some()
             || self.ldap.is_some()
             || self.syslog.is_some()
+    }
+
+    /// Bytes on the heap, but for the chains of TLS.
+    pub(super) fn held(&self) -> usize {
+        let Evidence { tls, inside, http1, http2, dns, mysql, ssh, ldap, .. } = self;
+        fn boxed<T>(it: &Option<Box<T>>, held: impl FnOnce(&T) -> usize) -> usize {
+            it.as_deref().map_or(0, |it| size_of_val(it) + held(it))
+        }
+        boxed(tls, tls::Evidence::held)
+            + boxed(inside, Evidence::held)
+            + boxed(http1, Http1::held)
+            + boxed(http2, Http2::held)
+            + boxed(dns, Dns::held)
+            + boxed(mysql, Mysql::held)
+            + boxed(ssh, Ssh::held)
+            + boxed(ldap, Ldap::held)
     }
 
     /// A protocol that may go on in TLS was recognised in clear; what follows a switch is that.

@@ -14,6 +14,7 @@ mod inside;
 pub mod ldap;
 pub mod mysql;
 pub mod nats;
+pub mod proxy;
 mod recognise;
 mod repeated;
 pub mod ssh;
@@ -35,6 +36,7 @@ pub use inside::KEPT_CAP;
 pub use ldap::Ldap;
 pub use mysql::Mysql;
 pub use nats::{Nats, NatsAuthentication};
+pub use proxy::Proxy;
 pub use ssh::Ssh;
 pub use syslog::Syslog;
 

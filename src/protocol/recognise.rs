@@ -1,6 +1,6 @@
 //! Which recogniser a flow's first bytes belong to.
 
-use super::{Probe, dns, http1, http2, ldap, mysql, nats, ssh, syslog, tls};
+use super::{Probe, dns, http1, http2, ldap, mysql, nats, proxy, ssh, syslog, tls};
 
 /// The protocols there is a recogniser for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,7 @@ pub(super) enum Protocol {
     Ssh,
     Ldap,
     Syslog,
+    Proxy,
 }
 
 /// What first bytes say.
@@ -34,6 +35,9 @@ pub(super) fn recognise(bytes: &[u8], from_start: bool, behind_prologue: bool) -
         return Found::Yes(Protocol::Tls);
     }
     if !behind_prologue {
+        if certain(proxy::probe(bytes)) {
+            return Found::Yes(Protocol::Proxy);
+        }
         if certain(http2::probe(bytes)) {
             return Found::Yes(Protocol::Http2);
         }

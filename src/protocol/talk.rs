@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::inside::Inside;
 use super::recognise::Protocol;
 use super::tls::KeyStore;
-use super::{Evidence, Side, dns, http1, http2, ldap, mysql, nats, ssh, syslog, tls};
+use super::{Evidence, Side, dns, http1, http2, ldap, mysql, nats, proxy, ssh, syslog, tls};
 use crate::packet::Gap;
 
 /// One pointer besides a few flags, until a recogniser takes the flow.
@@ -25,6 +25,7 @@ pub(super) enum State {
     Ssh(Box<Talk<ssh::Parser>>),
     Ldap(Box<Talk<ldap::Parser>>),
     Syslog(Box<Talk<syslog::Parser>>),
+    Proxy(Box<Talk<proxy::Parser>>),
 }
 
 /// What belongs to a flow whatever it speaks.
@@ -83,6 +84,7 @@ impl State {
             State::Ssh(talk) => &mut talk.common,
             State::Ldap(talk) => &mut talk.common,
             State::Syslog(talk) => &mut talk.common,
+            State::Proxy(talk) => &mut talk.common,
         }
     }
 
@@ -103,7 +105,26 @@ impl State {
             Protocol::Ssh => State::Ssh(left.into(ssh::Parser::new())),
             Protocol::Ldap => State::Ldap(left.into(ldap::Parser::new())),
             Protocol::Syslog => State::Syslog(left.into(syslog::Parser::new())),
+            Protocol::Proxy => State::Proxy(left.into(proxy::Parser::new())),
         };
+    }
+
+    /// Bytes on the heap, but for the chains of TLS.
+    pub(super) fn held(&self) -> usize {
+        match self {
+            State::Quiet(_) => 0,
+            State::Left(talk) => talk.held(|()| 0),
+            State::Tls(talk) => talk.held(|tls| tls.parser.held() + tls.inside.held()),
+            State::Http1(talk) => talk.held(|parser| parser.evidence().held()),
+            State::Http2(talk) => talk.held(http2::Parser::held),
+            State::Nats(talk) => talk.held(|_| 0),
+            State::Dns(talk) => talk.held(dns::Parser::held),
+            State::Mysql(talk) => talk.held(|parser| parser.evidence().held()),
+            State::Ssh(talk) => talk.held(|parser| parser.evidence().held()),
+            State::Ldap(talk) => talk.held(|parser| parser.evidence().held()),
+            State::Syslog(talk) => talk.held(|_| 0),
+            State::Proxy(talk) => talk.held(|_| 0),
+        }
     }
 
     /// What was seen so far, and what belongs to the flow whatever it speaks.
@@ -146,6 +167,10 @@ impl State {
             }),
             State::Syslog(talk) => talk.so_far(|parser, evidence| {
                 evidence.syslog = Some(*parser.evidence());
+                parser.client()
+            }),
+            State::Proxy(talk) => talk.so_far(|parser, evidence| {
+                evidence.proxy = Some(parser.evidence());
                 parser.client()
             }),
         }
@@ -198,6 +223,10 @@ impl State {
                 evidence.syslog = Some(*parser.evidence());
                 parser.client()
             }),
+            State::Proxy(talk) => talk.leave(|parser, evidence| {
+                evidence.proxy = Some(parser.evidence());
+                parser.client()
+            }),
         }
     }
 }
@@ -210,6 +239,11 @@ impl Talk<()> {
 }
 
 impl<P> Talk<P> {
+    fn held(&self, parser: impl FnOnce(&P) -> usize) -> usize {
+        let past = self.past.as_deref().map_or(0, |past| size_of_val(past) + past.held());
+        size_of_val(self) + past + parser(&self.parser)
+    }
+
     /// What was seen so far; `see` adds what the recogniser saw, and says which side is the client.
     fn so_far(&self, see: impl FnOnce(&P, &mut Evidence) -> Option<Side>) -> (&Common, Evidence) {
         let mut evidence = self.past.as_deref().cloned().unwrap_or_default();

@@ -4,10 +4,13 @@ use std::fmt::{self, Write};
 
 /// The longest text shown from the wire or from an operator's file, in characters.
 const SHOWN: usize = 255;
+/// The longest line for a terminal, in characters: a path may have 4096 bytes.
+const LINE: usize = 5000;
 
-/// Text with control characters and direction overrides written as `\u{…}`, and cut when very long.
+/// Text with control characters, direction overrides and what is invisible written as `\u{…}`, and cut when very
+/// long.
 pub fn clean(text: &str) -> impl fmt::Display + '_ {
-    Clean(text)
+    Clean(text, SHOWN)
 }
 
 /// The same for bytes, with those that are no UTF-8 written as `\xNN`.
@@ -15,25 +18,28 @@ pub fn clean_bytes(bytes: &[u8]) -> impl fmt::Display + '_ {
     CleanBytes(bytes)
 }
 
-/// A line for a terminal, of any length: an error, which names files and what they hold.
+/// A line for a terminal, longer than a name may be: an error, which names files and what they hold.
 pub fn clean_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if is_harmless(c) { c.to_string() } else { c.escape_unicode().to_string() })
-        .collect()
+    Clean(text, LINE).to_string()
 }
 
 /// A field of a CSV file made from what others wrote, of any length: harmless, and no formula.
 pub fn clean_field(text: &str) -> String {
-    let mut field = clean_line(text);
+    let mut field = Clean(text, usize::MAX).to_string();
     if is_formula(field.as_bytes()) {
         field.insert(0, '\'');
     }
     field
 }
 
-/// A field that begins like this is a formula to a spreadsheet; `-` alone, standard input, is none.
+/// A field that begins like this is a formula to a spreadsheet, some of which take full-width `＝＋－＠` for the
+/// narrow ones; `-` alone, standard input, is none.
 pub(super) fn is_formula(field: &[u8]) -> bool {
-    matches!(field, [b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r' | b'\n', ..]) && field != b"-"
+    match field {
+        b"-" => false,
+        [b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r' | b'\n', ..] => true,
+        _ => ["＝", "＋", "－", "＠"].iter().any(|wide| field.starts_with(wide.as_bytes())),
+    }
 }
 
 /// Short text of printable ASCII, which nearly all is: there is nothing to escape in it.
@@ -47,11 +53,12 @@ fn is_printable(byte: u8) -> bool {
     (b' '..=b'~').contains(&byte)
 }
 
-struct Clean<'a>(&'a str);
+/// Text, and how much of it is shown.
+struct Clean<'a>(&'a str, usize);
 
 impl fmt::Display for Clean<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut budget = SHOWN;
+        let mut budget = self.1;
         write_clean(self.0, &mut budget, f)
     }
 }
@@ -99,14 +106,18 @@ fn write_clean(text: &str, budget: &mut usize, f: &mut fmt::Formatter<'_>) -> fm
     Ok(())
 }
 
-/// Neither a control character nor one that changes how what follows is shown.
+/// Neither a control character, nor one that changes how what follows is shown, nor one that is not shown itself:
+/// Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt), separators of lines, annotations.
 fn is_harmless(character: char) -> bool {
-    let reorders = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let invisible = matches!(
+    let is_ignorable = matches!(
         character,
-        '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2028}' | '\u{2029}' | '\u{2060}' | '\u{feff}'
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
     );
-    !(character.is_control() || reorders || invisible)
+    let is_special = matches!(character, '\u{2028}' | '\u{2029}' | '\u{fff9}'..='\u{fffb}');
+    !(character.is_control() || is_ignorable || is_special)
 }
 
 #[cfg(test)]
@@ -123,9 +134,21 @@ mod tests {
     }
 
     #[test]
+    fn no_field_is_a_formula() {
+        for formula in ["=1", "+1", "-1", "@a", "＝1", "＋1", "－1", "＠a"] {
+            assert_eq!(clean_field(formula), format!("'{formula}"));
+        }
+        // What begins with a control character begins with `\\` once that is spelled out.
+        assert_eq!(clean_field("\t=1"), "\\u{9}=1");
+        assert_eq!((clean_field("-"), clean_field("a=1")), ("-".to_owned(), "a=1".to_owned()));
+    }
+
+    #[test]
     fn very_long_text_is_cut() {
         let long = "x".repeat(100_000);
         assert_eq!(clean(&long).to_string().chars().count(), SHOWN);
+        assert_eq!(clean_line(&long).chars().count(), LINE);
+        assert_eq!(clean_field(&long), long, "a table that is written is written whole");
         assert!(clean_bytes(&[0xff; 100_000]).to_string().len() <= SHOWN * 4);
     }
 

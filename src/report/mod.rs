@@ -9,6 +9,7 @@ mod escape;
 mod explain;
 mod fields;
 mod groups;
+mod packets;
 mod rows;
 mod spoken;
 mod story;
@@ -24,6 +25,7 @@ pub use account::Account;
 pub use csv_report::{COLUMNS, CsvReport, RowWriter};
 pub use escape::{clean, clean_bytes, clean_field, clean_line};
 pub use explain::evidence;
+pub use packets::{PacketCounts, PacketFolder};
 pub use rows::RowStatistics;
 pub use story::story;
 pub use summary::Summary;
@@ -99,6 +101,8 @@ pub struct Counted {
     pub encapsulation: Encapsulation,
     /// TCP segments that repeated bytes already seen.
     pub repeated: u32,
+    /// It ended early, to make room for others.
+    pub evicted: bool,
 }
 
 /// What is known of one end's certificate.

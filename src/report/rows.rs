@@ -114,10 +114,7 @@ impl RowStatistics {
             let tallies = tally.by_verdict.iter().chain([&tally.also]);
             let counts =
                 tallies.flat_map(|tally| [tally.flows, tally.packets, tally.bytes]).map(|n| n.to_string());
-            let fields = fixed.into_iter().chain(counts).map(|field| {
-                if super::escape::is_formula(field.as_bytes()) { format!("'{field}") } else { field }
-            });
-            writer.write_record(fields)?;
+            writer.write_record(fixed.into_iter().chain(counts).map(|field| super::clean_field(&field)))?;
         }
         writer.flush()?;
         Ok(())

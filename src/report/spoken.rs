@@ -1,12 +1,22 @@
-//! What MySQL, SSH, LDAP and syslog said in clear, in words for people.
+//! What proxies, MySQL, SSH, LDAP and syslog said in clear, in words for people.
 
 use std::fmt;
 
 use super::escape::clean_bytes;
-use crate::protocol::{Evidence, Ldap, Mysql, Ssh};
+use crate::protocol::{Evidence, Ldap, Mysql, Proxy, Ssh};
 
 /// Hands each part of it to `part`, of one conversation (TLS may hold another); secrets and user names are not among them.
 pub fn words(evidence: &Evidence, mut part: impl FnMut(fmt::Arguments<'_>) -> fmt::Result) -> fmt::Result {
+    if let Some(Proxy { version, client }) = evidence.proxy {
+        match client {
+            Some(client) => part(format_args!(
+                "PROXY protocol v{version}, says client {} port {}",
+                client.ip(),
+                client.port()
+            )),
+            None => part(format_args!("PROXY protocol v{version}, names no client")),
+        }?;
+    }
     if let Some(mysql) = &evidence.mysql {
         words_of_mysql(mysql, &mut part)?;
     }

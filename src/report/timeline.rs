@@ -46,6 +46,7 @@ pub(super) fn tell(record: &Record<'_>, line: Line<'_>) -> fmt::Result {
 
 /// All but TLS.
 fn clear(evidence: &Evidence, line: Line<'_>) -> fmt::Result {
+    spoken::words(evidence, &mut *line)?;
     if let Some(nats) = &evidence.nats {
         words_of_nats(nats, line)?;
     }
@@ -58,7 +59,7 @@ fn clear(evidence: &Evidence, line: Line<'_>) -> fmt::Result {
     if let Some(dns) = &evidence.dns {
         words_of_dns(dns, line)?;
     }
-    spoken::words(evidence, line)
+    Ok(())
 }
 
 fn words_of_nats(nats: &Nats, line: Line<'_>) -> fmt::Result {

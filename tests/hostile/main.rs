@@ -61,8 +61,8 @@ macro_rules! targets {
 }
 
 targets! {
-    captures packets flows probes tls http1 http2 nats dns mysql ssh ldap syslog decryption certificates tables pages
-    inventories reports sessions pipeline
+    captures packets flows probes tls http1 http2 nats dns mysql ssh ldap syslog proxy decryption certificates filters
+    tables pages inventories reports sessions pipeline
 }
 
 #[test]

@@ -252,7 +252,7 @@ fn messages(seeds: &mut Seeds) {
     }
     exchange.resize(4 + 0x114, 0);
     type Said<'a> = &'a [(Side, u8, &'a [u8])];
-    let scripts: [(&'static str, &str, Said<'_>); 15] = [
+    let scripts: [(&'static str, &str, Said<'_>); 18] = [
         ("dns", "datagrams", &[(a, 3, QUESTION), (b, 3, ANSWER)]),
         ("dns", "stream", &[(a, 0, &framed(QUESTION)), (b, 0, &framed(ANSWER))]),
         ("mysql", "password", &[(b, 0, GREETING), (a, 0, LOGIN), (b, 0, OK)]),
@@ -282,6 +282,9 @@ fn messages(seeds: &mut Seeds) {
                 ab\r\nSUB a 1\r\n"),
             (b, 0, b"PONG\r\nMSG a 1 2\r\nab\r\n-ERR 'Authorization Violation'\r\n"),
         ]),
+        ("proxy", "line", &[(a, 0, b"PROXY TCP4 192.0.2.7 10.0.4.20 51234 8443\r\n"), (a, 0, &hello)]),
+        ("proxy", "unknown", &[(a, 0, b"PROXY UNKNOWN\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"), (b, 0, b"HTTP/1.1 200 OK\r\n\r\n")]),
+        ("proxy", "binary", &[(a, 0, b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x11\xc0\0\x02\x07\x0a\0\x04\x14\xc8\x22\x20\xfb\x04\0\x02ab"), (a, 0, &hello)]),
         ("tls", "names", &[(a, 0, &hello)]),
         ("tls", "old_hello", &[(a, 0, b"\x80\x2e\x01\x03\x01\0\x15\0\0\0\x10\0\0\x05\0\0\x0a\x01\0\x80\x07\0\xc0\x03\0\x80\
             \0\0\x09\x06\0\x40abcdefghijklmnop")]),
@@ -426,6 +429,15 @@ fn segments(seeds: &mut Seeds) {
 }
 
 fn texts(seeds: &mut Seeds) {
+    // Words by their place in that target's list: `tcp port 443 and not host 10.0.4.10`, and so on.
+    let filters: [(&str, &[u8]); 3] = [
+        ("host_and_port", &[128, 142, 160, 147, 149, 139, 155]),
+        ("arithmetic", &[165, b'&', 161, b'=', 160]),
+        ("brackets", &[b'(', b'(', 129, 148, 133, b')', 147, 135, 160, b')']),
+    ];
+    for (name, bytes) in filters {
+        seeds.insert(("filters", name.to_owned()), bytes.to_vec());
+    }
     const PS: &str = r#"{"Tables":[{"Content":"instances","Rows":[
 {"instance":"diego_cell/0","ips":"10.0.4.20\nfd00::20","deployment":"cf","process":"","process_state":"running"},
 {"instance":"diego_cell/0","ips":"","deployment":"","process":"rep","process_state":"running"},

@@ -7,7 +7,7 @@ use crate::tally::Tally;
 use crate::tshark::{NAMES, Tshark};
 use crate::tuple::{TCP, Tuple};
 
-const BEHIND: &str = "TLS behind another protocol (STARTTLS, SOCKS, OpenVPN, PROXY): not recognised";
+const BEHIND: &str = "TLS behind another protocol (STARTTLS, SOCKS, OpenVPN): not recognised";
 
 /// One handshake: each answer as text, empty where there is none.
 #[derive(Clone, Debug, Default)]

@@ -20,7 +20,7 @@ use crate::protocol::tls::KeyStore;
 const RUNS_PER_THREAD: u64 = 4;
 
 /// Flows that are judged at once, each moved from stage to stage by its box.
-pub(super) type Run = Vec<Box<Ended>>;
+pub(in crate::audit) type Run = Vec<Box<Ended>>;
 
 /// Batches that the calling thread reads ahead for each of the others before it helps them: with one only,
 /// they would wait while it reads the next.

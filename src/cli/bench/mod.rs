@@ -4,13 +4,13 @@ mod figures;
 
 use std::error::Error;
 use std::fs;
-use std::io::{self, Write};
 use std::num::NonZero;
 use std::thread::available_parallelism;
 
 use clap::Args;
 
 use super::args::JudgingArguments;
+use super::output::print;
 use super::{Status, complain, note, plan};
 use crate::measure::meter::{self, Memory, Time};
 use crate::measure::stages::{self, Job};
@@ -110,11 +110,8 @@ pub(super) fn run(arguments: &BenchArguments) -> Result<Status, Box<dyn Error>> 
     } else {
         figures.write(arguments.runs.get(), &mut text)?;
     }
-    match io::stdout().lock().write_all(&text) {
-        // A reader that has seen enough is no error.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(status),
-    }
+    print(&text)?;
+    Ok(status)
 }
 
 /// Does it once.

@@ -6,17 +6,16 @@
 //! whole row and finishes it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::cli::whole::{BESIDE, PART, cannot_write, cut, is_no_file, with_suffix};
 use crate::cli::{complain, note};
 
-/// What a file that is being written ends in.
-const PART: &str = "part";
 /// Files begun within one second that get names of their own.
 const SAME_SECOND: u32 = 1000;
 
@@ -66,6 +65,8 @@ pub(super) struct Rotation {
 pub(super) struct Files {
     /// What the user called the report.
     name: PathBuf,
+    /// It is no pipe and no device.
+    are_files: bool,
     rotation: Rotation,
     part: Option<Part>,
     /// Files finished so far.
@@ -88,11 +89,12 @@ impl Files {
     /// A place that cannot be written to.
     pub(super) fn open(output: Option<&str>, rotation: Rotation) -> Result<(Files, Option<Output>), String> {
         let name = PathBuf::from(output.unwrap_or_default());
-        let mut files = Files { name, rotation, part: None, finished: 0, finishing: None };
+        let are_files = output.is_some_and(|output| output != "-" && !is_no_file(&name));
+        let mut files = Files { name, are_files, rotation, part: None, finished: 0, finishing: None };
         let output = match output {
             None => None,
             Some("-") => Some(Output::Stream(Box::new(io::stdout()))),
-            Some(_) if is_no_file(&files.name) => {
+            Some(_) if !are_files => {
                 let opened = OpenOptions::new().write(true).open(&files.name);
                 Some(Output::Stream(Box::new(opened.map_err(|error| cannot_write(&files.name, &error))?)))
             }
@@ -113,8 +115,13 @@ impl Files {
     }
 
     /// Files are written, so that one may be finished and the next begun.
-    pub(super) fn can_rotate(&self) -> bool {
-        self.part.is_some()
+    pub(super) fn are_files(&self) -> bool {
+        self.are_files
+    }
+
+    /// There should be a file, and none could be begun.
+    pub(super) fn is_missing(&self) -> bool {
+        self.are_files && self.part.is_none()
     }
 
     /// Begins the next file.
@@ -161,8 +168,8 @@ impl Files {
         Ok(Some(name))
     }
 
-    /// Finishes a file that could not be written to its end.
-    pub(super) fn salvage(&mut self, output: Output) -> Result<Option<PathBuf>, String> {
+    /// Finishes a file that could not be written to its end; `last` as for [`Files::finish`].
+    pub(super) fn salvage(&mut self, output: Output, last: bool) -> Result<Option<PathBuf>, String> {
         if let (Some(part), Output::Part { .. }) = (&self.part, &output) {
             let cut = cut(&part.path).map_err(|error| cannot_write(&part.path, &error))?;
             if cut.rows == 0 {
@@ -174,7 +181,7 @@ impl Files {
                 });
             }
         }
-        self.finish(output, true)
+        self.finish(output, last)
     }
 
     /// Waits for the disk to have what was finished before.
@@ -218,11 +225,8 @@ impl Files {
         let changed = stamp(about.modified().unwrap_or_else(|_| SystemTime::now()));
         let free = (0..SAME_SECOND).map(|again| self.stamped(&changed, again)).find(|name| !name.exists());
         let aside = free.ok_or_else(|| format!("{}: there are too many reports", self.name.display()))?;
-        for suffix in ["", "account.csv", "rows.csv"] {
-            let (from, to) = match suffix {
-                "" => (self.name.clone(), aside.clone()),
-                _ => (with_suffix(&self.name, suffix), with_suffix(&aside, suffix)),
-            };
+        let beside = BESIDE.map(|suffix| [&self.name, &aside].map(|name| with_suffix(name, suffix)));
+        for [from, to] in [[self.name.clone(), aside.clone()]].into_iter().chain(beside) {
             if from.exists() {
                 fs::rename(&from, &to).map_err(|error| cannot_write(&to, &error))?;
             }
@@ -242,29 +246,6 @@ impl Files {
         }
         self.name.with_file_name(name)
     }
-}
-
-/// Writes a small file whole or not at all: what a reader finds under `name` is never half of it.
-///
-/// # Errors
-/// A folder that cannot be written to.
-pub(super) fn replace(name: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), String> {
-    let part = with_suffix(name, PART);
-    let written =
-        File::create(&part).and_then(|mut file| write(&mut file)).and_then(|()| fs::rename(&part, name));
-    written.map_err(|error| {
-        // Left behind, it would be in the way of nothing but a tidy folder.
-        let _ = fs::remove_file(&part);
-        cannot_write(name, &error)
-    })
-}
-
-/// `name` with `.suffix` behind it.
-pub(super) fn with_suffix(name: &Path, suffix: &str) -> PathBuf {
-    let mut name = name.as_os_str().to_owned();
-    name.push(".");
-    name.push(suffix);
-    name.into()
 }
 
 /// Once the disk has all of it, and not before, a file gets its name.
@@ -298,46 +279,6 @@ fn recover(path: &Path) -> io::Result<Option<String>> {
     Ok(Some(format!("{}: left by an earlier run, is now {}{lost}", path.display(), finished.display())))
 }
 
-/// What cutting a file behind its last whole row left.
-#[derive(Debug, PartialEq, Eq)]
-struct Cut {
-    /// Whole rows, the header not counted.
-    rows: u64,
-    /// Bytes behind them.
-    lost: u64,
-}
-
-/// Cuts a CSV file behind its last whole row. A line break within quotes ends no row.
-fn cut(path: &Path) -> io::Result<Cut> {
-    let file = OpenOptions::new().read(true).write(true).open(path)?;
-    let mut reader = BufReader::with_capacity(1 << 16, &file);
-    let (mut quoted, mut at, mut whole, mut lines) = (false, 0, 0, 0_u64);
-    let mut buffer = [0; 1 << 14];
-    loop {
-        let count = reader.read(&mut buffer)?;
-        if count == 0 {
-            break;
-        }
-        for byte in &buffer[..count] {
-            at += 1;
-            match byte {
-                b'"' => quoted = !quoted,
-                b'\n' if !quoted => (whole, lines) = (at, lines + 1),
-                _ => {}
-            }
-        }
-    }
-    if whole < at {
-        file.set_len(whole)?;
-    }
-    Ok(Cut { rows: lines.saturating_sub(1), lost: at - whole })
-}
-
-/// Something to write to that is there and is no file.
-fn is_no_file(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|about| !about.is_file())
-}
-
 fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -359,17 +300,9 @@ fn is_stamp(text: &str) -> bool {
         && again.is_none_or(digits)
 }
 
-fn cannot_write(file: &Path, error: &dyn std::fmt::Display) -> String {
-    format!(
-        "{}: cannot be written: {error}; name a file in a folder that exists and has room",
-        file.display()
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use std::sync::atomic::AtomicU32;
 
     /// A folder of its own, removed at the end.
@@ -470,18 +403,18 @@ mod tests {
         let folder = Folder::new();
         let (mut files, output) = Files::open(Some(&folder.name()), Rotation::default()).unwrap();
         let output = write(output, "a\n1\n2");
-        files.salvage(output).unwrap();
+        files.salvage(output, true).unwrap();
         assert_eq!(fs::read_to_string(folder.name()).unwrap(), "a\n1\n");
         let (mut files, output) = Files::open(Some(&folder.name()), Rotation::default()).unwrap();
         let output = write(output, "a\n");
-        assert_eq!(files.salvage(output).unwrap(), None);
+        assert_eq!(files.salvage(output, true).unwrap(), None);
         assert!(!folder.list().contains(&"report.csv".to_owned()), "nothing to tell: {:?}", folder.list());
     }
 
     #[test]
     fn what_is_no_file_is_written_as_it_is() {
         let (mut files, output) = Files::open(Some("/dev/null"), Rotation::default()).unwrap();
-        assert!(!files.can_rotate());
+        assert!(!files.are_files());
         assert_eq!(files.finish(write(output, "a\n"), true).unwrap(), None);
         let error = Files::open(Some("/nowhere/at/all.csv"), Rotation::default()).map(|_| ()).unwrap_err();
         assert!(error.contains("cannot be written"), "{error}");
@@ -494,30 +427,6 @@ mod tests {
         assert!(is_stamp("20261118T110640Z") && is_stamp("20261118T110640Z-12"));
         for other in ["", "20261118", "20261118T110640", "20261118T110640Z-", "2026111T8110640Z"] {
             assert!(!is_stamp(other), "{other}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn cut_anywhere_a_report_keeps_exactly_its_whole_rows(
-            rows in proptest::collection::vec(proptest::collection::vec("[a\",\n]{0,6}", 3), 1..6),
-            at in 0.0..1.0,
-        ) {
-            let folder = Folder::new();
-            let (mut writer, mut ends) = (csv::Writer::from_writer(Vec::new()), Vec::new());
-            for row in &rows {
-                writer.write_record(row).unwrap();
-                writer.flush().unwrap();
-                ends.push(writer.get_ref().len());
-            }
-            let bytes = writer.into_inner().unwrap();
-            let kept = (bytes.len() as f64 * at) as usize;
-            let path = folder.0.join("x.csv");
-            fs::write(&path, &bytes[..kept]).unwrap();
-            let whole = ends.iter().rposition(|end| *end <= kept);
-            let end = whole.map_or(0, |whole| ends[whole]);
-            prop_assert_eq!(cut(&path).unwrap(), Cut { rows: whole.unwrap_or(0) as u64, lost: (kept - end) as u64 });
-            prop_assert_eq!(fs::read(&path).unwrap(), &bytes[..end]);
         }
     }
 }

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::files;
 use super::standing::Standing;
+use crate::cli::whole;
 use crate::policy::{Policy, Verdict};
 use crate::report::{RowStatistics, clean};
 
@@ -90,7 +90,7 @@ impl Metrics {
         let written = match &self.file {
             Some(file) if self.written.is_none_or(|written| written.elapsed() >= OFTEN) => {
                 self.written = Some(Instant::now());
-                files::replace(file, |file| file.write_all(text.as_bytes()))
+                whole::replace(file, |file| file.write_all(text.as_bytes()))
             }
             _ => Ok(()),
         };

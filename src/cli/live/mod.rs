@@ -10,11 +10,10 @@ mod view;
 mod watch;
 
 use std::error::Error;
-use std::io::{self, Write};
 
 use super::interrupt::Interrupt;
 use super::processes::Processes;
-use super::{Status, complain, note, plan};
+use super::{Status, complain, note, output, plan, whole};
 use crate::audit::Plan;
 use crate::capture::Interfaces;
 use metrics::Metrics;
@@ -26,15 +25,17 @@ pub(super) use arguments::LiveArguments;
 
 pub(super) fn run(arguments: &LiveArguments) -> Result<Status, Box<dyn Error>> {
     if arguments.privileges.print_unit {
-        io::stdout().write_all(privileges::UNIT.as_bytes())?;
+        output::print(privileges::UNIT.as_bytes())?;
         return Ok(Status::Clean);
     }
+    whole::is_none_of(arguments.audit.output.as_deref(), arguments.audit.judging.files())?;
     let watch = arguments.records.file().map(Watch::new);
     let mut plan = first_plan(arguments, watch.as_ref())?;
-    let interfaces = Interfaces::open(&arguments.interfaces, &arguments.options())?;
+    let interfaces = Interfaces::open(&arguments.interfaces, &arguments.options(), session::wall_clock)?;
     let reports = &arguments.reports;
     let mut metrics = Metrics::open(reports.metrics, reports.metrics_file.as_deref())?;
     let memory = Memory::open();
+    arguments.make_evidence_folder()?;
     let processes = match arguments.privileges.no_processes {
         true => None,
         false => Some(Processes::start(&arguments.privileges.jobs)?),
@@ -48,6 +49,7 @@ pub(super) fn run(arguments: &LiveArguments) -> Result<Status, Box<dyn Error>> {
         note(&format!("metrics at http://{address}/metrics"));
     }
     let (interrupt, hangup) = Interrupt::with_hangup()?;
+    let interfaces = interfaces.start()?;
     let opened = Opened { plan, interfaces, metrics, memory, watch };
     session::run(arguments, opened, &Signals { interrupt, hangup })
 }

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::LiveArguments;
 use crate::cli::confine::{Confinement, Identity};
+use crate::report::PacketFolder;
 
 /// The unit that `--print-unit` prints.
 pub(super) const UNIT: &str = include_str!("flowaudit.service");
@@ -37,16 +38,34 @@ impl LiveArguments {
     /// Everything the audit needs from now on, and nothing else.
     pub(super) fn confinement(&self) -> Result<Confinement, String> {
         let judging = &self.audit.judging;
-        let named = [&judging.policy, &judging.overlay, &judging.inventory, &judging.ca, &judging.keylog];
-        let files = named.into_iter().flatten().map(Path::new).chain(self.records.file());
+        let files = judging.files().map(Path::new).chain(self.records.file());
         let files = files.filter(|path| folder(path).exists());
         let output = self.audit.output.as_deref().filter(|output| *output != "-").map(Path::new);
         Ok(Confinement {
-            user: self.privileges.user.as_deref().map(Identity::of).transpose()?,
+            user: self.user()?,
             read: files.map(folder).chain(SYSTEM.map(PathBuf::from)).collect(),
-            write: output.into_iter().chain(self.reports.metrics_file.as_deref()).map(folder).collect(),
+            write: output
+                .into_iter()
+                .chain(self.reports.metrics_file.as_deref())
+                .chain(self.audit.evidence.as_deref())
+                .map(folder)
+                .collect(),
             ..Confinement::default()
         })
+    }
+
+    /// Makes the folder of packets, if it is not there, for the user that the audit goes on as.
+    pub(super) fn make_evidence_folder(&self) -> Result<(), String> {
+        let Some(folder) = &self.audit.evidence else { return Ok(()) };
+        let user = self.user()?;
+        match (PacketFolder::make(folder)?, user) {
+            (true, Some(user)) => user.own(folder),
+            _ => Ok(()),
+        }
+    }
+
+    fn user(&self) -> Result<Option<Identity>, String> {
+        self.privileges.user.as_deref().map(Identity::of).transpose()
     }
 }
 

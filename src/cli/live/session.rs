@@ -3,13 +3,13 @@
 
 use std::cell::RefCell;
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::LiveArguments;
-use super::files::{self, Files, Output};
+use super::files::{Files, Output};
 use super::metrics::Metrics;
 use super::standing::{Memory, Standing};
 use super::view::View;
@@ -17,8 +17,9 @@ use super::watch::Watch;
 use crate::audit::{Audit, Plan, Sink};
 use crate::capture::{Drained, HOLD_BACK, Interfaces, LiveStats, Timestamp};
 use crate::cli::interrupt::{Hangup, Interrupt};
+use crate::cli::whole::{beside, cannot_write};
 use crate::cli::{Status, keylog, output, plan};
-use crate::report::{Account, Record, RowState, RowStatistics, violation};
+use crate::report::{Account, PacketFolder, Record, RowState, violation};
 
 /// How long to wait for a packet before other things are looked at.
 const QUIET: Duration = Duration::from_millis(100);
@@ -26,9 +27,8 @@ const QUIET: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(200);
 /// How often metrics are renewed.
 const METRICS: Duration = Duration::from_secs(1);
-/// How far behind the system's clock the audit's stays on quiet interfaces, in nanoseconds: the kernel may
-/// hold back packets that are older than the last look at its ring.
-const BEHIND: i64 = 2 * HOLD_BACK as i64 * 1_000_000;
+/// How long after a report could not be written another is begun.
+const AGAIN: Duration = Duration::from_secs(5);
 /// How long an audit that was asked to stop goes on reading: the kernel hands over what it held back within
 /// the first, and what piled up is read until the second.
 const DRAINING: [Duration; 2] = [Duration::from_millis(HOLD_BACK as u64 * 3 / 2), Duration::from_millis(700)];
@@ -58,6 +58,7 @@ pub(super) fn run(
     signals: &Signals,
 ) -> Result<Status, Box<dyn Error>> {
     let Opened { plan, interfaces, metrics, memory, watch } = opened;
+    let packets = arguments.audit.evidence.as_deref().map(PacketFolder::open).transpose()?;
     let (files, report) = Files::open(arguments.audit.output.as_deref(), arguments.reports.rotation())?;
     let keylogs = keylog::Following::new(&arguments.audit.judging.keylog, &plan.keys);
     let news = News::default();
@@ -65,6 +66,9 @@ pub(super) fn run(
     let mut audited = Audit::new(&plan, arguments.interfaces.clone(), None, report)?;
     audited.listen(&mut listener);
     audited.look_at_open_flows(arguments.reports.interim());
+    if let Some(packets) = packets {
+        audited.keep_packets(packets);
+    }
     let now = Instant::now();
     let view = View::new(arguments.audit.quiet, arguments.reports.log());
     let named = |name: &String| (name.clone(), LiveStats::default());
@@ -85,6 +89,7 @@ pub(super) fn run(
         status: Status::Clean,
         begun: now,
         measured: now,
+        begun_file: now,
         counted: wall_clock(),
         latest: None,
         is_behind: false,
@@ -110,6 +115,8 @@ struct Session<'a> {
     begun: Instant,
     /// When metrics were renewed.
     measured: Instant,
+    /// When a file of the report was begun, or was to be.
+    begun_file: Instant,
     /// When drops were counted, by the system's clock.
     counted: Timestamp,
     /// Time of the last packet.
@@ -124,7 +131,8 @@ impl Session<'_> {
         let end = self.arguments.duration.map(|seconds| self.begun + Duration::from_secs(seconds));
         let mut stopping: Option<Instant> = None;
         let mut ticked = self.begun;
-        while !self.interfaces.is_empty() && !self.audited.cannot_write() {
+        // A pipe that nobody reads any more is the end; a disk may have room again.
+        while !self.interfaces.is_empty() && (self.files.are_files() || !self.audited.cannot_write()) {
             let now = Instant::now();
             if stopping.is_none() && (signals.interrupt.is_set() || end.is_some_and(|end| now >= end)) {
                 stopping = Some(now);
@@ -137,15 +145,15 @@ impl Session<'_> {
                 break;
             }
             if !self.is_behind {
-                self.audited.advance(Timestamp(wall_clock().0.saturating_sub(BEHIND)));
+                self.audited.advance(self.interfaces.settled());
                 self.interfaces.wait(if stopping.is_some() { DRAINING[0] / 4 } else { QUIET })?;
             }
             if now.duration_since(ticked) >= TICK {
                 ticked = now;
-                self.tick()?;
+                self.tick();
             }
             if signals.hangup.take() {
-                self.begin_anew()?;
+                self.begin_anew();
             }
         }
         Ok(())
@@ -173,16 +181,23 @@ impl Session<'_> {
     }
 
     /// What is done now and then.
-    fn tick(&mut self) -> Result<(), Box<dyn Error>> {
+    fn tick(&mut self) {
         self.count_drops();
         self.audited.look();
         // What is written can be read at once.
         self.audited.flush();
+        if let Some(error) = self.audited.take_packets_error() {
+            self.view.say(&error);
+        }
         for line in self.news.take() {
             self.view.violation(&line);
         }
-        if self.files.is_due() {
-            self.rotate()?;
+        if let Some((report, error)) = self.audited.take_failed_report() {
+            self.lose(report, &error);
+        } else if self.files.is_missing() && self.begun_file.elapsed() >= AGAIN {
+            self.begin_file();
+        } else if self.files.is_due() {
+            self.rotate();
         }
         if self.watch.as_mut().is_some_and(Watch::has_changed) {
             self.read_records();
@@ -202,7 +217,6 @@ impl Session<'_> {
         if self.view.is_due() {
             self.view.show(&self.standing);
         }
-        Ok(())
     }
 
     /// Counts what was dropped since the last time; flows of that time are not to be contradicted by what is
@@ -251,40 +265,59 @@ impl Session<'_> {
     }
 
     /// Finishes the report's file and begins the next.
-    fn rotate(&mut self) -> Result<(), Box<dyn Error>> {
-        if !self.files.can_rotate() {
-            return Ok(());
-        }
+    fn rotate(&mut self) {
         self.audited.flush();
-        if self.audited.cannot_write() {
-            // How the audit ends tells of it.
-            return Ok(());
+        if !self.files.are_files() || self.audited.cannot_write() {
+            return;
         }
-        let Some(full) = self.audited.take_report() else { return Ok(()) };
-        let finished = self.files.finish(full, false)?;
-        let next = self.files.begin()?;
-        self.audited.write_report_to(next)?;
-        if let Some(finished) = finished {
-            self.beside(&finished)?;
-        }
-        Ok(())
+        let Some(full) = self.audited.take_report() else { return };
+        let finished = self.files.finish(full, false);
+        self.begin_file();
+        self.close(finished);
     }
 
-    /// Where packets went and what rows saw until now, beside a finished report.
-    fn beside(&self, report: &Path) -> Result<(), String> {
+    /// The report could not be written: its whole rows are kept, and the audit goes on without until there is room.
+    fn lose(&mut self, report: Output, error: &csv::Error) {
+        let name = Path::new(self.arguments.audit.output.as_deref().unwrap_or_default());
+        self.wrong(&format!("{}; rows are lost until there is room", cannot_write(name, error)));
+        let salvaged = self.files.salvage(report, false);
+        self.close(salvaged);
+        self.begun_file = Instant::now();
+    }
+
+    /// Begins the report's next file, if it can be.
+    fn begin_file(&mut self) {
+        self.begun_file = Instant::now();
+        let begun = self.files.begin().map(|next| self.audited.write_report_to(next));
+        match begun {
+            Ok(begun) => drop(begun.inspect_err(|error| self.wrong(&error.to_string()))),
+            Err(error) => self.wrong(&error),
+        }
+    }
+
+    /// What stands beside a file that was finished.
+    fn close(&mut self, finished: Result<Option<PathBuf>, String>) {
         let plan = self.audited.plan();
-        beside(report, plan, &self.account(), self.audited.rows())
+        let beside = |report: PathBuf| beside(&report, plan, &self.account(), self.audited.rows());
+        if let Err(error) = finished.and_then(|finished| finished.map_or(Ok(()), beside)) {
+            self.wrong(&error);
+        }
+    }
+
+    /// Something that the exit status tells of, and that the audit goes on with.
+    fn wrong(&mut self, error: &str) {
+        self.status = Status::Error;
+        self.view.say(error);
     }
 
     /// SIGHUP: new files, and policy and inventory as they are now.
-    fn begin_anew(&mut self) -> Result<(), Box<dyn Error>> {
-        self.rotate()?;
+    fn begin_anew(&mut self) {
+        self.rotate();
         let audit = self.arguments.audit_with(self.watch.as_ref());
         let old = self.audited.plan();
         let (keys, owners) = (Arc::clone(&old.keys), old.owners.clone());
         let read = plan::plan(&audit).map(|plan| Plan { keys, owners, ..plan });
         self.go_by(read, "policy and inventory");
-        Ok(())
     }
 
     /// The inventory of BOSH DNS is another than it was.
@@ -321,26 +354,21 @@ impl Session<'_> {
         let mut status = self.status;
         let audit = &self.arguments.audit;
         let finished = match (report, &outcome.write_error) {
-            (None, _) => None,
-            (Some(report), None) => self.files.finish(report, true)?,
+            (None, _) => Ok(None),
+            (Some(report), None) => self.files.finish(report, true),
             (Some(report), Some(error)) => {
                 status = status.max(output::failed(audit.output.as_deref().unwrap_or("-"), error));
-                self.files.salvage(report)?
+                self.files.salvage(report, true)
             }
         };
-        match finished {
-            Some(report) => beside(&report, &plan, &outcome.account, &outcome.rows)?,
-            None => output::beside(audit.output.as_deref().filter(|output| *output == "-"), &plan, &outcome)
-                .map_err(|(file, error)| format!("{file}: {error}"))?,
-        }
+        let written = finished.and_then(|finished| match finished {
+            Some(report) => beside(&report, &plan, &outcome.account, &outcome.rows),
+            None if audit.output.as_deref() == Some("-") => output::on_standard_error(&plan, &outcome),
+            None => Ok(()),
+        });
+        status = status.max(output::or_complain(written));
         Ok(output::tell(audit, &plan, &outcome, status))
     }
-}
-
-fn beside(report: &Path, plan: &Plan, account: &Account, rows: &RowStatistics) -> Result<(), String> {
-    let account_file = files::with_suffix(report, "account.csv");
-    files::replace(&account_file, |file| Ok(account.write(file)?))?;
-    files::replace(&files::with_suffix(report, "rows.csv"), |file| Ok(rows.write(&plan.policy, file)?))
 }
 
 /// Violations that came to be known and were not told yet.

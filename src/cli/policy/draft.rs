@@ -8,12 +8,15 @@ use crate::audit::{Audit, Feed, Plan, Sink};
 use crate::capture::Filter;
 use crate::cli::input::Input;
 use crate::cli::keylog;
+use crate::cli::whole::is_none_of;
 use crate::inventory::Inventory;
 use crate::policy::draft::{Counts, Draft, Drafted};
 use crate::policy::{Options, Policy};
 use crate::report::Record;
 
 pub(super) fn run(arguments: &DraftArguments) -> Result<Status, Box<dyn Error>> {
+    let read_files = [&arguments.captures, &arguments.inventory, &arguments.keylog];
+    is_none_of(arguments.output.as_deref(), read_files.into_iter().flatten())?;
     let (inventory, names) = Inventory::read(&arguments.inventory)?;
     for conflict in inventory.conflicts() {
         complain(&format!("warning: {conflict}"));

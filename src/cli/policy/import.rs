@@ -5,10 +5,12 @@ use std::io::Read;
 use std::path::Path;
 
 use super::{ImportArguments, Status, complain, text};
+use crate::cli::whole::is_none_of;
 use crate::policy::import::{Imported, PAGE_CAP, import};
 
 pub(super) fn run(arguments: &ImportArguments) -> Result<Status, Box<dyn Error>> {
     let name = arguments.page.as_str();
+    is_none_of(arguments.output.as_deref(), [&arguments.page])?;
     let page = read(name).map_err(|error| format!("{name}: {error}"))?;
     let tables = import(&page).map_err(|error| format!("{name}: {error}"))?;
     let mut status = Status::Clean;
@@ -48,7 +50,7 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<Status, Box<dyn Error>>
             for table in tables {
                 let file = Path::new(folder).join(format!("{}.csv", table.name)).display().to_string();
                 text::write(Some(&file), &csv(table)?)?;
-                super::super::note(&format!("{}: {} rows", crate::report::clean(&file), table.rows.len()));
+                super::super::note(&format!("{file}: {} rows", table.rows.len()));
             }
         }
     }

@@ -3,7 +3,10 @@
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::Path;
 
+pub(super) use crate::cli::output::print;
+use crate::cli::whole::replace;
 use crate::policy::Row;
 use crate::policy::table::HEADERS;
 use crate::report::{clean, clean_field};
@@ -58,22 +61,10 @@ where
     writer.into_inner().map_err(|error| csv::Error::from(io::Error::other(error.to_string())))
 }
 
-/// Writes to standard output; a reader that has seen enough is no error.
-pub(super) fn print(bytes: &[u8]) -> Result<(), Box<dyn Error>> {
-    let mut output = io::stdout().lock();
-    match output.write_all(bytes).and_then(|()| output.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| format!("standard output cannot be written: {error}").into()),
-    }
-}
-
 /// Writes a file, or to standard output where none is named.
 pub(super) fn write(file: Option<&str>, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
     match file {
         None | Some("-") => print(bytes),
-        Some(file) => std::fs::write(file, bytes).map_err(|error| {
-            format!("{file}: cannot be written: {error}; name a file in a folder that exists and has room")
-                .into()
-        }),
+        Some(file) => Ok(replace(Path::new(file), |file| file.write_all(bytes))?),
     }
 }

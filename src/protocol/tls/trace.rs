@@ -83,6 +83,13 @@ pub(super) struct Direction {
     pub(super) seen: bool,
 }
 
+impl Trace {
+    /// Bytes on the heap.
+    pub(super) fn held(&self) -> usize {
+        self.sides.iter().map(|side| size_of::<Record>() * side.records.capacity()).sum()
+    }
+}
+
 impl Direction {
     /// Whether [`RECORD_CAP`] is reached, so that what this side sent later is not known.
     pub(super) fn full(&self) -> bool {

@@ -8,7 +8,9 @@ use flowaudit::protocol::{Conversation, Evidence, Probe, Step};
 use flowaudit::protocol::{
     dns as of_dns, http1 as of_http1, http2 as of_http2, ldap as of_ldap, mysql as of_mysql,
 };
-use flowaudit::protocol::{nats as of_nats, ssh as of_ssh, syslog as of_syslog, tls as of_tls};
+use flowaudit::protocol::{
+    nats as of_nats, proxy as of_proxy, ssh as of_ssh, syslog as of_syslog, tls as of_tls,
+};
 
 use super::input::{Event, Input, pieces, script};
 
@@ -23,7 +25,7 @@ type Asked = fn(&[u8]) -> Probe;
 
 /// The first bytes of a stream: what a recogniser is sure of it is sure of whatever follows.
 pub fn probes(bytes: &[u8]) {
-    let probes: [(&str, Asked); 9] = [
+    let probes: [(&str, Asked); 10] = [
         ("tls", of_tls::probe),
         ("http1", of_http1::probe),
         ("http2", of_http2::probe),
@@ -33,6 +35,7 @@ pub fn probes(bytes: &[u8]) {
         ("ssh", of_ssh::probe),
         ("ldap", of_ldap::probe),
         ("syslog", of_syslog::probe),
+        ("proxy", of_proxy::probe),
     ];
     for (name, probe) in probes {
         let mut before = Probe::Unsure;
@@ -98,6 +101,11 @@ pub fn ldap(bytes: &[u8]) {
 pub fn syslog(bytes: &[u8]) {
     const MESSAGE: &[u8] = b"<14>1 2026-01-01T00:00:00Z host app 1 - - text\n";
     one_way_or_another(bytes, Some(Event::Data(Side::A, MESSAGE, 0)));
+}
+
+/// The PROXY protocol, and whatever follows it.
+pub fn proxy(bytes: &[u8]) {
+    one_way_or_another(bytes, Some(Event::Data(Side::A, b"PROXY TCP4 192.0.2.7 10.0.4.20 51234 443\r\n", 0)));
 }
 
 /// TLS whose keys are known: a key log up to a byte of 0, then the script.

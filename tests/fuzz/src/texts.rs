@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::net::IpAddr;
 
+use flowaudit::capture::{Filter, Packet, Precision, Timestamp};
 use flowaudit::inventory::{Builder, Inventory, Names};
 use flowaudit::pki::{Authorities, CertificateNames, MAX_NAME_BYTES, MAX_NAMES, Usage};
 use flowaudit::policy::coverage::Coverage;
@@ -13,11 +14,94 @@ use flowaudit::policy::{Options, Policy, Table};
 use flowaudit::report::clean_line;
 
 use super::input::Input;
+use super::packets::LINKS;
 
+/// Words of pcap-filter(7) that a byte from 128 on stands for. There are no others, so that no expression holds a
+/// name that would be looked up in DNS.
+const WORDS: [&str; 40] = [
+    "tcp",
+    "udp",
+    "icmp",
+    "ip",
+    "ip6",
+    "arp",
+    "ether",
+    "vlan",
+    "mpls",
+    "vxlan",
+    "geneve",
+    "host",
+    "net",
+    "mask",
+    "port",
+    "portrange 1-9",
+    "proto",
+    "src",
+    "dst",
+    "and",
+    "or",
+    "not",
+    "len",
+    "less",
+    "greater",
+    "broadcast",
+    "multicast",
+    "10.0.4.10",
+    "10.0.0.0/8",
+    "fd00::1",
+    "fd00::/8",
+    "02:02:02:02:02:02",
+    "443",
+    "0x10",
+    "4294967296",
+    "tcp[tcpflags]",
+    "tcp-syn",
+    "ip[0:4]",
+    "inbound",
+    "wlan",
+];
+/// The most words of one filter: libpcap takes time for each.
+const FILTER: usize = 200;
 /// The longest error, in bytes: it is one line that people read.
 const LINE_CAP: usize = 2000;
 /// The most rows that are held against each other.
 const ROWS: usize = 200;
+
+/// Filter expressions: taken and asked about a packet of every link type, or refused with an error.
+///
+/// A byte from 128 on is a word, another is itself if it is neither letter, digit, dot nor hyphen.
+pub fn filters(bytes: &[u8]) {
+    let expression: String = bytes
+        .iter()
+        .take(FILTER)
+        .map(|byte| match byte {
+            128.. => format!(" {} ", WORDS[usize::from(byte - 128) % WORDS.len()]),
+            byte if byte.is_ascii_alphanumeric() || b".-".contains(byte) => String::new(),
+            byte => char::from(*byte).to_string(),
+        })
+        .collect();
+    let packet = |link| Packet {
+        capture: 0,
+        number: 1,
+        time: Timestamp(0),
+        precision: Precision::Micro,
+        link,
+        wire_length: 60,
+        bytes: &[0x45; 60],
+    };
+    match Filter::new(&expression) {
+        Ok(mut filter) => {
+            for link in LINKS {
+                if let Err(error) = filter.matches(&packet(link)) {
+                    is_one_line(&error);
+                }
+            }
+        }
+        Err(error) => {
+            is_one_line(&error);
+        }
+    }
+}
 
 /// PEM bundles, certificates and chains of them.
 ///
