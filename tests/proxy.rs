@@ -20,7 +20,7 @@ fn what_is_behind_a_header_is_judged_as_without() {
     for (name, port, application, said) in [
         ("gRPC", 8082, "HTTP/2", recorded("match_C2_tls13.pcap")),
         ("HTTPS", 8443, "TLS", recorded("match_C4_tls12.pcap")),
-        ("refused", 8082, "TLS", recorded("violation_no_client_certificate_refused_tls13.pcap")),
+        ("refused", 8082, "HTTP/2", recorded("violation_no_client_certificate_refused_tls13.pcap")),
         ("HTTP", 8083, "HTTP/1.1", vec![(0, request), (1, answer)]),
     ] {
         let audit = |header: &[u8]| {
