@@ -211,7 +211,7 @@ fn a_live_audit_goes_on_when_the_disk_is_full_and_writes_again_when_there_is_roo
         knock() { for port in $(seq $1 $2); do (echo >/dev/tcp/127.0.0.1/$port) 2>/dev/null; done; }
         until_said() { for i in $(seq 300); do grep -q \"$1\" log && return; sleep 0.1; done; }
         \"$0\" live --no-processes -i lo -o disk/report.csv 2>log & live=$!
-        until_said 'capturing on'; knock 9001 9100; until_said 'rows are lost'
+        until_said 'capturing on'; knock 9001 9060; until_said 'rows are lost'
         rm disk/fill; sleep 5.5; knock 9201 9203; until_said ':9203'; sleep 1
         kill -INT $live; wait $live; echo \"status $?\"; cp disk/* out";
     let mut command = vm.command("unshare");
