@@ -210,7 +210,9 @@ impl<R: Reader> Cold<R> {
         let tells = tcp.flags.ack() && !tcp.flags.rst();
         let (other, acknowledged) = (side.other(), tcp.acknowledgement);
         if tcp.flags.syn() && self.streams.is_none() && !self.quiet.opens_at(side, sequence) {
-            self.streams = Some(Box::new(Streams::wake(&self.quiet)));
+            let mut streams = Box::new(Streams::wake(&self.quiet));
+            streams.settled = self.reader.held();
+            self.streams = Some(streams);
         }
         if let Some(streams) = &mut self.streams {
             if tcp.flags.syn() {
@@ -245,7 +247,8 @@ impl<R: Reader> Cold<R> {
                 &mut awake
             }
         };
-        let held = self.reader.held();
+        // Asking costs: what it held after the last segment is remembered while anything is.
+        let before = if was_boxed { streams.settled } else { self.reader.held() };
         let mut lender = Lender { reader: &mut self.reader, budget, at, doubt: None };
         if tcp.flags.rst() {
             streams.reset(side, tcp.sequence, &mut lender);
@@ -254,7 +257,8 @@ impl<R: Reader> Cold<R> {
             streams.piece(side, Piece { sequence, payload, length, fin, urgent, answered }, &mut lender);
         }
         let doubt = lender.doubt;
-        let has_room = budget.settle(&held, &self.reader.held());
+        streams.settled = self.reader.held();
+        let has_room = budget.settle(&before, &streams.settled);
         if !has_room {
             budget.refuse(&mut self.reader);
         }

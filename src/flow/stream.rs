@@ -6,7 +6,7 @@
 
 use super::ambiguity::{Doubt, Lent, difference};
 use super::budget::Budget;
-use super::reader::Reader;
+use super::reader::{Held, Reader};
 use crate::capture::Timestamp;
 use crate::packet::{Gap, Side};
 
@@ -83,6 +83,8 @@ impl Quiet {
 #[derive(Debug, Default)]
 pub(super) struct Streams {
     halves: [Half; 2],
+    /// What the reader kept when that was counted last.
+    pub(super) settled: Held,
 }
 
 /// One TCP segment as the stream sees it.
@@ -113,7 +115,7 @@ impl Streams {
                 ..Half::default()
             }
         };
-        Streams { halves: [half(0), half(1)] }
+        Streams { halves: [half(0), half(1)], settled: Held::default() }
     }
 
     /// What is left to know, unless one direction keeps something or is in the middle of being read.
