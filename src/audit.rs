@@ -70,6 +70,8 @@ pub struct Plan {
     pub strict: bool,
     /// What the flow table may grow to.
     pub limits: Limits,
+    /// TLS sessions that are remembered for those that resume them.
+    pub sessions: usize,
     /// The keys to decrypt with; what captures carry joins them.
     pub keys: Arc<KeyStore>,
     /// Whose the sockets of this machine are, if it is the one that is audited.
@@ -86,6 +88,9 @@ pub trait Sink {
 }
 
 impl Plan {
+    /// As many sessions as are ever remembered.
+    pub const SESSIONS: usize = 1 << 18;
+
     /// Holds flows against these tables, and reports every violation: no authorities, no keys, nothing learnt
     /// from the capture, no overlay to explain by.
     pub fn new(policy: Policy) -> Plan {
@@ -98,6 +103,7 @@ impl Plan {
             learn: false,
             strict: false,
             limits: Limits::default(),
+            sessions: Plan::SESSIONS,
             keys: Arc::default(),
             owners: None,
         }

@@ -4,11 +4,11 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use common::site::Site;
+use common::site::{DOPPLER, Site};
 use common::{Background, Need, flowaudit, have, table};
 
 /// The last acknowledgements are still on their way when a client has ended.
@@ -20,11 +20,7 @@ fn an_interrupted_audit_says_what_a_capture_of_the_same_traffic_says() {
         return;
     }
     let site = Site::new("live");
-    let capture = site.folder.join("same.pcap");
-    let mut tcpdump = site.doppler.command("tcpdump");
-    tcpdump.args(["--immediate-mode", "-i", "eth0", "-s", "0", "-U", "-Z", "root", "-w"]).arg(&capture);
-    let mut tcpdump = Background::start(tcpdump);
-    tcpdump.wait_for("listening on");
+    let (mut tcpdump, capture) = record(&site);
     // Rows of open flows are written too, and are no part of the comparison.
     let (mut live, live_report) = site.live(&["--interim", "1"]);
     let _server = site.server("1.2");
@@ -34,16 +30,7 @@ fn an_interrupted_audit_says_what_a_capture_of_the_same_traffic_says() {
     assert_eq!(live.interrupt(), Some(1), "a violation was seen");
     assert_eq!(tcpdump.interrupt(), Some(0));
 
-    let report = site.folder.join("check.csv");
-    let checked = flowaudit([
-        "check",
-        "-o",
-        text(&report),
-        "--inventory",
-        text(&site.folder.join("hosts.csv")),
-        text(&capture),
-    ]);
-    assert_eq!(checked.status, Some(1), "{}", checked.stderr);
+    let report = check(&site, &capture);
     let read = |report: &Path, suffix: &str| {
         table(&fs::read_to_string(format!("{}{suffix}", report.display())).expect("it was written"))
     };
@@ -77,6 +64,49 @@ fn an_interrupted_audit_says_what_a_capture_of_the_same_traffic_says() {
 }
 
 #[test]
+fn an_audit_on_several_threads_says_what_one_on_one_says() {
+    if !have(&[Need::Namespaces, Need::Program("tcpdump"), Need::Program("ethtool"), Need::Program("bash")]) {
+        return;
+    }
+    let site = Site::new("rings");
+    let (mut tcpdump, capture) = record(&site);
+    let (mut one, report_of_one) = site.live(&[]);
+    let (mut several, report_of_several) = site.live_to("several.csv", &["--threads", "3"]);
+    let _server = site.server("1.2");
+    site.call("1.2");
+    site.plain_http();
+    // The kernel spreads fragments by their addresses, and whole datagrams of the same flow by ports too.
+    site.script(&format!(
+        "for port in {{2001..2040}}; do
+           exec 3<>/dev/udp/{DOPPLER}/$port
+           echo whole >&3; head -c 4000 /dev/zero >&3; echo again >&3
+         done"
+    ));
+    sleep(SETTLED);
+    assert_eq!([one.interrupt(), several.interrupt()], [Some(1); 2], "a violation was seen");
+    assert_eq!(tcpdump.interrupt(), Some(0));
+    let checked = check(&site, &capture);
+    let read = |report: &Path, suffix: &str| {
+        table(&fs::read_to_string(format!("{}{suffix}", report.display())).expect("it was written"))
+    };
+    let [one, several, checked] = [&report_of_one, &report_of_several, &checked].map(|report| {
+        let mut rows = read(report, "");
+        // When a violation is told before its flow ends is a matter of when one looks.
+        rows.retain(|row| row["row_state"] == "final");
+        rows.sort_by(|one, other| one["community_id"].cmp(&other["community_id"]));
+        for row in &mut rows {
+            ["capture", "first_packet", "start", "end"].iter().for_each(|column| drop(row.remove(*column)));
+        }
+        rows
+    });
+    assert!(several.len() >= 42, "{}", several.len());
+    assert_eq!(several, one);
+    assert_eq!(several, checked);
+    let account = |report: &Path| read(report, ".account.csv");
+    assert_eq!(account(&report_of_several), account(&report_of_one));
+}
+
+#[test]
 fn an_audit_of_a_duration_ends_by_itself() {
     if !have(&[Need::Namespaces, Need::Program("ethtool")]) {
         return;
@@ -107,6 +137,31 @@ fn an_interface_that_is_not_there_is_an_error() {
     assert_eq!((run.status, run.stdout.as_str()), (Some(2), ""));
     assert!(run.stderr.starts_with("flowaudit: nosuchinterface0: "), "{}", run.stderr);
     assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+}
+
+/// Records the wire of a site into a file.
+fn record(site: &Site) -> (Background, PathBuf) {
+    let capture = site.folder.join("same.pcap");
+    let mut tcpdump = site.doppler.command("tcpdump");
+    tcpdump.args(["--immediate-mode", "-i", "eth0", "-s", "0", "-U", "-Z", "root", "-w"]).arg(&capture);
+    let mut tcpdump = Background::start(tcpdump);
+    tcpdump.wait_for("listening on");
+    (tcpdump, capture)
+}
+
+/// The report on such a file.
+fn check(site: &Site, capture: &Path) -> PathBuf {
+    let report = site.folder.join("check.csv");
+    let checked = flowaudit([
+        "check",
+        "-o",
+        text(&report),
+        "--inventory",
+        text(&site.folder.join("hosts.csv")),
+        text(capture),
+    ]);
+    assert_eq!(checked.status, Some(1), "{}", checked.stderr);
+    report
 }
 
 fn time(text: &str) -> jiff::Timestamp {

@@ -2,16 +2,19 @@
 //! and what signals do.
 
 mod common;
+#[path = "common/frames.rs"]
+mod frames;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::site::{DOPPLER, Site};
 use common::{Background, Need, flowaudit, have, table};
+use frames::Dice;
 
 const NEEDS: [Need; 3] = [Need::Namespaces, Need::Program("ethtool"), Need::Program("bash")];
 /// A report in the end, and how it is told from files that are not finished.
@@ -143,7 +146,13 @@ fn killed_at_any_moment_it_leaves_whole_files_and_the_next_run_finishes_the_last
     }
     let site = Site::new("kill");
     let mut begun = 0;
-    for moment in [350_u64, 1220, 1730, 2480, 3110] {
+    let rounds = if std::env::var_os("FLOWAUDIT_LONG").is_some() { 60 } else { 5 };
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64;
+    let mut dice = Dice(seed);
+    println!("moments of seed {seed}");
+    for round in 0..rounds {
+        // One within each second after the start, where files are begun, written, finished and begun.
+        let moment = round % 3 * 1000 + dice.below(1000) as u64 + 200;
         let (live, _) = site.live(&["--rotate-seconds", "1", "--interim", "1", "--quiet"]);
         let until = Instant::now() + Duration::from_millis(moment);
         while Instant::now() < until {

@@ -64,13 +64,29 @@ fn many_batches_give_one_report() {
     }
 }
 
+/// A live audit ends what is left on all cores.
+#[test]
+fn what_is_left_gives_one_report() {
+    let frame = read(&capture("violation_plaintext_8082.pcap")).swap_remove(0);
+    let ports = (0..20_000_u16).map(|n| [1024 + n, if n % 3 == 0 { 8082 } else { 9000 + n % 1000 }]);
+    let frames = ports.map(|ports| frame.with_ports(ports)).collect();
+    let scene = Scene { frames, secrets: Vec::new() };
+    let plan = plan();
+    let mut audit = Audit::new(&plan, names(), None, Some(Vec::new())).expect("memory writes");
+    let mut feed = Feeding { scene: &scene, at: 0, secrets: 0, fails_at: usize::MAX };
+    while feed.feed(&mut audit).expect("there is no filter") {}
+    let (outcome, report, _) = audit.finish_with_report();
+    let told = told(&plan, &outcome, &report.expect("there was one"));
+    assert!(told == scene.alone(Limits::default()), "{}", &told[..2000]);
+}
+
 /// Each flow table has its share of what all may hold, whatever the number of threads.
 #[test]
 fn caps_refuse_the_same() {
     let scene = Scene::new();
     let limits = Limits { flows: 64, stream_bytes: 16 };
     let told = scene.together(1, limits);
-    for cap in ["flow_cap", "stream_cap"] {
+    for cap in ["evicted_flows", "stream_cap"] {
         assert!(!told.contains(&format!("\n    {cap}: 0,")), "{cap}: {}", &told[..2000]);
     }
     for threads in THREADS {

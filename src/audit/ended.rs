@@ -36,7 +36,7 @@ pub(super) struct Ended {
     /// What other connections may resume, or this one resumed.
     pub(super) connection: Option<Box<Connection>>,
     /// The groups that the addresses of its ends are learnt to be of, by [`Side::index`].
-    pub(super) learnt: [Vec<LearntGroup>; 2],
+    pub(super) learnt: [Option<Arc<[LearntGroup]>>; 2],
 }
 
 /// Why a flow is looked at while it is open.
@@ -90,6 +90,7 @@ impl Ended {
             from_start: flow.from_start(),
             connected: flow.key.transport == Transport::TCP,
             packets: [flow.sent[0].packets, flow.sent[1].packets],
+            ambiguity: flow.ambiguity,
         };
         let mut observed = Observed::new(evidence, circumstances);
         if let Some(authorities) = &plan.authorities {
@@ -107,7 +108,7 @@ impl Ended {
             leaves: observed.tls().map(|tls| Leaves::of(tls, known)),
             observed,
             connection,
-            learnt: [Vec::new(), Vec::new()],
+            learnt: [None, None],
         })
     }
 
@@ -122,7 +123,7 @@ impl Ended {
     pub(super) fn vouched(&self) -> Option<(Side, &CertificateNames)> {
         let tls = self.observed.tls()?;
         let accepted = matches!(tls.outcome(), tls::Outcome::Accepted(_));
-        let doubtful = matches!(self.observed.chains[0], Some(Err(_)));
+        let doubtful = self.observed.ambiguity.is_some() || matches!(self.observed.chains[0], Some(Err(_)));
         let names = &self.leaves.as_ref()?.names[0].as_ref()?.names;
         let client = tls.client().unwrap_or(self.source);
         (accepted && !doubtful).then_some((client.other(), names))
@@ -184,6 +185,7 @@ fn counted<R>(flow: &Flow<R>, source: Side) -> Counted {
         first_packet: flow.first_packet.1,
         encapsulation: flow.encapsulation,
         repeated: flow.repeated,
+        evicted: flow.evicted,
     }
 }
 

@@ -9,7 +9,7 @@ use super::links::Connection;
 use super::open::OpenFlows;
 use super::reader::FlowReader;
 use crate::capture::Timestamp;
-use crate::flow::{First, Flow, FlowTable, Found, Limits, Place, Stamp};
+use crate::flow::{First, Flow, FlowTable, Found, Limits, Stamp};
 use crate::packet::{Head, Transport};
 use crate::pki::KnownCertificates;
 use crate::protocol::Address;
@@ -24,20 +24,18 @@ pub(super) struct Follower<'p> {
     found: Vec<Found>,
     came: usize,
     certificates: KnownCertificates,
-    places: Places,
+    packets: Packets,
     /// Flows that are looked at while they are open, in a live audit.
     open: Option<OpenFlows>,
     /// Once the captures are at their end: what is left of the table, last first.
     remaining: Option<Vec<(First, u32)>>,
 }
 
-/// Where packets went.
+/// Packets that were followed.
 #[derive(Clone, Copy, Debug, Default)]
-struct Places {
+struct Packets {
     in_flows: u64,
-    flow_cap: u64,
     tunnelled: u64,
-    tunnelled_flow_cap: u64,
 }
 
 /// Something that stages after this one are to know.
@@ -85,7 +83,7 @@ impl<'p> Follower<'p> {
             found: Vec::new(),
             came: 0,
             certificates: KnownCertificates::default(),
-            places: Places::default(),
+            packets: Packets::default(),
             open: None,
             remaining: None,
         }
@@ -107,17 +105,15 @@ impl<'p> Follower<'p> {
     #[inline]
     pub(super) fn packet(&mut self, head: &Head, payload: &[u8], stamp: &Stamp, events: &mut Vec<Event>) {
         let packets = u64::from(head.packets);
-        let place = match self.found.get(self.came) {
+        match self.found.get(self.came) {
             Some(found) => self.table.packet_at(*found, head, payload, stamp, &mut self.ended),
             None => self.table.packet(head, payload, stamp, &mut self.ended),
-        };
+        }
         self.came += 1;
         let depth = head.encapsulation.depth();
-        match (place, depth) {
-            (Place::Flow, 0) => self.places.in_flows += packets,
-            (Place::Flow, _) => self.places.tunnelled += packets,
-            (Place::Refused, 0) => self.places.flow_cap += packets,
-            (Place::Refused, _) => self.places.tunnelled_flow_cap += packets,
+        match depth {
+            0 => self.packets.in_flows += packets,
+            _ => self.packets.tunnelled += packets,
         }
         if let Some(open) = &mut self.open
             && open.has_begun(self.table.account().flows)
@@ -126,7 +122,7 @@ impl<'p> Follower<'p> {
             open.begun(id, flow.first(), flow.start);
         }
         let order = (stamp.ordinal, Part::Packet, (0, depth));
-        if self.plan.learn && head.transport == Transport::UDP && depth == 0 && place == Place::Flow {
+        if self.plan.learn && head.transport == Transport::UDP && depth == 0 {
             let addresses = self.table.last_reader().map(|reader| reader.conversation.take_addresses());
             if let Some(addresses) = addresses.filter(|addresses| !addresses.is_empty()) {
                 events.push(Event { order, what: What::Answers(addresses) });
@@ -223,13 +219,12 @@ impl<'p> Follower<'p> {
 
     /// Adds what it counted.
     pub(super) fn account(&self, account: &mut Account) {
-        account.in_flows += self.places.in_flows;
-        account.flow_cap += self.places.flow_cap;
-        account.tunnelled += self.places.tunnelled;
-        account.tunnelled_flow_cap += self.places.tunnelled_flow_cap;
+        account.in_flows += self.packets.in_flows;
+        account.tunnelled += self.packets.tunnelled;
         let flows = self.table.account();
         account.flows += flows.flows;
         account.repeated_segments += flows.repeated;
+        account.evicted_flows += flows.evicted;
         account.stream_cap += flows.stream_refused;
     }
 }

@@ -1,27 +1,34 @@
 //! The fourth stage: a flow that ended to its verdict and its row. One flow does not bear on another here, so
 //! that runs of flows can be judged side by side.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use super::ended::{Ended, Leaves, Open};
 use super::force::InForce;
 use super::{Plan, Sink, sockets};
 use crate::flow::First;
+use crate::inventory::Names;
 use crate::packet::Side;
+use crate::pki::Leaf;
 use crate::policy::{Shown, Subject, Verdict};
 use crate::protocol::tls;
 use crate::report::{Record, RowState, RowStatistics, RowWriter, Summary};
 
 /// Open flows that are remembered as told to be violations; further ones may be told again.
 const TOLD: usize = 1 << 20;
+/// Certificates whose components are remembered.
+const CERTIFICATES: usize = 1024;
 
 /// Judges flows, and makes their rows.
 pub(super) struct Judge<'p> {
     plan: InForce<'p>,
     captures: Arc<[String]>,
     /// Open flows that were told to be violations.
-    told: HashSet<First>,
+    told: HashSet<First, RandomState>,
+    components: Components,
     /// Makes the rows of the report, if one is written.
     rows: Option<RowWriter>,
 }
@@ -49,8 +56,10 @@ impl Judged {
 
     /// Gives what came of the run so far, and begins another, which comes after it.
     pub(super) fn take(&mut self, plan: &Plan) -> Judged {
+        // The next run's rows will take about as much.
+        let csv = Vec::with_capacity(self.csv.len());
         Judged {
-            csv: std::mem::take(&mut self.csv),
+            csv: std::mem::replace(&mut self.csv, csv),
             summary: self.summary.take(),
             rows: std::mem::replace(&mut self.rows, RowStatistics::new(&plan.policy)),
             out_of_scope: std::mem::take(&mut self.out_of_scope),
@@ -70,7 +79,8 @@ impl<'p> Judge<'p> {
         Judge {
             plan: InForce::First(plan),
             captures,
-            told: HashSet::new(),
+            told: HashSet::default(),
+            components: Components::default(),
             rows: is_written.then(RowWriter::default),
         }
     }
@@ -80,7 +90,8 @@ impl<'p> Judge<'p> {
         Judge {
             plan: self.plan.clone(),
             captures: Arc::clone(&self.captures),
-            told: HashSet::new(),
+            told: HashSet::default(),
+            components: Components::default(),
             rows: self.rows.as_ref().map(|_| RowWriter::default()),
         }
     }
@@ -88,6 +99,7 @@ impl<'p> Judge<'p> {
     /// Goes by another plan from now on.
     pub(super) fn go_by(&mut self, plan: InForce<'p>) {
         self.plan = plan;
+        self.components = Components::default();
         self.rows = self.rows.take().map(|_| RowWriter::default());
     }
 
@@ -100,8 +112,8 @@ impl<'p> Judge<'p> {
         let Plan { policy, deviations, only, .. } = &*plan;
         let Ended { key, source, opened_by, counted, observed, leaves, learnt, .. } = flow;
         let (source, opened_by, counted) = (*source, *opened_by, *counted);
-        let shown = |side: usize| match leaves.as_ref().and_then(|leaves| leaves.names[side].as_ref()) {
-            Some(leaf) => Shown::by_certificate(leaf.names.iter(), policy.names()),
+        let mut shown = |side: usize| match leaves.as_ref().and_then(|leaves| leaves.names[side].as_ref()) {
+            Some(leaf) => self.components.shown(leaf, policy.names()),
             None => Shown::default(),
         };
         let (server, client) = (shown(0), shown(1));
@@ -111,7 +123,7 @@ impl<'p> Judge<'p> {
         // Inside a tunnel an address is not this machine's that has it outside.
         let owners = plan.owners.as_ref().filter(|_| counted.encapsulation.network().is_none());
         let process = |side: Side| sockets::process(owners?, flow, side);
-        let more = |shown: Shown, side: Side| shown.learnt(&learnt[side.index()]).owned(process(side));
+        let more = |shown: Shown, side: Side| shown.learnt(learnt[side.index()].clone()).owned(process(side));
         let [source_shown, destination_shown] = shown;
         let subject = Subject {
             source: key.end(source),
@@ -171,9 +183,31 @@ impl<'p> Judge<'p> {
     /// Whether this violation was not told yet; remembers it for as long as the flow is open.
     fn is_news(&mut self, flow: &Ended) -> bool {
         match flow.open {
-            None => !self.told.remove(&flow.first),
+            None => self.told.is_empty() || !self.told.remove(&flow.first),
             Some(_) if self.told.len() < TOLD => self.told.insert(flow.first),
             Some(_) => !self.told.contains(&flow.first),
         }
+    }
+}
+
+/// What certificates show of components, of those that were looked up before: by where the names of each
+/// are kept, which is nobody else's place while they are held here.
+#[derive(Default)]
+struct Components {
+    known: HashMap<usize, (Arc<Leaf>, Shown), RandomState>,
+}
+
+impl Components {
+    fn shown(&mut self, leaf: &Arc<Leaf>, names: &Names) -> Shown {
+        let place = Arc::as_ptr(leaf).addr();
+        if let Some((_, shown)) = self.known.get(&place) {
+            return shown.clone();
+        }
+        if self.known.len() >= CERTIFICATES {
+            self.known.clear();
+        }
+        let shown = Shown::by_certificate(leaf.names.iter(), names);
+        self.known.insert(place, (Arc::clone(leaf), shown.clone()));
+        shown
     }
 }

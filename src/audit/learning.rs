@@ -1,6 +1,7 @@
 //! Names of addresses, learnt from the capture in the order of its packets.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::inventory::{Learnt, LearntFrom, LearntGroup};
 use crate::pki::CertificateNames;
@@ -39,8 +40,8 @@ impl Learning {
     }
 
     /// The groups an address is learnt to be of.
-    pub(super) fn groups(&self, address: IpAddr) -> &[LearntGroup] {
-        self.learnt.groups(address)
+    pub(super) fn groups(&self, address: IpAddr) -> Option<Arc<[LearntGroup]>> {
+        self.learnt.shared_groups(address)
     }
 
     /// Everything learnt, for the summary.

@@ -19,7 +19,7 @@ pub(super) struct Linker<'p> {
 
 impl<'p> Linker<'p> {
     pub(super) fn new(plan: &'p Plan) -> Linker<'p> {
-        Linker { plan: InForce::First(plan), links: Links::default(), learning: Learning::default() }
+        Linker { plan: InForce::First(plan), links: Links::new(plan.sessions), learning: Learning::default() }
     }
 
     /// Takes the next event of the audit; hands on a flow that ended, ready to be judged.
@@ -52,7 +52,7 @@ impl<'p> Linker<'p> {
                     if is_over {
                         self.learn_names(&flow);
                     }
-                    let groups = |side: Side| self.learning.groups(flow.key.end(side).ip).to_vec();
+                    let groups = |side: Side| self.learning.groups(flow.key.end(side).ip);
                     flow.learnt = [groups(Side::A), groups(Side::B)];
                 }
                 Some(flow)

@@ -13,6 +13,9 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use crate::capture::Timestamp;
 use crate::flow::Flow;
@@ -20,10 +23,10 @@ use crate::packet::Endpoint;
 use crate::policy::{Inherited, TlsKind};
 use crate::protocol::tls::{self, Authentication, ClientCertificate, Given, Resumes, SessionName, Tickets};
 
-/// Sessions remembered by identifier or ticket (TLS 1.2 and before); the oldest give way.
-const NAMED: usize = 1 << 18;
-/// Clients and servers whose TLS 1.3 tickets are remembered; further ones are not.
-const PEERS: usize = 1 << 16;
+/// Of the sessions that may be remembered, all may be known by identifier or ticket (TLS 1.2 and before; the
+/// oldest give way), as many more by the length of their ticket (TLS 1.3), and those of a quarter as many
+/// clients and servers; further ones are not.
+const SESSIONS_A_PEER: usize = 4;
 /// Connections remembered of one client and server; beyond that, only repetitions of what is known.
 const PER_PEER: usize = 32;
 /// How long a ticket may be used (RFC 8446 section 4.6.1), nanoseconds.
@@ -35,7 +38,7 @@ pub(super) struct Connection {
     client: Endpoint,
     server: Endpoint,
     /// The host name the client asked for.
-    server_name: Option<Box<[u8]>>,
+    server_name: Option<Arc<[u8]>>,
     /// Which cipher suites the client offered: another set is another program.
     program: Option<[u8; 12]>,
     /// Time of its first packet.
@@ -60,11 +63,12 @@ impl Connection {
     /// A flow as a TLS connection, once its roles are known.
     pub(super) fn new<R>(flow: &Flow<R>, tls: &tls::Evidence) -> Option<Connection> {
         let client = tls.client()?;
+        let hello = tls.client_hello();
         Some(Connection {
             client: flow.key.end(client),
             server: flow.key.end(client.other()),
-            server_name: tls.server_name().map(Box::from),
-            program: tls.client_hello().and_then(|hello| hello.ja4?.ciphers().first_chunk().copied()),
+            server_name: hello.and_then(|hello| hello.server_name.clone()),
+            program: hello.and_then(|hello| hello.ja4?.ciphers().first_chunk().copied()),
             start: flow.start,
             ordinal: flow.first_ordinal,
             shown: Showing::of(tls),
@@ -95,18 +99,22 @@ impl Showing {
 }
 
 /// What connections gave their clients to resume them by.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Links {
-    named: HashMap<Name, Began>,
+    /// How many sessions are remembered at most.
+    most: usize,
+    named: HashMap<Name, Began, RandomState>,
     order: VecDeque<Name>,
-    peers: HashMap<Peer, Tied>,
+    peers: HashMap<Peer, Tied, RandomState>,
+    /// Connections of all peers.
+    ticketed: usize,
     /// Connections that a cap kept from being remembered.
     pub(super) dropped: u64,
 }
 
 type Name = (SessionName, IpAddr, Endpoint);
 /// Client, server, and the host name asked for.
-type Peer = (IpAddr, Endpoint, Option<Box<[u8]>>);
+type Peer = (IpAddr, Endpoint, Option<Arc<[u8]>>);
 
 /// The connection that began a session.
 #[derive(Clone, Copy, Debug)]
@@ -137,6 +145,18 @@ struct Ticketed {
 }
 
 impl Links {
+    /// Remembers so many sessions.
+    pub(super) fn new(most: usize) -> Links {
+        Links {
+            most,
+            named: HashMap::default(),
+            order: VecDeque::new(),
+            peers: HashMap::default(),
+            ticketed: 0,
+            dropped: 0,
+        }
+    }
+
     /// Remembers what a connection gave its client; may be told more than once.
     pub(super) fn learn(&mut self, connection: &Connection) {
         let Some(given) = connection.given else { return };
@@ -220,7 +240,7 @@ impl Links {
                 self.order.push_back(name);
             }
         }
-        if self.order.len() > NAMED
+        if self.order.len() > self.most
             && let Some(oldest) = self.order.pop_front()
         {
             self.named.remove(&oldest);
@@ -229,7 +249,7 @@ impl Links {
     }
 
     fn learn_ticket(&mut self, peer: Peer, new: Ticketed) {
-        if self.peers.len() >= PEERS && !self.peers.contains_key(&peer) {
+        if self.peers.len() >= self.most / SESSIONS_A_PEER && !self.peers.contains_key(&peer) {
             self.dropped += 1;
             return;
         }
@@ -241,7 +261,7 @@ impl Links {
             }
             return;
         }
-        if given.connections.len() >= PER_PEER {
+        if given.connections.len() >= PER_PEER || self.ticketed >= self.most {
             let alike = |known: &Ticketed| {
                 (known.kind, known.tickets, known.program) == (new.kind, new.tickets, new.program)
             };
@@ -251,7 +271,9 @@ impl Links {
                 return;
             };
             given.connections.remove(at);
+            self.ticketed -= 1;
         }
+        self.ticketed += 1;
         given.connections.push(new);
     }
 
@@ -270,6 +292,8 @@ mod tests {
     use super::*;
     use crate::protocol::tls::Layout;
 
+    const NAMED: usize = 1000;
+
     fn end(port: u16) -> Endpoint {
         Endpoint { ip: IpAddr::from([10, 0, 4, 20]), port }
     }
@@ -285,7 +309,7 @@ mod tests {
 
     #[test]
     fn repetitions_take_the_place_of_older_ones_and_the_rest_silences_the_peer() {
-        let mut links = Links::default();
+        let mut links = Links::new(NAMED);
         for ordinal in 0..1000 {
             links.learn_ticket(peer(), ticketed(ordinal, 217, Some(TlsKind::Mutual)));
         }
@@ -299,7 +323,7 @@ mod tests {
 
     #[test]
     fn what_was_said_of_a_connection_stands() {
-        let mut links = Links::default();
+        let mut links = Links::new(NAMED);
         for kind in [None, Some(TlsKind::Server), Some(TlsKind::Mutual), None] {
             links.learn_ticket(peer(), ticketed(1, 217, kind));
         }
@@ -309,7 +333,7 @@ mod tests {
 
     #[test]
     fn two_answers_under_one_name_are_none() {
-        let mut links = Links::default();
+        let mut links = Links::new(NAMED);
         let name = (SessionName::of(b"ticket").expect("not empty"), end(0).ip, end(8082));
         let began = |kind| Began { kind: Some(kind), client: end(40_000), at: 0 };
         links.learn_name(name, began(TlsKind::Mutual));
@@ -321,7 +345,7 @@ mod tests {
 
     #[test]
     fn the_oldest_names_give_way() {
-        let mut links = Links::default();
+        let mut links = Links::new(NAMED);
         let name = |number: usize| {
             let name = SessionName::of(&number.to_be_bytes()).expect("not empty");
             (name, end(0).ip, end(8082))

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::capture::Timestamp;
-use crate::flow::{Reader, Want};
+use crate::flow::{Held, Reader, Shared, Want};
 use crate::packet::{Gap, Side};
-use crate::protocol::tls::KeyStore;
+use crate::protocol::tls::{Chain, KeyStore};
 use crate::protocol::{Conversation, Step};
 
 /// What the flow table lends a flow's bytes to.
@@ -40,6 +40,18 @@ impl Reader for FlowReader {
 
     fn closed(&mut self, side: Side, reset: bool, at: Timestamp) {
         self.conversation.closed(side, reset, at.0);
+    }
+
+    fn held(&self) -> Held {
+        let shared = |chain: &Chain| Shared { id: chain.id(), bytes: chain.held() };
+        Held {
+            own: self.conversation.held(),
+            shared: self.conversation.chains().map(|chain| chain.map(shared)),
+        }
+    }
+
+    fn let_go(&mut self) {
+        self.conversation.let_go();
     }
 
     fn has_news(&mut self) -> bool {

@@ -2,9 +2,10 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use flate2::read::MultiGzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+use super::gzip::Gzip;
 
 /// The largest zstd window accepted, in bytes: what `zstd --long=27` writes and reads. The decoder
 /// keeps that much of its output.
@@ -35,7 +36,7 @@ impl Compression {
     /// What was compressed, read from its first byte.
     pub fn undo<R: Read + Send + 'static>(self, reader: R) -> Box<dyn Read + Send> {
         match self {
-            Compression::Gzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(CHUNK, reader))),
+            Compression::Gzip => Box::new(Gzip::new(BufReader::with_capacity(CHUNK, reader))),
             Compression::Zstd => Box::new(Zstd::new(reader)),
         }
     }
@@ -136,7 +137,7 @@ impl<R: Read> Read for Zstd<R> {
     }
 }
 
-fn at_end(source: &mut impl BufRead) -> io::Result<bool> {
+pub(super) fn at_end(source: &mut impl BufRead) -> io::Result<bool> {
     loop {
         match source.fill_buf() {
             Ok(bytes) => return Ok(bytes.is_empty()),

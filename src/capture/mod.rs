@@ -6,6 +6,7 @@
 mod compression;
 mod file;
 mod filter;
+mod gzip;
 mod link;
 mod live;
 mod map;

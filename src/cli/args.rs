@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::memory::Memory;
 use crate::packet::Endpoint;
 
 /// Audits a packet capture against a documented table of allowed network communications.
@@ -96,6 +97,11 @@ pub(super) struct AuditArguments {
     /// Leave flows that touch no destination and no port of the tables out of the verdicts.
     #[arg(long)]
     pub(super) in_scope: bool,
+
+    /// Take no more memory than about this: `512M`, `4G`. What gives way then is counted in the account.
+    /// [default: 2G, or half of what the machine has]
+    #[arg(long, value_name = "SIZE")]
+    pub(super) max_memory: Option<Memory>,
 
     /// Write no summary.
     #[arg(short = 'q', long)]

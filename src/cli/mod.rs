@@ -10,6 +10,7 @@ mod input;
 mod interrupt;
 mod keylog;
 mod live;
+mod memory;
 mod output;
 mod plan;
 mod policy;

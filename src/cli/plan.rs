@@ -22,7 +22,14 @@ pub(super) fn plan(arguments: &AuditArguments) -> Result<Plan, Box<dyn Error>> {
         VerdictArgument::Unproven => Verdict::Unproven,
         VerdictArgument::Violation => Verdict::Violation,
     });
-    Ok(Plan { only: only.collect(), in_scope: arguments.in_scope, ..judging })
+    let memory = arguments.max_memory.unwrap_or_default().bytes();
+    let (limits, sessions) = (Limits::within(memory), sessions(memory));
+    Ok(Plan { only: only.collect(), in_scope: arguments.in_scope, limits, sessions, ..judging })
+}
+
+/// As many TLS sessions as a sixteenth of the memory holds, of half a kilobyte each.
+fn sessions(memory: u64) -> usize {
+    usize::try_from(memory / 16 / 512).map_or(Plan::SESSIONS, |most| most.min(Plan::SESSIONS))
 }
 
 /// A plan that leaves no flow out.
@@ -62,6 +69,7 @@ pub(super) fn judging(arguments: &JudgingArguments) -> Result<Plan, Box<dyn Erro
         learn: !arguments.no_learn,
         strict: arguments.strict,
         limits: Limits::default(),
+        sessions: Plan::SESSIONS,
         keys: Arc::new(keylog::read(&arguments.keylog)?),
         owners: None,
     })

@@ -4,8 +4,11 @@
 //! bytes of each direction in order and lends them to a [`Reader`], which says how many it still needs.
 //! Nothing here knows what the bytes mean. Time is packet time: the clock is the largest time seen.
 
+mod ambiguity;
+mod budget;
 pub mod community_id;
 mod key;
+mod limits;
 mod losses;
 mod reader;
 mod record;
@@ -15,9 +18,11 @@ mod table;
 mod tcp;
 mod wheel;
 
+pub use ambiguity::{Ambiguity, Doubt};
 pub use key::Key;
-pub use reader::{Reader, Want};
-pub use table::{Account, First, FlowTable, Found, Limits, Place};
+pub use limits::Limits;
+pub use reader::{Held, Reader, Shared, Want};
+pub use table::{Account, First, FlowTable, Found};
 pub use tcp::ConnState;
 
 use crate::capture::{Precision, Timestamp};
@@ -107,6 +112,10 @@ pub struct Flow<R> {
     pub encapsulation: Encapsulation,
     /// TCP segments whose bytes had all been seen before.
     pub repeated: u32,
+    /// It ended early, to make room for others.
+    pub evicted: bool,
+    /// Its bytes can be read in more than one way; the first time that showed.
+    pub ambiguity: Option<Ambiguity>,
     /// What read its bytes.
     pub reader: R,
     tcp: tcp::Connection,
@@ -135,7 +144,7 @@ impl Flow<()> {
         let Flow {
             key, sent, start, end, precision, first_sender, opener, first_packet, first_ordinal, ..
         } = self;
-        let Flow { encapsulation, repeated, tcp, .. } = self;
+        let Flow { encapsulation, repeated, evicted, ambiguity, tcp, .. } = self;
         Flow {
             key,
             sent,
@@ -148,6 +157,8 @@ impl Flow<()> {
             first_ordinal,
             encapsulation,
             repeated,
+            evicted,
+            ambiguity,
             reader,
             tcp,
         }

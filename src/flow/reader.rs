@@ -19,6 +19,24 @@ impl Want {
     pub const NOTHING: Want = Want { used: 0, skip: 0, done: true };
 }
 
+/// What a reader keeps on the heap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Bytes of its own.
+    pub own: usize,
+    /// What it may have in common with other readers, which is counted once for all.
+    pub shared: [Option<Shared>; 2],
+}
+
+/// Something that several readers keep together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// Tells it from all else.
+    pub id: u64,
+    /// Its size.
+    pub bytes: usize,
+}
+
 /// Reads the bytes of a flow.
 ///
 /// Every flow has one for as long as it is known, whether or not it ever carries a byte: one that has
@@ -45,4 +63,10 @@ pub trait Reader {
     }
     /// Reads one datagram, `cut` if the capture cut it; says whether more are wanted.
     fn datagram(&mut self, side: Side, bytes: &[u8], cut: bool, at: Timestamp) -> bool;
+    /// What it keeps, which changes only when it reads, is told of a gap or lets go.
+    fn held(&self) -> Held {
+        Held::default()
+    }
+    /// There is no room for what it keeps: forgets it, and that bytes were read.
+    fn let_go(&mut self) {}
 }

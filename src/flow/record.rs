@@ -1,12 +1,14 @@
 //! What the table keeps of a flow: one cache line that every packet of it looks at, and the rest apart,
 //! which a classified flow does not touch until it ends.
 
+use super::ambiguity::Doubt;
+use super::budget::Budget;
 use super::reader::Reader;
-use super::stream::{Budget, Lender, Piece, Quiet, Streams};
+use super::stream::{Lender, Piece, Quiet, Streams};
 use super::tcp::{Connection, Endpoint, is_after};
 use super::{Opener, Stamp};
 use crate::capture::{Precision, Timestamp};
-use crate::packet::{Encapsulation, Head, Side, Tcp};
+use crate::packet::{Encapsulation, Gap, Head, Side, Tcp};
 
 /// There is a flow in this place.
 pub(super) const LIVE: u8 = 1;
@@ -67,6 +69,11 @@ impl Hot {
 
     pub(super) fn set(&mut self, flag: u8, is: bool) {
         self.flags = if is { self.flags | flag } else { self.flags & !flag };
+    }
+
+    /// Anything of this side was captured.
+    pub(super) fn has_sent(&self, side: Side) -> bool {
+        self.ends[side.index()] != Endpoint::Inactive
     }
 
     /// The number of the SYN that a side began with.
@@ -185,14 +192,16 @@ impl<R: Reader> Cold<R> {
         });
     }
 
-    /// Puts the bytes of a TCP segment in order and lends them; says whether more are wanted. `initial` is the
-    /// number of the SYN that its sender began with.
+    /// Puts the bytes of a TCP segment in order and lends them; says whether more are wanted, and whether and
+    /// from which sequence number on they can be read in more than one way. `initial` is the number of the SYN
+    /// that its sender began with; `answered` says that the other side sent something.
     pub(super) fn read(
         &mut self,
         segment: &TcpSegment<'_>,
         initial: Option<u32>,
+        answered: bool,
         budget: &mut Budget,
-    ) -> bool {
+    ) -> (bool, Option<(Doubt, u32)>) {
         let TcpSegment { side, tcp, payload, length, at } = *segment;
         let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags.syn()));
         // The handshake's own ACK says where the other side starts, should its SYN-ACK be missing.
@@ -210,7 +219,7 @@ impl<R: Reader> Cold<R> {
                 streams.starts_at(other, acknowledged);
             }
             if tells {
-                streams.acknowledged(other, acknowledged);
+                streams.acknowledged(other, acknowledged, budget);
                 streams.has_sent(side, tcp.sequence);
                 streams.has_sent(other, acknowledged);
             }
@@ -224,7 +233,7 @@ impl<R: Reader> Cold<R> {
             }
         }
         if !tcp.flags.rst() && !tcp.flags.fin() && length == 0 {
-            return true;
+            return (true, None);
         }
         let mut boxed = self.streams.take();
         let was_boxed = boxed.is_some();
@@ -236,33 +245,58 @@ impl<R: Reader> Cold<R> {
                 &mut awake
             }
         };
-        let mut lender = Lender { reader: &mut self.reader, budget, at };
+        let held = self.reader.held();
+        let mut lender = Lender { reader: &mut self.reader, budget, at, doubt: None };
         if tcp.flags.rst() {
             streams.reset(side, tcp.sequence, &mut lender);
         } else {
-            streams.piece(side, Piece { sequence, payload, length, fin: tcp.flags.fin() }, &mut lender);
+            let (fin, urgent) = (tcp.flags.fin(), tcp.flags.urg());
+            streams.piece(side, Piece { sequence, payload, length, fin, urgent, answered }, &mut lender);
         }
-        if streams.are_done() {
-            budget.held = budget.held.saturating_sub(streams.held());
-            return false;
+        let doubt = lender.doubt;
+        let has_room = budget.settle(&held, &self.reader.held());
+        if !has_room {
+            budget.refuse(&mut self.reader);
+        }
+        if !has_room || streams.are_done() {
+            streams.let_go(budget);
+            return (false, doubt);
         }
         match streams.quiet() {
             Some(quiet) => self.quiet = quiet,
             None if was_boxed => self.streams = boxed,
             None => self.streams = Some(Box::new(std::mem::take(streams))),
         }
-        true
+        (true, doubt)
     }
 
-    /// The flow is over: what waits is read after all. Packets of its time were dropped, if `lost`.
-    pub(super) fn finish(&mut self, lost: bool, at: Timestamp, budget: &mut Budget) {
+    /// Reads one datagram; says whether more are wanted.
+    pub(super) fn datagram(
+        &mut self,
+        side: Side,
+        payload: &[u8],
+        cut: bool,
+        at: Timestamp,
+        budget: &mut Budget,
+    ) -> bool {
+        let held = self.reader.held();
+        let wanted = self.reader.datagram(side, payload, cut, at);
+        let has_room = budget.settle(&held, &self.reader.held());
+        if !has_room {
+            budget.refuse(&mut self.reader);
+        }
+        wanted && has_room
+    }
+
+    /// The flow is over: what waits is read after all. Packets of it may be `missed`, for this cause.
+    pub(super) fn finish(&mut self, missed: Option<Gap>, at: Timestamp, budget: &mut Budget) {
         let mut streams = match self.streams.take() {
             Some(streams) => *streams,
             None => Streams::wake(&self.quiet),
         };
-        let mut lender = Lender { reader: &mut self.reader, budget, at };
-        if lost {
-            streams.lost(&mut lender);
+        let mut lender = Lender { reader: &mut self.reader, budget, at, doubt: None };
+        if let Some(cause) = missed {
+            streams.miss(cause, &mut lender);
         }
         streams.finish(&mut lender);
     }

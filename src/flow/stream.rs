@@ -4,6 +4,8 @@
 //! what comes too early waits, both under caps. A hole that never fills is told to the reader, unless it
 //! lies in bytes the reader said it does not need.
 
+use super::ambiguity::{Doubt, Lent, difference};
+use super::budget::Budget;
 use super::reader::Reader;
 use crate::capture::Timestamp;
 use crate::packet::{Gap, Side};
@@ -17,17 +19,11 @@ const KEPT_BYTES: usize = 256 * 1024;
 /// An emptied buffer of at most this many bytes waits for the next message that is cut by a segment.
 const SPARE_BYTES: usize = 16 * 1024;
 
+/// Bytes that were lent and acknowledged are kept while all of them take at most this share of the budget.
+const LENT_SHARE: usize = 16;
+
 /// A FIN takes a place in the sequence as well, and may be all that stands between two numbers.
 const FIN: u32 = 1;
-
-/// How many bytes all streams together may hold, and what happened when it was reached.
-#[derive(Debug)]
-pub(super) struct Budget {
-    pub(super) held: usize,
-    pub(super) cap: usize,
-    /// Times a stream gave up bytes because the cap was reached.
-    pub(super) refused: u64,
-}
 
 /// Whom the bytes of a flow are lent to, and what may be kept for it.
 pub(super) struct Lender<'a, R: Reader> {
@@ -35,6 +31,8 @@ pub(super) struct Lender<'a, R: Reader> {
     pub(super) budget: &'a mut Budget,
     /// Packet time.
     pub(super) at: Timestamp,
+    /// Why, and from which sequence number on, the bytes can be read in more than one way.
+    pub(super) doubt: Option<(Doubt, u32)>,
 }
 
 /// All there is to know of both directions while neither keeps anything: most connections of a capture
@@ -96,6 +94,9 @@ pub(super) struct Piece<'a> {
     /// The payload's length on the wire.
     pub(super) length: u32,
     pub(super) fin: bool,
+    pub(super) urgent: bool,
+    /// Anything of the other side was captured.
+    pub(super) answered: bool,
 }
 
 impl Streams {
@@ -150,8 +151,19 @@ impl Streams {
 
     /// The other end acknowledged what `side` has sent so far. Of several beginnings, the one that is
     /// acknowledged is the connection's.
-    pub(super) fn acknowledged(&mut self, side: Side, sequence: u32) {
+    pub(super) fn acknowledged(&mut self, side: Side, sequence: u32, budget: &mut Budget) {
         let half = &mut self.halves[side.index()];
+        if half.acknowledged.is_none_or(|before| is_after(sequence, before)) {
+            half.acknowledged = Some(sequence);
+        }
+        if budget.lent > budget.cap / LENT_SHARE
+            && half.lent.end().is_some_and(|end| !is_after(end, sequence))
+        {
+            budget.refused += 1;
+            half.release(budget);
+            half.lent = Lent::default();
+            half.hold(budget);
+        }
         if !half.spoke && half.other_start == Some(sequence) {
             (half.next, half.sent, half.other_start) = (Some(sequence), None, None);
         }
@@ -168,22 +180,22 @@ impl Streams {
     pub(super) fn piece<R: Reader>(&mut self, side: Side, piece: Piece<'_>, to: &mut Lender<'_, R>) {
         let half = &mut self.halves[side.index()];
         // While it is worked on, the budget is what all others hold.
-        to.budget.held = to.budget.held.saturating_sub(half.held());
+        half.release(to.budget);
         half.piece(side, piece, to);
-        to.budget.held += half.held();
+        half.hold(to.budget);
     }
 
     /// `side` reset the connection; `sequence` is the RST's own, behind everything it had sent.
     pub(super) fn reset<R: Reader>(&mut self, side: Side, sequence: u32, to: &mut Lender<'_, R>) {
         let half = &mut self.halves[side.index()];
         if !half.closed {
-            to.budget.held = to.budget.held.saturating_sub(half.held());
+            half.release(to.budget);
             if half.lacks_bytes_before(sequence.wrapping_sub(FIN)) {
                 half.lose(side, Gap::Loss, u64::MAX, to);
             }
             half.closed = true;
             to.reader.closed(side, true, to.at);
-            to.budget.held += half.held();
+            half.hold(to.budget);
         }
     }
 
@@ -194,25 +206,25 @@ impl Streams {
 
     /// The flow is over: what waits behind holes is lent after all, and holes are told.
     pub(super) fn finish<R: Reader>(mut self, to: &mut Lender<'_, R>) {
-        to.budget.held = to.budget.held.saturating_sub(self.held());
+        self.let_go(to.budget);
         for side in [Side::A, Side::B] {
             self.halves[side.index()].finish(side, to);
         }
     }
 
     /// Packets may be missing at the end of a direction that is not closed; within it, sequence numbers tell.
-    pub(super) fn lost<R: Reader>(&mut self, to: &mut Lender<'_, R>) {
+    pub(super) fn miss<R: Reader>(&mut self, cause: Gap, to: &mut Lender<'_, R>) {
         for side in [Side::A, Side::B] {
             let half = &mut self.halves[side.index()];
             if !half.closed {
-                half.lose(side, Gap::Loss, u64::MAX, to);
+                half.lose(side, cause, u64::MAX, to);
             }
         }
     }
 
-    /// Bytes held for both directions.
-    pub(super) fn held(&self) -> usize {
-        self.halves.iter().map(Half::held).sum()
+    /// What is held for both directions will be no more.
+    pub(super) fn let_go(&self, budget: &mut Budget) {
+        self.halves.iter().for_each(|half| half.release(budget));
     }
 }
 
@@ -237,6 +249,10 @@ struct Half {
     other_start: Option<u32>,
     /// It sent bytes: where it begins is settled.
     spoke: bool,
+    /// How far the other end acknowledged it, as far as that was captured.
+    acknowledged: Option<u32>,
+    /// What was read, while more is wanted.
+    lent: Lent,
 }
 
 #[derive(Debug)]
@@ -248,7 +264,21 @@ struct Ahead {
 
 impl Half {
     fn held(&self) -> usize {
-        self.kept.capacity() + self.ahead_bytes + self.ahead.capacity() * size_of::<Ahead>()
+        self.kept.capacity()
+            + self.ahead_bytes
+            + self.ahead.capacity() * size_of::<Ahead>()
+            + self.lent.held()
+    }
+
+    /// What it holds counts.
+    fn hold(&self, budget: &mut Budget) {
+        budget.held += self.held();
+        budget.lent += self.lent.held();
+    }
+
+    fn release(&self, budget: &mut Budget) {
+        budget.held = budget.held.saturating_sub(self.held());
+        budget.lent = budget.lent.saturating_sub(self.lent.held());
     }
 
     /// Nothing is lost if all of this but [`Quiet`] is forgotten. That it is neither done nor ever spoke
@@ -270,6 +300,11 @@ impl Half {
         }
         if piece.length > 0 && !self.done {
             let distance = piece.sequence.wrapping_sub(next) as i32;
+            if piece.urgent {
+                to.doubt = Some((Doubt::Urgent, piece.sequence));
+            } else if distance < 0 || !self.ahead.is_empty() {
+                to.doubt = self.difference(next, &piece).map(|sequence| (Doubt::Segments, sequence));
+            }
             if distance > 0 && distance as u64 > self.skip {
                 self.wait(side, next, piece, to);
             } else {
@@ -283,6 +318,30 @@ impl Half {
             }
         }
         self.close_if_reached(side, to.reader);
+    }
+
+    /// The first place for which a segment brings other bytes than came before, of those that the reader was lent
+    /// last or is still to be lent.
+    fn difference(&self, next: u32, piece: &Piece<'_>) -> Option<u32> {
+        if self.is_keep_alive(next, piece) {
+            return None;
+        }
+        let (sequence, bytes) = (piece.sequence, piece.payload);
+        let kept = next.wrapping_sub(self.kept.len() as u32);
+        let end = sequence.wrapping_add(bytes.len() as u32);
+        let mut ahead = self.ahead.iter().take_while(|ahead| is_after(end, ahead.sequence));
+        self.lent
+            .difference(sequence, bytes)
+            .or_else(|| difference((kept, &self.kept), (sequence, bytes)))
+            .or_else(|| ahead.find_map(|it| difference((it.sequence, &it.bytes), (sequence, bytes))))
+    }
+
+    /// One byte that the other end has: it is sent for the answer, and may be any (RFC 9293 section 3.8.4). Where
+    /// nothing of the other end was captured, the last byte is taken to be one.
+    fn is_keep_alive(&self, next: u32, piece: &Piece<'_>) -> bool {
+        let end = piece.sequence.wrapping_add(1);
+        let acknowledged = self.acknowledged.is_some_and(|acknowledged| !is_after(end, acknowledged));
+        piece.length == 1 && (acknowledged || end == next && !piece.answered)
     }
 
     /// Keeps a segment that came before the bytes in front of it; gives up on those when a cap is reached.
@@ -364,7 +423,7 @@ impl Half {
         self.next = Some(sequence.wrapping_add(length));
         let fresh = payload.get(seen as usize..).unwrap_or(&[]);
         let missing = u64::from(length - seen.max(payload.len().min(length as usize) as u32));
-        self.lend(side, fresh, to);
+        self.lend(side, sequence.wrapping_add(seen), fresh, to);
         if missing > 0 {
             if self.skip >= missing {
                 self.skip -= missing;
@@ -374,8 +433,10 @@ impl Half {
         }
     }
 
-    fn lend<R: Reader>(&mut self, side: Side, fresh: &[u8], to: &mut Lender<'_, R>) {
+    /// Lends bytes in order, of which the first has this sequence number.
+    fn lend<R: Reader>(&mut self, side: Side, sequence: u32, fresh: &[u8], to: &mut Lender<'_, R>) {
         let passed = self.skip.min(fresh.len() as u64) as usize;
+        let mut sequence = sequence.wrapping_add(passed as u32).wrapping_sub(self.kept.len() as u32);
         self.skip -= passed as u64;
         let mut rest = &fresh[passed..];
         if rest.is_empty() || self.done {
@@ -389,11 +450,15 @@ impl Half {
         }
         while !rest.is_empty() && !self.done {
             let want = to.reader.read(side, rest, to.at);
-            rest = rest.get(want.used..).unwrap_or(&[]);
+            let (used, unused) = rest.split_at_checked(want.used).unwrap_or((rest, &[]));
             self.done = want.done;
-            let passed = want.skip.min(rest.len() as u64) as usize;
+            let passed = want.skip.min(unused.len() as u64) as usize;
             self.skip = want.skip - passed as u64;
-            rest = &rest[passed..];
+            rest = &unused[passed..];
+            if !self.done {
+                self.lent.add(sequence, used);
+                sequence = sequence.wrapping_add((used.len() + passed) as u32);
+            }
             if want.used == 0 && passed == 0 {
                 break;
             }
@@ -423,6 +488,7 @@ impl Half {
         self.kept = Vec::new();
         self.ahead = Vec::new();
         self.ahead_bytes = 0;
+        self.lent = Lent::default();
     }
 
     fn close_if_reached<R: Reader>(&mut self, side: Side, reader: &mut R) {
@@ -505,22 +571,22 @@ mod tests {
     }
 
     fn lender<'a>(reader: &'a mut Tape, budget: &'a mut Budget) -> Lender<'a, Tape> {
-        Lender { reader, budget, at: Timestamp(0) }
+        Lender { reader, budget, at: Timestamp(0), doubt: None }
     }
 
     fn run(mut tape: Tape, pieces: &[(u32, &[u8], u32)], fin: Option<u32>) -> String {
         let mut streams = Streams::default();
-        let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
+        let mut budget = Budget::new(1 << 20);
         streams.starts_at(Side::A, 100);
         for &(sequence, payload, length) in pieces {
-            let piece = Piece { sequence, payload, length, fin: false };
+            let piece = Piece { sequence, payload, length, fin: false, urgent: false, answered: true };
             streams.piece(Side::A, piece, &mut lender(&mut tape, &mut budget));
         }
         if let Some(sequence) = fin {
-            let piece = Piece { sequence, payload: b"", length: 0, fin: true };
+            let piece = Piece { sequence, payload: b"", length: 0, fin: true, urgent: false, answered: true };
             streams.piece(Side::A, piece, &mut lender(&mut tape, &mut budget));
         }
-        assert_eq!(budget.held, streams.held());
+        assert_eq!(budget.held, streams.halves.iter().map(Half::held).sum::<usize>());
         streams.finish(&mut lender(&mut tape, &mut budget));
         String::from_utf8(tape.text).unwrap()
     }
@@ -539,17 +605,18 @@ mod tests {
     fn of_several_beginnings_the_acknowledged_one_counts() {
         for (acknowledged, expected) in [(900, "ab"), (100, "!ab"), (500, "!ab")] {
             let (mut streams, mut tape) = (Streams::default(), Tape::default());
-            let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
+            let mut budget = Budget::new(1 << 20);
             for start in [100, 500, 900] {
                 streams.opens_at(Side::A, start);
                 streams.has_sent(Side::A, start);
             }
-            streams.acknowledged(Side::A, acknowledged);
-            let piece = Piece { sequence: 900, payload: b"ab", length: 2, fin: false };
+            streams.acknowledged(Side::A, acknowledged, &mut budget);
+            let piece =
+                Piece { sequence: 900, payload: b"ab", length: 2, fin: false, urgent: false, answered: true };
             streams.piece(Side::A, piece, &mut lender(&mut tape, &mut budget));
             // What is settled is not unsettled by a forged SYN-ACK.
             streams.opens_at(Side::A, 40);
-            streams.acknowledged(Side::A, 40);
+            streams.acknowledged(Side::A, 40, &mut budget);
             streams.finish(&mut lender(&mut tape, &mut budget));
             assert_eq!(String::from_utf8(tape.text).unwrap(), expected, "{acknowledged}");
         }
@@ -569,9 +636,10 @@ mod tests {
     fn bytes_sent_and_never_seen_are_a_hole() {
         for (sent, expected) in [(102, "ab"), (103, "ab"), (110, "ab!")] {
             let (mut streams, mut tape) = (Streams::default(), Tape::default());
-            let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
+            let mut budget = Budget::new(1 << 20);
             streams.starts_at(Side::A, 100);
-            let piece = Piece { sequence: 100, payload: b"ab", length: 2, fin: false };
+            let piece =
+                Piece { sequence: 100, payload: b"ab", length: 2, fin: false, urgent: false, answered: true };
             streams.piece(Side::A, piece, &mut lender(&mut tape, &mut budget));
             streams.has_sent(Side::A, sent);
             streams.finish(&mut lender(&mut tape, &mut budget));
@@ -583,7 +651,7 @@ mod tests {
     fn a_reset_behind_bytes_never_seen_tells_the_hole_first() {
         let (mut streams, mut tape) = (Streams::default(), Tape::default());
         streams.starts_at(Side::A, 100);
-        let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
+        let mut budget = Budget::new(1 << 20);
         streams.reset(Side::A, 110, &mut lender(&mut tape, &mut budget));
         assert_eq!(tape.text, b"!.");
     }
@@ -635,7 +703,7 @@ mod tests {
         ) {
             let text: Vec<u8> = text.iter().map(|b| b'a' + b % 26).collect();
             let mut streams = Streams::default();
-            let mut budget = Budget { held: 0, cap: 1 << 20, refused: 0 };
+            let mut budget = Budget::new(1 << 20);
             let mut tape = Tape::default();
             streams.starts_at(Side::A, start);
             let all = (0..text.len()).step_by(7).map(|at| (at, 7));
@@ -647,6 +715,8 @@ mod tests {
                     payload,
                     length: payload.len() as u32,
                     fin: false,
+                    urgent: false,
+                    answered: true,
                 };
                 streams.piece(Side::A, piece, &mut lender(&mut tape, &mut budget));
             }
@@ -662,12 +732,12 @@ mod tests {
         ) {
             let bytes = vec![0u8; 3000];
             let mut streams = Streams::default();
-            let mut budget = Budget { held: 0, cap: 64 * 1024, refused: 0 };
+            let mut budget = Budget::new(64 * 1024);
             for (sequence, captured, length, fin, skip, at_least) in pieces {
                 let mut tape = Tape { skip, at_least: at_least * 1000, ..Tape::default() };
                 let length = length % 4000;
                 let payload = &bytes[..captured.min(length as usize)];
-                let piece = Piece { sequence: sequence % 9000, payload, length, fin };
+                let piece = Piece { sequence: sequence % 9000, payload, length, fin, urgent: false, answered: true };
                 streams.piece(Side::B, piece, &mut lender(&mut tape, &mut budget));
                 prop_assert!(streams.halves[1].ahead_bytes <= AHEAD_BYTES);
                 prop_assert!(streams.halves[1].kept.len() <= KEPT_BYTES);

@@ -7,15 +7,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::OccupiedEntry;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
+use super::budget::Budget;
+use super::limits::Limits;
 use super::losses::Losses;
 use super::reader::Reader;
 use super::record::{Cold, FOLLOWS, Hot, LIVE, NETWORK, OLD, READ, TcpSegment, WIDE};
 use super::slab::Slab;
-use super::stream::Budget;
 use super::wheel::{Entry, Wheel};
-use super::{Counters, Flow, Key, Stamp};
+use super::{Ambiguity, Counters, Doubt, Flow, Key, Stamp};
 use crate::capture::Timestamp;
 use crate::packet::{Endpoint, Gap, Head, Side, Tcp, Transport};
 
@@ -33,43 +34,29 @@ const OTHER: i64 = 60 * Timestamp::SECOND;
 /// How many connections that used the same ports one after the other are told apart.
 const GENERATIONS: usize = 8;
 
-/// What the flow table may grow to.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Flows at once; packets of further flows are counted and belong to none.
-    pub flows: usize,
-    /// Bytes held for reassembly, over all flows.
-    pub stream_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { flows: 4_000_000, stream_bytes: 1 << 30 }
-    }
-}
+/// Flows that may end at once because their time is over. Many more are due together after a flood or a
+/// leap of the clock; they end a few with each packet, so that what is made of them is never much.
+const AT_ONCE: usize = 2048;
+/// How many more may end with each packet, and with each second that begins.
+const WITH_EACH: usize = 2;
+/// Entries of ended flows that the wheel may hold besides those of live ones before it is swept.
+const STALE: usize = 1 << 16;
+/// Flows looked at for the one that is worth least when there is no room for another.
+const LOOKED_AT: usize = 32;
 
 /// What the table counted that no flow's own counters show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Flows begun.
     pub flows: u64,
-    /// Packets of flows that were not begun because the table was full.
-    pub refused_packets: u64,
+    /// Flows that ended early to make room for others.
+    pub evicted: u64,
     /// TCP segments whose bytes had all been seen before, of all flows.
     pub repeated: u64,
-    /// Times reassembly gave up bytes because all flows together held too many.
+    /// Times a flow had to give up bytes because all of them together held too many.
     pub stream_refused: u64,
     /// The most flows held at once.
     pub most_flows: u64,
-}
-
-/// Where a packet went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Into a flow.
-    Flow,
-    /// Nowhere: its flow would be one more than the cap.
-    Refused,
 }
 
 /// All flows of an audit, or of a share of it.
@@ -89,9 +76,16 @@ pub struct FlowTable<R: Reader> {
     free_wide: Vec<u32>,
     /// What some flows counted beyond 32 bits, to be added to what their records say.
     carried: HashMap<u32, [Counters; 2]>,
+    /// Flows whose bytes can be read in more than one way.
+    ambiguous: HashMap<u32, Ambiguity>,
     hasher: RandomState,
     wheel: Wheel,
     passed: Vec<Entry>,
+    /// Flows whose time is over, in the order in which they end, and how many may do so now.
+    due: VecDeque<(First, Entry)>,
+    allowance: usize,
+    /// The place that is looked at next when room is needed.
+    hand: u32,
     /// The flow the last packet went to, and whether it was a datagram that was read.
     last: Option<u32>,
     was_read: bool,
@@ -145,12 +139,16 @@ impl<R: Reader> FlowTable<R> {
             free: Vec::new(),
             free_wide: Vec::new(),
             carried: HashMap::default(),
+            ambiguous: HashMap::default(),
             hasher: RandomState::default(),
             wheel: Wheel::new(),
             passed: Vec::new(),
+            due: VecDeque::new(),
+            allowance: AT_ONCE,
+            hand: 0,
             last: None,
             was_read: false,
-            budget: Budget { held: 0, cap: limits.stream_bytes, refused: 0 },
+            budget: Budget::new(limits.stream_bytes),
             losses: Losses::default(),
             limits,
             live: 0,
@@ -166,19 +164,22 @@ impl<R: Reader> FlowTable<R> {
     }
 
     /// The audit's clock shows `now`: flows that are due go to `ended`, in the order of their first packets.
+    /// When they are very many, the rest of them ends with the packets that follow.
     ///
     /// Does something once in every second that begins, as [`Clock::advance`](super::Clock::advance) tells;
     /// it is to be told of each, before the packet that the clock was moved by.
     pub fn tick(&mut self, now: Timestamp, ended: &mut Vec<Flow<R>>) {
         let mut passed = std::mem::take(&mut self.passed);
         if self.wheel.advance(now, &mut passed) {
-            let first = ended.len();
+            let waiting = self.due.len();
             for entry in passed.drain(..) {
-                self.look_at(entry, now, ended);
+                self.look_at(entry, now);
             }
-            ended[first..].sort_unstable_by_key(Flow::first);
+            self.due.make_contiguous()[waiting..].sort_unstable_by_key(|(first, _)| *first);
+            passed.shrink_to(AT_ONCE);
         }
         self.passed = passed;
+        self.end_due(now, ended);
     }
 
     /// Looks up the flows of a run of packets, to be handed to [`FlowTable::packet_at`] one by one; some
@@ -199,10 +200,10 @@ impl<R: Reader> FlowTable<R> {
         black_box(found.iter().filter(reads).fold(0, |all, found| all | generation(found)));
     }
 
-    /// Puts one decoded packet into its flow; a flow that it takes the place of goes to `ended`.
-    pub fn packet(&mut self, head: &Head, payload: &[u8], stamp: &Stamp, ended: &mut Vec<Flow<R>>) -> Place {
+    /// Puts one decoded packet into its flow; flows that it takes the place of go to `ended`.
+    pub fn packet(&mut self, head: &Head, payload: &[u8], stamp: &Stamp, ended: &mut Vec<Flow<R>>) {
         let found = self.hashed(&Key::of(head));
-        self.packet_at(found, head, payload, stamp, ended)
+        self.packet_at(found, head, payload, stamp, ended);
     }
 
     /// As [`FlowTable::packet`], for a packet that was looked up.
@@ -214,33 +215,40 @@ impl<R: Reader> FlowTable<R> {
         payload: &[u8],
         stamp: &Stamp,
         ended: &mut Vec<Flow<R>>,
-    ) -> Place {
+    ) {
         let (half, side) = (found.half, head.ends.sender);
+        self.allowance = (self.allowance + WITH_EACH).min(AT_ONCE);
+        if !self.due.is_empty() {
+            self.end_due_before(half, head, stamp.clock, ended);
+        }
         let is_found = self.is_newest(found.id, &Key::of(head));
         let newest = if is_found { Some(found.id) } else { self.find(half, &Key::of(head)) };
         let (id, is_new) = match newest.map(|id| self.choose(id, side, head.tcp)) {
-            Some(Choice::This(id)) => (Some(id), false),
+            Some(Choice::This(id)) => (id, false),
             Some(Choice::Successor(id)) => {
                 self.end_oldest(id, ended);
-                // The oldest may have been this one.
+                self.make_room(ended);
+                // Either may have ended this one.
                 let previous = self.find(half, &Key::of(head));
                 (self.begin(half, head, stamp, previous), true)
             }
-            None => (self.begin(half, head, stamp, None), true),
+            None => {
+                self.make_room(ended);
+                (self.begin(half, head, stamp, None), true)
+            }
         };
-        (self.last, self.was_read) = (id, false);
-        let Some(id) = id else {
-            self.account.refused_packets += u64::from(head.packets);
-            return Place::Refused;
-        };
+        (self.last, self.was_read) = (Some(id), false);
         let closed = self.follow(id, side, head, payload, stamp);
         // Its first packet tells which time-out a flow has; a close brings the deadline forward.
         if is_new || closed {
-            let deadline = Timestamp(stamp.clock.0.saturating_add(time_out(&self.hot[id])));
+            let deadline = deadline(&self.hot[id]);
             let entry = Entry { id, generation: self.cold[id].generation };
             self.wheel.insert(entry, deadline);
+            if self.wheel.len() > 3 * self.live + STALE {
+                let Self { wheel, hot, cold, .. } = self;
+                wheel.retain(|entry| is_named(hot, cold, *entry));
+            }
         }
-        Place::Flow
     }
 
     /// What read the last packet, if that was a datagram and wanted.
@@ -316,8 +324,12 @@ impl<R: Reader> FlowTable<R> {
 
     /// Lets go of one flow, told from others by what [`FlowTable::remaining`] says.
     pub fn end(&mut self, id: u32) -> Option<Flow<R>> {
+        self.take_out(id, false)
+    }
+
+    fn take_out(&mut self, id: u32, evicted: bool) -> Option<Flow<R>> {
         let hot = *self.hot.get(id).filter(|hot| hot.is(LIVE))?;
-        let flow = self.flow(id);
+        let flow = Flow { evicted, ..self.flow(id) };
         if !self.is_closing {
             self.unname(id, &hot, &flow.key);
         }
@@ -327,19 +339,26 @@ impl<R: Reader> FlowTable<R> {
         if !self.carried.is_empty() {
             self.carried.remove(&id);
         }
+        if !self.ambiguous.is_empty() {
+            self.ambiguous.remove(&id);
+        }
         self.hot[id].flags = 0;
         self.free.push(id);
         self.live -= 1;
-        let lost = self.has_lost(&flow);
+        let missed = match self.has_lost(&flow) {
+            true => Some(Gap::Loss),
+            false => (evicted && !flow.is_over()).then_some(Gap::Cap),
+        };
         let cold = &mut self.cold[id];
         cold.generation = cold.generation.wrapping_add(1);
-        match flow.key.transport {
-            Transport::TCP if hot.is(READ) => {
-                cold.finish(lost, flow.end, &mut self.budget);
+        self.budget.release(&cold.reader.held());
+        match (flow.key.transport, missed) {
+            (Transport::TCP, _) if hot.is(READ) => {
+                cold.finish(missed, flow.end, &mut self.budget);
             }
-            Transport::UDP if lost => {
+            (Transport::UDP, Some(cause)) => {
                 for side in [Side::A, Side::B] {
-                    cold.reader.gap(side, Gap::Loss, u64::MAX, flow.end);
+                    cold.reader.gap(side, cause, u64::MAX, flow.end);
                 }
             }
             _ => {}
@@ -371,6 +390,8 @@ impl<R: Reader> FlowTable<R> {
             first_ordinal: cold.ordinal,
             encapsulation: cold.encapsulation,
             repeated: cold.repeated,
+            evicted: false,
+            ambiguity: if self.ambiguous.is_empty() { None } else { self.ambiguous.get(&id).copied() },
             reader: (),
             tcp: hot.connection(),
         }
@@ -470,11 +491,8 @@ impl<R: Reader> FlowTable<R> {
         Choice::This(generations().min_by_key(distance).unwrap_or(newest))
     }
 
-    fn begin(&mut self, half: u32, head: &Head, stamp: &Stamp, previous: Option<u32>) -> Option<u32> {
+    fn begin(&mut self, half: u32, head: &Head, stamp: &Stamp, previous: Option<u32>) -> u32 {
         let (key, side) = (Key::of(head), head.ends.sender);
-        if self.live >= self.limits.flows {
-            return None;
-        }
         let mut hot = Hot::EMPTY;
         (hot.flags, hot.end, hot.touched) = (LIVE, stamp.time, stamp.clock);
         (hot.ports, hot.transport) = ([key.a.port, key.b.port], key.transport.0);
@@ -516,7 +534,36 @@ impl<R: Reader> FlowTable<R> {
         self.live += 1;
         self.account.flows += 1;
         self.account.most_flows = self.account.most_flows.max(self.live as u64);
-        Some(id)
+        id
+    }
+
+    /// Makes room for another flow. The flow that is worth least ends, of those the hand comes by: a look at
+    /// all of them would cost more than the flow is worth.
+    fn make_room(&mut self, ended: &mut Vec<Flow<R>>) {
+        if self.live < self.limits.flows {
+            return;
+        }
+        let mut least: Option<(Worth, Timestamp, u32)> = None;
+        for _ in 0..LOOKED_AT {
+            let id = self.hand;
+            let Some(hot) = self.hot.get(id) else {
+                self.hand = 0;
+                continue;
+            };
+            self.hand += 1;
+            if hot.is(LIVE) {
+                let this = (worth(hot), hot.touched, id);
+                least = Some(least.map_or(this, |least| least.min(this)));
+                // Flows begin in the order in which the hand goes round: this one is among the oldest.
+                if this.0 == Worth::Attempt {
+                    break;
+                }
+            }
+        }
+        if let Some((.., id)) = least {
+            self.account.evicted += 1;
+            ended.extend(self.take_out(id, true));
+        }
     }
 
     fn widen(&mut self, addresses: [u128; 2]) -> u32 {
@@ -550,14 +597,20 @@ impl<R: Reader> FlowTable<R> {
             *start = at.min(*start);
         }
         hot.touched = stamp.clock;
+        // Of a flow that is not read any more, no bytes decide anything.
+        if head.differing && hot.is(READ) {
+            let sequence = head.tcp.map_or(0, |tcp| tcp.sequence);
+            let sequence = sequence.wrapping_sub(hot.initial(side).unwrap_or(0));
+            let ambiguity = Ambiguity { doubt: Doubt::Fragments, sequence, packet: stamp.number };
+            self.ambiguous.entry(id).or_insert(ambiguity);
+        }
         let Some(tcp) = head.tcp else {
             if hot.is(READ) && length > 0 {
                 let cut = (payload.len() as u64) < u64::from(length);
-                let reader = &mut self.cold[id].reader;
-                let wanted = reader.datagram(side, payload, cut, at);
+                let cold = &mut self.cold[id];
+                hot.set(READ, cold.datagram(side, payload, cut, at, &mut self.budget));
                 self.was_read = true;
-                hot.set(READ, wanted);
-                self.news = reader.has_news().then_some(id).or(self.news);
+                self.news = cold.reader.has_news().then_some(id).or(self.news);
             }
             return false;
         };
@@ -575,8 +628,15 @@ impl<R: Reader> FlowTable<R> {
         if hot.is(READ) {
             let cold = &mut self.cold[id];
             let segment = TcpSegment { side, tcp, payload, length, at };
-            hot.set(READ, cold.read(&segment, hot.initial(side), &mut self.budget));
+            let answered = hot.has_sent(side.other());
+            let (wanted, doubt) = cold.read(&segment, hot.initial(side), answered, &mut self.budget);
+            hot.set(READ, wanted);
             self.news = cold.reader.has_news().then_some(id).or(self.news);
+            if let Some((doubt, sequence)) = doubt {
+                let sequence = sequence.wrapping_sub(hot.initial(side).unwrap_or(0));
+                let ambiguity = Ambiguity { doubt, sequence, packet: stamp.number };
+                self.ambiguous.entry(id).or_insert(ambiguity);
+            }
         }
         closed
     }
@@ -593,18 +653,48 @@ impl<R: Reader> FlowTable<R> {
         }
     }
 
-    /// Ends the flow of a wheel entry if it is due, else puts the entry where it will be.
-    fn look_at(&mut self, entry: Entry, now: Timestamp, ended: &mut Vec<Flow<R>>) {
-        let hot = &self.hot[entry.id];
-        if !hot.is(LIVE) || self.cold[entry.id].generation != entry.generation {
+    /// Puts the flow of a wheel entry among those that end if it is due, else the entry where it will be.
+    fn look_at(&mut self, entry: Entry, now: Timestamp) {
+        if !is_named(&self.hot, &self.cold, entry) {
             return;
         }
-        let deadline = Timestamp(hot.touched.0.saturating_add(time_out(hot)));
-        if now > deadline {
-            ended.extend(self.end(entry.id));
+        if self.is_due(entry.id, now) {
+            let cold = &self.cold[entry.id];
+            self.due.push_back(((cold.ordinal, cold.encapsulation.depth()), entry));
         } else {
-            self.wheel.insert(entry, deadline);
+            self.wheel.insert(entry, deadline(&self.hot[entry.id]));
         }
+    }
+
+    /// Ends flows that are due, as many as may end now.
+    fn end_due(&mut self, now: Timestamp, ended: &mut Vec<Flow<R>>) {
+        self.allowance = (self.allowance + WITH_EACH).min(AT_ONCE);
+        while self.allowance > 0
+            && let Some((_, entry)) = self.due.pop_front()
+        {
+            if !is_named(&self.hot, &self.cold, entry) {
+                continue;
+            }
+            if self.is_due(entry.id, now) {
+                self.allowance -= 1;
+                ended.extend(self.end(entry.id));
+            } else {
+                self.wheel.insert(entry, deadline(&self.hot[entry.id]));
+            }
+        }
+    }
+
+    /// Ends flows that are due, in any case that of the packet which comes next.
+    #[inline(never)]
+    fn end_due_before(&mut self, half: u32, head: &Head, now: Timestamp, ended: &mut Vec<Flow<R>>) {
+        self.end_due(now, ended);
+        if let Some(id) = self.find(half, &Key::of(head)).filter(|id| self.is_due(*id, now)) {
+            ended.extend(self.end(id));
+        }
+    }
+
+    fn is_due(&self, id: u32, now: Timestamp) -> bool {
+        now > deadline(&self.hot[id])
     }
 
     /// Takes a flow that ends out of the index, or out of the chain of flows that used the same key one
@@ -643,6 +733,41 @@ enum Choice {
     This(u32),
     /// A new connection on the ports of this one.
     Successor(u32),
+}
+
+/// What flows are worth when there is no room for all, from the least on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Worth {
+    /// A connection attempt that was not answered: what floods are made of.
+    Attempt,
+    /// Closed: it waits for nothing but repetitions.
+    Closed,
+    /// Only one side ever sent anything.
+    OneWay,
+    Spoken,
+}
+
+fn worth(hot: &Hot) -> Worth {
+    let connection = hot.connection();
+    if connection.is_attempt() {
+        Worth::Attempt
+    } else if connection.is_over() {
+        Worth::Closed
+    } else if hot.packets.contains(&0) {
+        Worth::OneWay
+    } else {
+        Worth::Spoken
+    }
+}
+
+/// The flow that an entry was made for is still there.
+fn is_named<R>(hot: &Slab<Hot>, cold: &Slab<Cold<R>>, entry: Entry) -> bool {
+    hot[entry.id].is(LIVE) && cold[entry.id].generation == entry.generation
+}
+
+/// Until when the next packet of a flow is waited for.
+fn deadline(hot: &Hot) -> Timestamp {
+    Timestamp(hot.touched.0.saturating_add(time_out(hot)))
 }
 
 /// How long a flow may be idle from now on, in nanoseconds.

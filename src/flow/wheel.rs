@@ -18,13 +18,14 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) struct Wheel {
     slots: Vec<Vec<Entry>>,
+    entries: usize,
     /// The last second whose slot was looked at; `None` before the first packet.
     second: Option<i64>,
 }
 
 impl Wheel {
     pub(super) fn new() -> Wheel {
-        Wheel { slots: (0..SLOTS).map(|_| Vec::new()).collect(), second: None }
+        Wheel { slots: (0..SLOTS).map(|_| Vec::new()).collect(), entries: 0, second: None }
     }
 
     /// Puts an entry where it comes up in the first whole second after `deadline`.
@@ -37,6 +38,21 @@ impl Wheel {
             slot.reserve_exact(4 + slot.len() / 4);
         }
         slot.push(entry);
+        self.entries += 1;
+    }
+
+    /// Entries in all slots.
+    pub(super) fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// Forgets entries that `keep` says no to.
+    pub(super) fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
+        for slot in &mut self.slots {
+            slot.retain(&keep);
+            slot.shrink_to(slot.len() + slot.len() / 4);
+        }
+        self.entries = self.slots.iter().map(Vec::len).sum();
     }
 
     /// Moves to `now` and hands out every entry whose slot was passed. Returns false at once within
@@ -53,8 +69,10 @@ impl Wheel {
         let steps = now.saturating_sub(last).min(SLOTS);
         for step in 1..=steps {
             let slot = last.saturating_add(step).rem_euclid(SLOTS) as usize;
-            passed.append(&mut self.slots[slot]);
+            // Its memory goes too: every slot would keep what it took in the worst second.
+            passed.append(&mut std::mem::take(&mut self.slots[slot]));
         }
+        self.entries -= passed.len();
         self.second = Some(now);
         !passed.is_empty()
     }

@@ -17,12 +17,15 @@ pub(super) struct DnsNames {
     aliases: HashMap<String, Vec<String>, RandomState>,
     /// Aliases that begin with the label `_`, by what stands behind it.
     by_rest: HashMap<String, Vec<String>, RandomState>,
+    /// The last labels of all aliases: most names are of other domains.
+    last_labels: Vec<String>,
 }
 
 impl DnsNames {
     /// Adds groups to an alias.
     pub(super) fn add(&mut self, alias: &str, groups: impl IntoIterator<Item = String>) {
         let alias = plain(alias);
+        self.add_last_label(&alias);
         let known = match alias.strip_prefix("_.") {
             Some(rest) => self.by_rest.entry(rest.to_owned()).or_default(),
             None => self.aliases.entry(alias.into_owned()).or_default(),
@@ -37,6 +40,7 @@ impl DnsNames {
     /// Puts groups in place of those an alias had: the Director's own records outrank what is shipped.
     pub(super) fn replace(&mut self, alias: &str, groups: Vec<String>) {
         let alias = plain(alias);
+        self.add_last_label(&alias);
         match alias.strip_prefix("_.") {
             Some(rest) => self.by_rest.insert(rest.to_owned(), groups),
             None => self.aliases.insert(alias.into_owned(), groups),
@@ -46,6 +50,10 @@ impl DnsNames {
     /// The groups a name stands for; none for a name that is not the platform's.
     pub(super) fn groups(&self, name: &str) -> Vec<String> {
         let name = plain(name);
+        let last = last_label(&name);
+        if last != "bosh" && !self.last_labels.iter().any(|label| label == last) {
+            return Vec::new();
+        }
         if let Some(groups) = self.aliases.get(&*name) {
             return groups.clone();
         }
@@ -68,6 +76,18 @@ impl DnsNames {
             _ => Vec::new(),
         }
     }
+
+    fn add_last_label(&mut self, alias: &str) {
+        let label = last_label(alias);
+        if !self.last_labels.iter().any(|known| known == label) {
+            self.last_labels.push(label.to_owned());
+        }
+    }
+}
+
+fn last_label(name: &str) -> &str {
+    let start = memchr::memrchr(b'.', name.as_bytes()).map_or(0, |dot| dot + 1);
+    name.get(start..).unwrap_or_default()
 }
 
 /// The platform's own deployment: `cf`, or `cf-` and the tile's suffix. A service instance may well have

@@ -6,6 +6,9 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use super::{Inventory, Lookup, Names};
 
@@ -75,7 +78,7 @@ impl fmt::Display for Dispute {
 /// Everything learnt so far.
 #[derive(Clone, Debug, Default)]
 pub struct Learnt {
-    groups: HashMap<IpAddr, Vec<LearntGroup>>,
+    groups: HashMap<IpAddr, Arc<[LearntGroup]>, RandomState>,
     disputes: Vec<Dispute>,
     disputed: u64,
     dropped: u64,
@@ -110,7 +113,7 @@ impl Learnt {
                 continue;
             }
             let disputed = disputes(address, &group, inventory, names, partial);
-            known.push(LearntGroup { group, from });
+            *known = known.iter().cloned().chain([LearntGroup { group, from }]).collect();
             if let Some(known) = disputed {
                 self.disputed += 1;
                 if self.disputes.len() < DISPUTES_CAP {
@@ -122,7 +125,12 @@ impl Learnt {
 
     /// The groups an address is learnt to be of.
     pub fn groups(&self, address: IpAddr) -> &[LearntGroup] {
-        self.groups.get(&address).map_or(&[], Vec::as_slice)
+        self.groups.get(&address).map_or(&[], |groups| groups)
+    }
+
+    /// The same, to be kept; `None` if it is not learnt to be of any.
+    pub fn shared_groups(&self, address: IpAddr) -> Option<Arc<[LearntGroup]>> {
+        self.groups.get(&address).cloned()
     }
 
     /// How many addresses have a learnt name.

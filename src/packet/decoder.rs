@@ -1,6 +1,6 @@
 //! One packet in, one [`Decoded`] out.
 
-use super::fragments::{Fragments, Key};
+use super::fragments::{Fragments, Key, Reassembled};
 use super::ip::{Carried, Fragment, IpPacket, Part};
 use super::link::Frame;
 use super::{
@@ -92,7 +92,8 @@ impl Decoder {
             Ok((encapsulation, found)) => match found.part {
                 Part::Whole(carried) => match transport::parse(carried) {
                     Ok(upper) => {
-                        segment(encapsulation, &found, carried.protocol, upper, 1, u64::from(wire_length))
+                        let packets = Packets { count: 1, wire_bytes: wire_length.into(), differing: false };
+                        segment(encapsulation, &found, carried.protocol, upper, packets)
                     }
                     Err(reason) => Decoded::Uncounted(blame(reason, captured, wire_length)),
                 },
@@ -121,7 +122,9 @@ impl Decoder {
             .and_then(|carried: Carried<'a>| Ok((carried.protocol, transport::parse(carried)?)));
         match read {
             Ok((protocol, upper)) => {
-                segment(key.encapsulation, found, protocol, upper, whole.packets, whole.wire_bytes)
+                let Reassembled { packets: count, wire_bytes, differing, .. } = whole;
+                let packets = Packets { count, wire_bytes, differing };
+                segment(key.encapsulation, found, protocol, upper, packets)
             }
             Err(reason) => {
                 // This packet is answered for by what is returned; the ones before it are not yet.
@@ -172,13 +175,19 @@ fn blame(reason: Uncounted, captured: u32, wire_length: u32) -> Uncounted {
     }
 }
 
+/// The packets a datagram came in.
+struct Packets {
+    count: u32,
+    wire_bytes: u64,
+    differing: bool,
+}
+
 fn segment<'a>(
     encapsulation: Encapsulation,
     found: &IpPacket<'_>,
     protocol: u8,
     upper: transport::Upper<'a>,
-    packets: u32,
-    wire_bytes: u64,
+    packets: Packets,
 ) -> Decoded<'a> {
     let head = Head {
         ends: Ends::new(
@@ -188,8 +197,9 @@ fn segment<'a>(
         transport: Transport(protocol),
         tcp: upper.tcp,
         payload_length: upper.payload_length,
-        packets,
-        wire_bytes,
+        packets: packets.count,
+        differing: packets.differing,
+        wire_bytes: packets.wire_bytes,
         encapsulation,
     };
     Decoded::Segment(Segment { head, payload: upper.payload })

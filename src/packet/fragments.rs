@@ -1,8 +1,8 @@
 //! Reassembly of IP fragments (RFC 791 section 3.2, RFC 8200 section 4.5) in bounded memory.
 //!
 //! Where fragments overlap, the bytes that came first stay, and fragments that bring other bytes for the
-//! same place are counted: receivers differ in which they keep, so an evader can use them. Only the
-//! bytes captured are kept, so memory follows what was read and not what offsets claim.
+//! same place are counted, and said of the datagram: receivers differ in which they keep, so an evader can use
+//! them. Only the bytes captured are kept, so memory follows what was read and not what offsets claim.
 
 use super::ip::{Carried, Fragment};
 use super::{Encapsulation, Uncounted};
@@ -46,6 +46,8 @@ pub(super) struct Reassembled<'a> {
     pub packets: u32,
     /// The sum of their lengths on the wire.
     pub wire_bytes: u64,
+    /// Some brought other bytes for the same place.
+    pub differing: bool,
 }
 
 /// Datagrams in progress.
@@ -157,6 +159,7 @@ impl Fragments {
             carried: Carried { protocol: datagram.protocol, captured: &self.whole, length: datagram.covered },
             packets: datagram.packets,
             wire_bytes: datagram.wire_bytes,
+            differing: datagram.differing,
         }
     }
 
@@ -206,6 +209,7 @@ struct Datagram {
     end: Option<u32>,
     packets: u32,
     wire_bytes: u64,
+    differing: bool,
 }
 
 /// Bytes of a datagram: `data` is shorter than `range` where the capture cut the packet.
@@ -233,6 +237,7 @@ impl Datagram {
             end: None,
             packets: 0,
             wire_bytes: 0,
+            differing: false,
         }
     }
 
@@ -265,6 +270,7 @@ impl Datagram {
     fn take(&mut self, fragment: &Fragment<'_>, range: &Range<u32>, fit: Fit, wire_length: u32) {
         self.packets = self.packets.saturating_add(1);
         self.wire_bytes = self.wire_bytes.saturating_add(u64::from(wire_length));
+        self.differing |= fit.conflict;
         let filled_to = self.pieces.last().map_or(0, |it| it.range.end);
         if !fragment.more && self.end.is_none() && range.end >= filled_to {
             self.end = Some(range.end);

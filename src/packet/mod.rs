@@ -168,6 +168,10 @@ impl TcpFlags {
     pub fn ack(self) -> bool {
         self.0 & 0x10 != 0
     }
+    /// URG: the segment carries urgent data, or data before it.
+    pub fn urg(self) -> bool {
+        self.0 & 0x20 != 0
+    }
 }
 
 /// One decoded packet: everything the flow table needs.
@@ -192,6 +196,8 @@ pub struct Head {
     pub payload_length: u32,
     /// Captured packets it is made of: more than one when fragments were put together.
     pub packets: u32,
+    /// They are fragments that brought different bytes for the same place.
+    pub differing: bool,
     /// Bytes on the wire of all those packets, link layer included.
     pub wire_bytes: u64,
     /// VLAN tags and tunnels.

@@ -45,6 +45,7 @@ pub(super) fn segment<'a>(packet: &Packet<'a>, wire_length: u32) -> Option<Segme
         tcp: upper.tcp,
         payload_length: upper.payload_length,
         packets: 1,
+        differing: false,
         wire_bytes: u64::from(wire_length),
         encapsulation,
     };

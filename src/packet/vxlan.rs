@@ -92,6 +92,7 @@ mod tests {
             tcp: None,
             payload_length: payload.len() as u32,
             packets: 1,
+            differing: false,
             wire_bytes: payload.len() as u64 + 42,
             encapsulation: Encapsulation::default(),
         };

@@ -5,8 +5,10 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
+use x509_parser::certificate::X509CertificateParser;
+use x509_parser::extensions::{GeneralName, SubjectAlternativeName};
+use x509_parser::nom::Parser;
+use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Name;
 
@@ -43,8 +45,9 @@ pub struct CertificateNames {
 impl CertificateNames {
     /// Reads one certificate in DER. Bytes after it are passed over.
     pub fn from_der(der: &[u8]) -> Result<CertificateNames, NotACertificate> {
-        let (_, certificate) =
-            X509Certificate::from_der(der).map_err(|error| NotACertificate(error.to_string()))?;
+        // Of what its extensions hold, only the names are read.
+        let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
+        let (_, certificate) = parser.parse(der).map_err(|error| NotACertificate(error.to_string()))?;
         let mut names = CertificateNames {
             common_name: common_name(certificate.subject()),
             issuer: common_name(certificate.issuer()),
@@ -53,8 +56,10 @@ impl CertificateNames {
             ..CertificateNames::default()
         };
         // An extension that appears twice is an error of the certificate: its names then say nothing.
-        if let Ok(Some(extension)) = certificate.subject_alternative_name() {
-            for name in extension.value.general_names.iter().filter_map(alternative) {
+        if let Ok(Some(extension)) = certificate.get_extension_unique(&OID_X509_EXT_SUBJECT_ALT_NAME)
+            && let Ok((_, list)) = SubjectAlternativeName::from_der(extension.value)
+        {
+            for name in list.general_names.iter().filter_map(alternative) {
                 if names.alternative.len() < MAX_NAMES {
                     names.alternative.push(name);
                 } else {

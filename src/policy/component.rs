@@ -1,6 +1,7 @@
 //! `vm (Component)`: which process on a VM, as far as jobs and certificates in clear tell.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::finding::{Because, Finding, Reason};
 use crate::inventory::{LearntFrom, LearntGroup, Names, Vm};
@@ -32,10 +33,10 @@ impl Process {
 /// What the capture itself shows of who an end is, and the VM it was taken on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
-    /// The components that a certificate in clear names: empty when none was seen or none is known by it.
-    components: Vec<String>,
+    /// The components that a certificate in clear names: none when none was seen or none is known by it.
+    components: Option<Arc<[String]>>,
     /// The groups its address is learnt to be of.
-    learnt: Vec<LearntGroup>,
+    learnt: Option<Arc<[LearntGroup]>>,
     /// The process that has the socket.
     process: Option<Process>,
 }
@@ -50,12 +51,13 @@ impl Shown {
             .collect();
         components.sort();
         components.dedup();
+        let components = Some(components.into()).filter(|components: &Arc<[String]>| !components.is_empty());
         Shown { components, ..Shown::default() }
     }
 
     /// The same, of an end whose address is learnt to be of these groups.
-    pub fn learnt(self, groups: &[LearntGroup]) -> Shown {
-        Shown { learnt: groups.to_vec(), ..self }
+    pub fn learnt(self, groups: Option<Arc<[LearntGroup]>>) -> Shown {
+        Shown { learnt: groups, ..self }
     }
 
     /// The same, of an end whose socket this process has.
@@ -70,12 +72,17 @@ impl Shown {
 
     /// The groups its address is learnt to be of.
     pub fn learnt_groups(&self) -> impl Iterator<Item = &str> {
-        self.learnt.iter().map(|learnt| learnt.group.as_str())
+        self.learnt.iter().flat_map(|learnt| learnt.iter()).map(|learnt| learnt.group.as_str())
     }
 
     /// Its address is learnt to be of one of these groups.
     pub(super) fn learnt_as(&self, groups: &HashSet<String>) -> Option<LearntFrom> {
-        self.learnt.iter().find(|learnt| groups.contains(&learnt.group)).map(|learnt| learnt.from)
+        self.learnt.as_ref()?.iter().find(|learnt| groups.contains(&learnt.group)).map(|learnt| learnt.from)
+    }
+
+    /// Whether the certificate names this component; `None` if it names none.
+    fn is_named(&self, component: &String) -> Option<bool> {
+        Some(self.components.as_ref()?.contains(component))
     }
 }
 
@@ -102,7 +109,7 @@ impl Component {
         if self.has_socket(shown) == Some(false) {
             return Some(Because::ProcessIsAnother);
         }
-        let another = !shown.components.is_empty() && !shown.components.contains(&self.name);
+        let another = shown.is_named(&self.name) == Some(false);
         another.then_some(Because::CertificateNamesAnother)
     }
 
@@ -123,7 +130,7 @@ impl Component {
             Finding::contradicted(wrong, because)
         } else if self.has_socket(shown) == Some(true) {
             Finding::confirmed(Because::ProcessIsIt)
-        } else if shown.components.contains(&self.name) {
+        } else if shown.is_named(&self.name) == Some(true) {
             Finding::confirmed(Because::CertificateNamesIt)
         } else {
             match on_vm {

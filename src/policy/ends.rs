@@ -58,6 +58,14 @@ impl<'a> Place<'a> {
         self.shown.learnt_groups()
     }
 
+    /// Nothing is known of it that a row could agree with, unless both ends are one.
+    pub(super) fn is_strange(&self) -> bool {
+        matches!(self.vm(), Lookup::Unknown)
+            && !matches!(self.subnet(), SubnetLookup::One(_))
+            && self.learnt_groups().next().is_none()
+            && !stays_inside(self.ip)
+    }
+
     fn vm(&self) -> Lookup<'a> {
         *self.vm.get_or_init(|| self.inventory.vm(self.ip))
     }

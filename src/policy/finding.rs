@@ -117,7 +117,7 @@ reasons! {
     CertificateExpired = "certificate_expired",
     /// A certificate not made for this end.
     WrongKeyUsage = "wrong_key_usage",
-    /// Overlapping segments with different bytes.
+    /// Its bytes can be read in more than one way: overlapping segments or fragments differ, or are urgent.
     AmbiguousStream = "ambiguous_stream",
     /// No inventory names the documented VM.
     UnseenInventory = "unseen_inventory",
@@ -129,6 +129,8 @@ reasons! {
     UnseenMidstream = "unseen_midstream",
     /// Packets are missing from the capture.
     UnseenLoss = "unseen_loss",
+    /// A cap kept bytes from being read.
+    UnseenMemory = "unseen_memory",
     /// The capture cut the packets.
     UnseenSnaplen = "unseen_snaplen",
     /// Only one direction was captured.
@@ -251,6 +253,8 @@ pub enum Because {
     ContentTypeUnseen,
     /// Decisive bytes were read and are no protocol known.
     SpeaksUnknown,
+    /// The bytes can be read in more than one way; what was observed says where.
+    BytesAmbiguous,
     /// Nothing was sent either way.
     NoPayload,
     /// The bytes that would tell are not in the capture.
@@ -287,6 +291,8 @@ pub enum Because {
     NoClientCertificate,
     /// Whether it presented one is unseen.
     ClientCertificateUnseen(Why),
+    /// Bytes follow that break the rules of what they began as.
+    FollowedByOther(Application),
     /// The session was resumed.
     Resumed,
     /// The session was resumed, and the connection that began it was seen.
@@ -351,6 +357,8 @@ pub enum Missing {
     Midstream,
     /// Packets are missing.
     Loss,
+    /// A cap kept them from being read.
+    Memory,
     /// Packets were cut.
     Snaplen,
     /// One direction was not captured.
@@ -365,6 +373,7 @@ impl Missing {
         match self {
             Missing::Midstream => Reason::UnseenMidstream,
             Missing::Loss => Reason::UnseenLoss,
+            Missing::Memory => Reason::UnseenMemory,
             Missing::Snaplen => Reason::UnseenSnaplen,
             Missing::OneDirection => Reason::UnseenOneDirection,
             Missing::TooLittle => Reason::UnseenApplication,

@@ -384,8 +384,13 @@ impl Policy {
     fn closest_elsewhere(&self, subject: &Subject<'_>, ends: &[Place<'_>; 2]) -> Judgement {
         let agrees = |finding: &Finding| finding.grade <= Grade::Inferred;
         let mut best: Option<((usize, bool), usize)> = None;
-        let near =
-            self.nearby.rows(ends.iter().flat_map(Place::vms), ends.iter().flat_map(Place::learnt_groups));
+        let near = match ends.iter().all(Place::is_strange) && subject.source.ip != subject.destination.ip {
+            // Most traffic that no page documents.
+            true => Cow::default(),
+            false => {
+                self.nearby.rows(ends.iter().flat_map(Place::vms), ends.iter().flat_map(Place::learnt_groups))
+            }
+        };
         for &index in near.iter() {
             let [source, destination] = self.ends(index, subject, ends);
             let transport = self.row(self.rows[index].at).transports.contains(&subject.transport);

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::finding::Missing;
+use crate::flow::Ambiguity;
 use crate::packet::{Endpoint, Gap, Side};
 use crate::protocol::tls::{self, Alpn, Authentication, Outcome};
 use crate::protocol::{Evidence, Ldap, Mysql, Nats, NatsAuthentication, Requests};
@@ -208,6 +209,8 @@ pub struct Observed {
     pub no_payload: bool,
     /// Why bytes that would tell more are not in the capture.
     pub missing: Option<Missing>,
+    /// Its bytes can be read in more than one way.
+    pub ambiguity: Option<Ambiguity>,
     /// What `--ca` said of the server's and of the client's chain.
     pub chains: [Option<Result<(), crate::pki::ChainProblem>>; 2],
 }
@@ -221,6 +224,8 @@ pub struct Circumstances {
     pub connected: bool,
     /// Packets each side sent.
     pub packets: [u64; 2],
+    /// Its bytes can be read in more than one way.
+    pub ambiguity: Option<Ambiguity>,
 }
 
 impl Observed {
@@ -234,8 +239,10 @@ impl Observed {
             security,
             security_basis,
             inherited: None,
-            no_payload: evidence.spoke == [false, false],
+            // What a hole held may have been payload.
+            no_payload: evidence.spoke == [false, false] && evidence.gap.is_none(),
             missing: missing(&evidence, circumstances),
+            ambiguity: circumstances.ambiguity,
             chains: [None, None],
             evidence,
         }
@@ -420,7 +427,8 @@ fn missing(evidence: &Evidence, circumstances: Circumstances) -> Option<Missing>
         Some(Gap::Snaplen) => Some(Missing::Snaplen),
         // A side of which nothing was captured is one large hole.
         _ if silent && circumstances.connected => Some(Missing::OneDirection),
-        Some(Gap::Loss | Gap::Cap) => Some(Missing::Loss),
+        Some(Gap::Loss) => Some(Missing::Loss),
+        Some(Gap::Cap) => Some(Missing::Memory),
         None => None,
     }
 }
@@ -468,6 +476,8 @@ mod tests {
     fn silence_is_neither_secure_nor_in_clear() {
         is(&silent(), "unknown", Basis::Unseen, "none", Basis::Unseen);
         assert!(silent().no_payload);
+        let lost = Evidence { gap: Some(Gap::Loss), ..silent().evidence };
+        assert!(!Observed::new(lost, WHOLE).no_payload);
     }
 
     #[test]
@@ -506,7 +516,7 @@ mod tests {
         assert_eq!(missing(WHOLE), None);
         assert_eq!(missing(Circumstances { from_start: false, ..WHOLE }), Some(Missing::Midstream));
         assert_eq!(missing(Circumstances { packets: [3, 0], ..WHOLE }), Some(Missing::OneDirection));
-        let datagrams = Circumstances { connected: false, from_start: false, packets: [1, 0] };
+        let datagrams = Circumstances { connected: false, from_start: false, packets: [1, 0], ..WHOLE };
         assert_eq!(missing(datagrams), None, "datagrams have no beginning and need no answer");
     }
 }

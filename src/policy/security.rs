@@ -10,11 +10,22 @@ use crate::protocol::tls::{self, Alpn, Basis, ClientCertificate, Offer, Outcome}
 
 /// Holds what the flow speaks against the row's application cell: the best of its alternatives.
 pub(super) fn application(row: &Row, observed: &Observed) -> Finding {
-    row.applications
+    let finding = row
+        .applications
         .iter()
         .map(|app| one_application(*app, row, observed))
         .min_by_key(|finding| finding.grade)
-        .unwrap_or(Finding::confirmed(Because::NothingAsked))
+        .unwrap_or(Finding::confirmed(Because::NothingAsked));
+    // What was read is one reading of several.
+    if observed.ambiguity.is_some() {
+        return finding.and(Finding::contradicted(Reason::AmbiguousStream, Because::BytesAmbiguous));
+    }
+    // In clear, what reads the bytes may know less than those who speak it; of TLS its records are all there is.
+    if observed.evidence.broken && observed.tls().is_none() {
+        let because = Because::FollowedByOther(observed.application);
+        return finding.and(Finding::unseen(Reason::UnseenApplication, because));
+    }
+    finding
 }
 
 fn one_application(app: App, row: &Row, observed: &Observed) -> Finding {
@@ -250,6 +261,13 @@ fn not_tls(observed: &Observed) -> Finding {
 
 fn tls_finding(tls: &tls::Evidence, mutual: bool, observed: &Observed, options: &Options) -> Finding {
     let mut finding = outcome(tls, observed);
+    // A handshake says nothing of bytes outside its records.
+    if observed.evidence.broken {
+        finding = finding.and(match observed.missing {
+            None => Finding::contradicted(Reason::WrongSecurity, Because::FollowedByOther(Application::Tls)),
+            Some(missing) => Finding::unseen(missing.reason(), Because::FollowedByOther(Application::Tls)),
+        });
+    }
     if mutual {
         finding = finding.and(client_certificate(tls, observed));
     }

@@ -122,7 +122,8 @@ impl Case {
 }
 
 /// A TCP connection captured from its start, both ways.
-pub const WHOLE: Circumstances = Circumstances { from_start: true, connected: true, packets: [5, 5] };
+pub const WHOLE: Circumstances =
+    Circumstances { from_start: true, connected: true, packets: [5, 5], ambiguity: None };
 
 /// What these bytes show, sent one after the other by the client, A, and the server, B.
 pub fn observed(sent: &[(Side, &[u8])], circumstances: Circumstances) -> Observed {

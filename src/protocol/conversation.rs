@@ -124,6 +124,28 @@ impl Conversation {
         0
     }
 
+    /// Bytes on the heap, but for [`Conversation::chains`]. Changes with what is read and with gaps only.
+    pub fn held(&self) -> usize {
+        self.state.held()
+    }
+
+    /// The certificate chains it keeps, which it may have in common with others.
+    pub fn chains(&self) -> [Option<&tls::Chain>; 2] {
+        let tls = match &self.state {
+            State::Tls(talk) => Some(talk.parser.parser.evidence()),
+            State::Left(talk) => talk.past.as_ref().and_then(|past| past.tls.as_deref()),
+            _ => None,
+        };
+        tls.map_or([None; 2], tls::Evidence::chains)
+    }
+
+    /// There is no room for it: forgets what it saw, and wants nothing more.
+    pub fn let_go(&mut self) {
+        let Common { from_start, spoke, .. } = *self.state.common();
+        let common = Common { from_start, spoke, over: true, gap: Some(Gap::Cap), ..Common::default() };
+        self.state = State::Quiet(common);
+    }
+
     /// What TLS showed so far, if TLS is what is spoken now.
     pub fn tls(&self) -> Option<&tls::Evidence> {
         match &self.state {

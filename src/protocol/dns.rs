@@ -45,6 +45,19 @@ const PENDING: usize = 8;
 // So that places go round without a jump where a byte does.
 const _: () = assert!(256 % PENDING == 0 && ADDRESSES_CAP < 256);
 
+impl Dns {
+    /// Bytes on the heap.
+    pub(super) fn held(&self) -> usize {
+        self.name.as_deref().map_or(0, <[u8]>::len) + self.addresses.iter().map(Address::held).sum::<usize>()
+    }
+}
+
+impl Address {
+    fn held(&self) -> usize {
+        size_of_val(self) + self.name.len()
+    }
+}
+
 /// Whether one UDP payload is a DNS message.
 ///
 /// Flags, four counts, name, type and class leave random bytes less than one chance in 2^60.
@@ -72,14 +85,20 @@ pub struct Parser {
     /// Who asked, and the message's identifier.
     pending: [Option<(Side, u16)>; PENDING],
     next: u8,
-    /// Addresses read, taken ones too.
+    /// Addresses read, and bytes they take, taken ones too.
     read: u8,
+    addresses_held: usize,
 }
 
 impl Parser {
     /// A parser that has seen nothing.
     pub fn new() -> Parser {
         Parser::default()
+    }
+
+    /// Bytes on the heap, as if no addresses were taken away.
+    pub fn held(&self) -> usize {
+        self.evidence.name.as_deref().map_or(0, <[u8]>::len) + self.addresses_held
     }
 
     /// Reads one UDP payload, whole or as far as it was captured.
@@ -173,7 +192,9 @@ impl Parser {
                     *dropped = dropped.saturating_add(1);
                 } else if let Some(name) = records::expand(message.bytes, at) {
                     self.read += 1;
-                    self.evidence.addresses.push(Address { name: presentation(&name), address });
+                    let address = Address { name: presentation(&name), address };
+                    self.addresses_held += address.held();
+                    self.evidence.addresses.push(address);
                 }
             }
             at = next;

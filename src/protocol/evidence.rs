@@ -54,6 +54,22 @@ impl Evidence {
             || self.syslog.is_some()
     }
 
+    /// Bytes on the heap, but for the chains of TLS.
+    pub(super) fn held(&self) -> usize {
+        let Evidence { tls, inside, http1, http2, dns, mysql, ssh, ldap, .. } = self;
+        fn boxed<T>(it: &Option<Box<T>>, held: impl FnOnce(&T) -> usize) -> usize {
+            it.as_deref().map_or(0, |it| size_of_val(it) + held(it))
+        }
+        boxed(tls, tls::Evidence::held)
+            + boxed(inside, Evidence::held)
+            + boxed(http1, Http1::held)
+            + boxed(http2, Http2::held)
+            + boxed(dns, Dns::held)
+            + boxed(mysql, Mysql::held)
+            + boxed(ssh, Ssh::held)
+            + boxed(ldap, Ldap::held)
+    }
+
     /// A protocol that may go on in TLS was recognised in clear; what follows a switch is that.
     pub fn has_prologue(&self) -> bool {
         self.nats.is_some() || self.mysql.is_some() || self.ldap.is_some()

@@ -36,6 +36,15 @@ impl Inside {
         self.0.as_ref().map(|nested| Box::new(nested.conversation.so_far()))
     }
 
+    /// Bytes on the heap.
+    pub(super) fn held(&self) -> usize {
+        self.0.as_deref().map_or(0, |nested| {
+            let kept = nested.halves.iter().map(|half| half.kept.capacity());
+            let chains = nested.conversation.chains().into_iter().flatten().map(tls::Chain::held);
+            size_of_val(nested) + kept.sum::<usize>() + nested.conversation.held() + chains.sum::<usize>()
+        })
+    }
+
     fn nested(&mut self) -> &mut Nested {
         self.0.get_or_insert_with(|| {
             let mut conversation = Conversation::default();

@@ -69,7 +69,8 @@ impl Parser {
             // It may answer what follows the header, and that is read once the header is there.
             return Step::More { used: 0 };
         }
-        let header = if bytes.starts_with(SIGNATURE) { second(bytes) } else { first(bytes) };
+        let is_second = bytes.iter().zip(SIGNATURE).all(|(byte, expected)| byte == expected);
+        let header = if is_second { second(bytes) } else { first(bytes) };
         match header {
             Header::Short => Step::More { used: 0 },
             Header::Malformed => Step::Broken,

@@ -19,6 +19,13 @@ pub struct Ssh {
     pub key_exchange: [bool; 2],
 }
 
+impl Ssh {
+    /// Bytes on the heap.
+    pub(super) fn held(&self) -> usize {
+        self.identification.iter().flatten().map(|line| line.len()).sum()
+    }
+}
+
 /// Whether the first bytes of one side are an SSH identification string, from its version on.
 pub fn probe(bytes: &[u8]) -> Probe {
     let (known, rest) = bytes.split_at(bytes.len().min(PREFIX.len()));

@@ -109,6 +109,24 @@ impl State {
         };
     }
 
+    /// Bytes on the heap, but for the chains of TLS.
+    pub(super) fn held(&self) -> usize {
+        match self {
+            State::Quiet(_) => 0,
+            State::Left(talk) => talk.held(|()| 0),
+            State::Tls(talk) => talk.held(|tls| tls.parser.held() + tls.inside.held()),
+            State::Http1(talk) => talk.held(|parser| parser.evidence().held()),
+            State::Http2(talk) => talk.held(http2::Parser::held),
+            State::Nats(talk) => talk.held(|_| 0),
+            State::Dns(talk) => talk.held(dns::Parser::held),
+            State::Mysql(talk) => talk.held(|parser| parser.evidence().held()),
+            State::Ssh(talk) => talk.held(|parser| parser.evidence().held()),
+            State::Ldap(talk) => talk.held(|parser| parser.evidence().held()),
+            State::Syslog(talk) => talk.held(|_| 0),
+            State::Proxy(talk) => talk.held(|_| 0),
+        }
+    }
+
     /// What was seen so far, and what belongs to the flow whatever it speaks.
     pub(super) fn so_far(&self) -> (&Common, Evidence) {
         match self {
@@ -221,6 +239,11 @@ impl Talk<()> {
 }
 
 impl<P> Talk<P> {
+    fn held(&self, parser: impl FnOnce(&P) -> usize) -> usize {
+        let past = self.past.as_deref().map_or(0, |past| size_of_val(past) + past.held());
+        size_of_val(self) + past + parser(&self.parser)
+    }
+
     /// What was seen so far; `see` adds what the recogniser saw, and says which side is the client.
     fn so_far(&self, see: impl FnOnce(&P, &mut Evidence) -> Option<Side>) -> (&Common, Evidence) {
         let mut evidence = self.past.as_deref().cloned().unwrap_or_default();

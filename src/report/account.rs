@@ -15,16 +15,12 @@ pub struct Account {
     pub in_flows: u64,
     /// Packets that the `--filter` left out.
     pub filtered_out: u64,
-    /// Packets of flows that were not begun because the flow table was full.
-    pub flow_cap: u64,
     /// Packets that belong to no flow, by reason.
     pub uncounted: BTreeMap<Uncounted, u64>,
     /// Packets inside tunnels that are in flows of their own; each is among `read` once, as its tunnel's.
     pub tunnelled: u64,
     /// Packets of tunnels whose frame inside was not decoded: not IP, malformed, cut, a fragment, too deep.
     pub tunnelled_unread: u64,
-    /// Packets inside tunnels whose flow was not begun because the flow table was full.
-    pub tunnelled_flow_cap: u64,
     /// Flows begun.
     pub flows: u64,
     /// Flows that `--in-scope` left out of the verdicts.
@@ -33,7 +29,9 @@ pub struct Account {
     pub repeated_segments: u64,
     /// Fragments that brought other bytes than earlier ones of their datagram.
     pub differing_fragments: u64,
-    /// Times reassembly gave up bytes because all flows together held too many.
+    /// Flows that ended early to make room for others.
+    pub evicted_flows: u64,
+    /// Times a flow had to give up bytes because all of them together held too many.
     pub stream_cap: u64,
     /// TLS sessions that could not be remembered for those that resume them, because there were too many.
     pub session_cap: u64,
@@ -66,7 +64,6 @@ impl Account {
             ("packets", "read", self.read),
             ("packets", "in_flows", self.in_flows),
             ("packets", "filtered_out", self.filtered_out),
-            ("packets", "flow_cap", self.flow_cap),
         ];
         for reason in [
             Uncounted::NotIp,
@@ -81,11 +78,11 @@ impl Account {
         lines.extend([
             ("tunnels", "in_flows", self.tunnelled),
             ("tunnels", "not_decoded", self.tunnelled_unread),
-            ("tunnels", "flow_cap", self.tunnelled_flow_cap),
             ("flows", "total", self.flows),
             ("flows", "out_of_scope", self.out_of_scope),
             ("duplicates", "tcp_segments", self.repeated_segments),
             ("duplicates", "fragments_differing", self.differing_fragments),
+            ("caps", "flows_evicted", self.evicted_flows),
             ("caps", "stream_bytes", self.stream_cap),
             ("caps", "tls_sessions", self.session_cap),
             ("caps", "key_log_sessions", self.key_cap),
@@ -106,8 +103,7 @@ impl Account {
 
     /// Packets that are neither in a flow nor counted by reason; zero, or a defect.
     pub fn unaccounted(&self) -> i128 {
-        let counted =
-            self.in_flows + self.filtered_out + self.flow_cap + self.uncounted.values().sum::<u64>();
+        let counted = self.in_flows + self.filtered_out + self.uncounted.values().sum::<u64>();
         i128::from(self.read) - i128::from(counted)
     }
 
@@ -129,8 +125,7 @@ mod tests {
 
     #[test]
     fn packets_by_reason_add_up_to_those_read() {
-        let mut account =
-            Account { read: 10, in_flows: 4, filtered_out: 3, flow_cap: 1, ..Account::default() };
+        let mut account = Account { read: 10, in_flows: 4, filtered_out: 4, ..Account::default() };
         assert_eq!(account.unaccounted(), 2);
         account.uncounted.extend([(Uncounted::NotIp, 1), (Uncounted::Malformed, 1)]);
         assert_eq!(account.unaccounted(), 0);

@@ -12,7 +12,7 @@ use super::text::{Text, text};
 use super::words::{self, Clock};
 use crate::flow::community_id;
 use crate::policy::{Policy, Reason, RowRef};
-use crate::protocol::tls::{self, Alpn, Basis, Version};
+use crate::protocol::tls::{self, Alpn, Basis, Ja4, Version};
 
 /// The columns, in order: a stable contract, new ones at the end.
 pub const COLUMNS: [&str; 45] = [
@@ -131,9 +131,26 @@ impl<W: io::Write> Drop for CsvReport<W> {
 pub struct RowWriter {
     text: Text,
     clock: Clock,
+    capture: Made,
     documented: HashMap<RowRef, Documented, RandomState>,
     /// Of overlays that are not in force.
     deviations: HashMap<RowRef, Documented, RandomState>,
+}
+
+/// A field that was made before, which often comes again.
+#[derive(Clone, Debug, Default)]
+struct Made {
+    text: String,
+    field: Box<[u8]>,
+}
+
+impl Made {
+    fn of(&mut self, text: &str) -> &[u8] {
+        if self.text != text {
+            *self = Made { text: text.to_owned(), field: field(|out| out.clean(text)) };
+        }
+        &self.field
+    }
 }
 
 /// What does not change from flow to flow of a documented row.
@@ -214,13 +231,13 @@ impl RowWriter {
         row.word(subject.opened_by.word());
         row.word(observed.application_basis.word());
         row.word(observed.security_basis.word());
-        row.text(|out| out.clean(record.capture));
+        row.made(self.capture.of(record.capture));
         row.number(counted.first_packet);
         row.harmless(|out| words::encapsulation(counted.encapsulation, out));
         row.text(|out| deviation.iter().for_each(|row| out.word(&row.name)));
         row.word(record.state.word());
         let hello = tls.and_then(tls::Evidence::client_hello);
-        row.harmless(|out| hello.and_then(|hello| hello.ja4).iter().for_each(|ja4| out.show(ja4)));
+        row.word(hello.and_then(|hello| hello.ja4.as_ref()).map_or("", Ja4::as_str));
         row.finish();
         out.extend_from_slice(self.text.as_bytes());
     }

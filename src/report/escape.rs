@@ -46,7 +46,11 @@ pub(super) fn is_formula(field: &[u8]) -> bool {
 #[inline]
 pub(super) fn is_plain(text: &[u8]) -> bool {
     // Without a way out of the middle, so that many bytes are looked at together.
-    text.len() < SHOWN && text.iter().fold(true, |plain, byte| plain & (b' '..=b'~').contains(byte))
+    text.len() < SHOWN && text.iter().fold(true, |plain, byte| plain & is_printable(*byte))
+}
+
+fn is_printable(byte: u8) -> bool {
+    (b' '..=b'~').contains(&byte)
 }
 
 /// Text, and how much of it is shown.
@@ -79,15 +83,16 @@ impl fmt::Display for CleanBytes<'_> {
 }
 
 fn write_clean(text: &str, budget: &mut usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    // No need to look at it character by character.
-    if text.len() < *budget && is_plain(text.as_bytes()) {
-        *budget -= text.len();
-        return f.write_str(text);
-    }
-    for character in text.chars() {
-        if *budget == 0 {
-            return Ok(());
-        }
+    let mut rest = text;
+    while *budget > 0 {
+        // What is plain need not be looked at character by character; what may be the last one is.
+        let plain = rest.bytes().take(*budget - 1).take_while(|byte| is_printable(*byte)).count();
+        let (plain, others) = rest.split_at_checked(plain).unwrap_or((rest, ""));
+        f.write_str(plain)?;
+        *budget -= plain.len();
+        let mut characters = others.chars();
+        let Some(character) = characters.next() else { break };
+        rest = characters.as_str();
         *budget -= 1;
         if *budget == 0 {
             return f.write_char('…');

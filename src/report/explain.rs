@@ -5,6 +5,7 @@ use std::fmt;
 use super::escape::clean;
 use super::text::{Text, text};
 use super::{Record, number, words};
+use crate::flow::Doubt;
 use crate::flow::community_id::{self, DEFAULT_SEED};
 use crate::inventory::SubnetLookup;
 use crate::packet::{Endpoint, Transport};
@@ -229,6 +230,7 @@ impl Words<'_> {
             }
             Because::ContentTypeUnseen => out.word("HTTP/2, no content type seen"),
             Because::SpeaksUnknown => out.word("the first bytes are no protocol known"),
+            Because::BytesAmbiguous => out.word("the bytes can be read in more than one way"),
             Because::NoPayload => self.say(
                 &[Text("no payload was exchanged ("), Text(self.record.counted.state.word()), Text(")")],
                 out,
@@ -268,6 +270,9 @@ impl Words<'_> {
             Because::NoClientCertificate => out.word("the client presented no certificate"),
             Because::ClientCertificateUnseen(why) => {
                 self.say(&[Text("client certificate unseen ("), Show(&why), Text(")")], out)
+            }
+            Because::FollowedByOther(application) => {
+                self.say(&[Text("bytes follow that are no "), Text(application.word())], out)
             }
             Because::Resumed => out.word("a resumed session shows no certificates"),
             Because::Inherited => {
@@ -469,6 +474,7 @@ pub(super) fn missing_words(missing: Missing) -> &'static str {
     match missing {
         Missing::Midstream => "the flow began before the capture",
         Missing::Loss => "packets are missing from the capture",
+        Missing::Memory => "a cap of flowaudit kept bytes from being read",
         Missing::Snaplen => "the capture cut the packets",
         Missing::OneDirection => "only one direction was captured",
         Missing::TooLittle => "too few bytes were sent to tell",
@@ -495,6 +501,23 @@ fn further(record: &Record<'_>, parts: &mut Parts<'_>) {
             out.word(": ");
             out.clean(process);
         }
+    }
+    if record.counted.evicted {
+        parts.next().word("ended early: --max-memory had no room for more flows");
+    }
+    if let Some(ambiguity) = observed.ambiguity {
+        let words = match ambiguity.doubt {
+            Doubt::Segments => " brings other bytes than came before",
+            Doubt::Urgent => " brings urgent bytes, which a receiver may take out",
+            Doubt::Fragments => " and fragments before it bring different bytes for one place",
+        };
+        let out = parts.next();
+        out.word("packet ");
+        out.number(ambiguity.packet);
+        out.word(words);
+        out.word(" (sequence number ");
+        out.number(ambiguity.sequence.into());
+        out.word(")");
     }
     if observed.evidence.broken {
         parts.next().word("the bytes broke the rules of the protocol they began as");

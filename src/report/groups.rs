@@ -1,15 +1,17 @@
 //! Reported flows in groups, for the summary: by reason, ends and port.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
 use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 
-use super::text::text;
-use super::{Record, clean, evidence, number, words};
+use super::explain::append_evidence;
+use super::text::{Text, text};
+use super::{Record, clean, number, words};
 use crate::inventory::VmName;
 use crate::policy::{Policy, Reason, RowRef, Verdict};
 
@@ -23,14 +25,26 @@ pub(super) const SHOWN_GROUPS: usize = 50;
 pub(super) struct Groups {
     /// In order of appearance.
     list: Vec<Group>,
-    places: HashMap<Key, usize, RandomState>,
+    /// Where they are, and those of parts that were taken away and told there.
+    places: HashMap<Key, Place, RandomState>,
     ungrouped: u64,
-    /// Groups of parts that were taken away, and told there.
-    told: HashSet<Key, RandomState>,
+    /// Parts that were taken away.
+    parts: u32,
+    /// So many groups were told in them that those who merge the parts take no new ones.
+    told_all: bool,
+    /// Where texts are put together.
+    text: Text,
+}
+
+/// Which group of which part.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    part: u32,
+    at: usize,
 }
 
 /// What the flows of a group have in common; made into words when it is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Key {
     verdict: Verdict,
     reason: Option<Reason>,
@@ -41,11 +55,34 @@ struct Key {
     port: u16,
 }
 
+impl Hash for Key {
+    /// In few numbers, since every reported flow is looked up.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let reason = self.reason.map_or(0, |reason| reason as u64 + 1);
+        state.write_u64(u64::from(self.port) | reason << 16 | (self.verdict as u64) << 32);
+        self.source.hash(state);
+        self.destination.hash(state);
+        if let Some(row) = self.deviation {
+            row.hash(state);
+        }
+    }
+}
+
 /// A VM by the name the inventory has for it, or an address it does not know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Vm(VmName),
     Address(IpAddr),
+}
+
+impl Hash for End {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            End::Vm(name) => name.hash(state),
+            End::Address(IpAddr::V4(ip)) => state.write_u32(ip.to_bits()),
+            End::Address(IpAddr::V6(ip)) => state.write_u128(ip.to_bits()),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -60,21 +97,23 @@ struct Group {
 struct Told {
     /// Source and destination, once the inventory that names them is no longer in force.
     ends: Option<[String; 2]>,
-    example: String,
-    evidence: String,
+    /// Which one it is, and in the next line its evidence.
+    example: Box<[u8]>,
     deviation: String,
 }
 
 impl Groups {
     /// Gives the groups so far, as a part for [`Groups::merge`], and begins the next part.
     pub(super) fn take(&mut self) -> Groups {
-        for group in &self.list {
-            if self.told.len() < GROUPS {
-                self.told.insert(group.key);
-            }
+        self.parts += 1;
+        if self.places.len() >= GROUPS {
+            self.told_all = true;
+            self.places.clear();
         }
-        let told = std::mem::take(&mut self.told);
-        std::mem::replace(self, Groups { told, ..Groups::default() })
+        // The next part will be about as long.
+        let next = Vec::with_capacity(self.list.len());
+        let list = std::mem::replace(&mut self.list, next);
+        Groups { list, ungrouped: std::mem::take(&mut self.ungrouped), ..Groups::default() }
     }
 
     /// Adds one reported flow.
@@ -90,28 +129,43 @@ impl Groups {
             destination: end(subject.destination.ip),
             port: subject.destination.port,
         };
-        // Once that many were told, those who merge the parts take no new ones.
-        let is_told = self.told.len() >= GROUPS || self.told.contains(&key);
-        self.count(key, 1, || if is_told { Told::default() } else { Told::of(record) });
+        self.count(key, 1, |told_before, text| match told_before {
+            true => Told::default(),
+            false => Told::of(record, text),
+        });
     }
 
     /// Adds the groups of flows that came later.
     pub(super) fn merge(&mut self, later: Groups) {
         for Group { key, flows, told } in later.list {
-            self.count(key, flows, || told);
+            self.count(key, flows, |_, _| told);
         }
         self.ungrouped += later.ungrouped;
     }
 
-    fn count(&mut self, key: Key, flows: u64, told: impl FnOnce() -> Told) {
-        if let Some(group) = self.places.get(&key).and_then(|place| self.list.get_mut(*place)) {
-            group.flows += flows;
-        } else if self.list.len() < GROUPS {
-            self.places.insert(key, self.list.len());
-            self.list.push(Group { key, flows, told: told() });
-        } else {
-            self.ungrouped += flows;
-        }
+    /// Adds flows to their group. A new one is `told`, given whether it was in an earlier part.
+    fn count(&mut self, key: Key, flows: u64, told: impl FnOnce(bool, &mut Text) -> Told) {
+        let place = Place { part: self.parts, at: self.list.len() };
+        let has_room = place.at < GROUPS;
+        let told_before = match self.places.entry(key) {
+            Entry::Occupied(known) if known.get().part == self.parts => {
+                self.list[known.get().at].flows += flows;
+                return;
+            }
+            Entry::Occupied(mut known) if has_room => {
+                known.insert(place);
+                true
+            }
+            Entry::Vacant(new) if has_room => {
+                new.insert(place);
+                self.told_all
+            }
+            _ => {
+                self.ungrouped += flows;
+                return;
+            }
+        };
+        self.list.push(Group { key, flows, told: told(told_before, &mut self.text) });
     }
 
     /// Another policy comes into force: what the groups have in common is put into words, and those of one
@@ -135,7 +189,7 @@ impl Groups {
         }
         self.list = list;
         self.places.clear();
-        self.told.clear();
+        self.told_all = false;
     }
 
     /// Flows in all groups, and those beyond.
@@ -183,21 +237,26 @@ impl Groups {
 }
 
 impl Told {
-    fn of(record: &Record<'_>) -> Told {
+    fn of(record: &Record<'_>, text: &mut Text) -> Told {
         let subject = &record.subject;
+        text.cut(0);
+        text.ip(subject.source.ip);
+        text.word(":");
+        text.number(subject.source.port.into());
+        text.word(" -> ");
+        text.ip(subject.destination.ip);
+        text.word(":");
+        text.number(subject.destination.port.into());
+        text.word(", packet ");
+        text.number(record.counted.first_packet);
+        text.word(" of ");
+        text.clean(record.capture);
+        text.word("\n      ");
+        append_evidence(record, text);
         let deviation = record.known_deviation.map(|at| record.deviations.name(at));
         Told {
             ends: None,
-            example: format!(
-                "{}:{} -> {}:{}, packet {} of {}",
-                subject.source.ip,
-                subject.source.port,
-                subject.destination.ip,
-                subject.destination.port,
-                record.counted.first_packet,
-                clean(record.capture)
-            ),
-            evidence: evidence(record),
+            example: text.as_bytes().into(),
             deviation: deviation.map_or(String::new(), |name| clean(&name).to_string()),
         }
     }
@@ -229,8 +288,9 @@ fn write_list(groups: &[&Group], policy: &Policy, output: &mut impl Write) -> io
             Some(_) => writeln!(output, ", known as {}", told.deviation)?,
             None => writeln!(output)?,
         }
-        writeln!(output, "      e.g. {}", told.example)?;
-        writeln!(output, "      {}", told.evidence)?;
+        write!(output, "      e.g. ")?;
+        output.write_all(&told.example)?;
+        writeln!(output)?;
     }
     if let Some(hidden) = groups.get(SHOWN_GROUPS..).filter(|hidden| !hidden.is_empty()) {
         let flows: u64 = hidden.iter().map(|group| group.flows).sum();
@@ -325,7 +385,7 @@ mod tests {
         merged.merge(parts.take());
         [GROUPS + 1, GROUPS + 1, 7].iter().for_each(|number| add(&mut parts, *number));
         let part = parts.take();
-        assert!(part.list.iter().all(|group| group.told.evidence.is_empty()));
+        assert!(part.list.iter().all(|group| group.told.example.is_empty()));
         merged.merge(part);
         assert_eq!((merged.ungrouped, merged.flows()), (2, GROUPS as u64 + 3));
         assert_eq!(written(&merged, &policy), written(&whole, &policy));

@@ -101,6 +101,8 @@ pub struct Counted {
     pub encapsulation: Encapsulation,
     /// TCP segments that repeated bytes already seen.
     pub repeated: u32,
+    /// It ended early, to make room for others.
+    pub evicted: bool,
 }
 
 /// What is known of one end's certificate.

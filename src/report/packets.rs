@@ -120,7 +120,7 @@ impl PacketFolder {
         let is_put_together = touched.iter().any(|(_, _, packets)| *packets > 1);
         let parts = if is_put_together { self.fragments_with(packet) } else { Vec::new() };
         for (flow, side, _) in touched.drain(..) {
-            if flow.0 == ordinal {
+            if flow.0 == ordinal && self.counted.files < FILES {
                 self.flows.insert(flow, Kept::new(packet));
                 self.held += ENTRY;
             }
@@ -179,14 +179,14 @@ impl PacketFolder {
     /// Writes what is not written yet of a flow; gives where to count it if there is no file then.
     fn write(&mut self, flow: First, id: &[u8], start: Timestamp) -> Option<&mut u64> {
         let path = self.open.get(&flow);
+        if path.is_none() && self.counted.files >= FILES {
+            return Some(&mut self.counted.file_cap);
+        }
         let Some(kept) = self.flows.get_mut(&flow) else {
             return path.is_none().then_some(&mut self.counted.held_cap);
         };
         if !kept.has_more() {
             return None;
-        }
-        if path.is_none() && self.counted.files >= FILES {
-            return Some(&mut self.counted.file_cap);
         }
         let is_new = path.is_none();
         let path = path.cloned().unwrap_or_else(|| free_name(&self.names, &self.folder, id, start));
@@ -393,6 +393,6 @@ mod tests {
         packets.counted.files = FILES;
         packets.take((4, 0), Side::A, 4, b"x");
         packets.judged((4, 0), true, Some((*ID, START)));
-        assert_eq!((folder.files().len(), packets.counted().file_cap), (1, 1));
+        assert_eq!((folder.files().len(), packets.counted().file_cap, packets.held), (1, 1, 0));
     }
 }

@@ -249,6 +249,7 @@ pub(super) fn what_would_show(reason: Reason) -> &'static str {
             "a capture that starts before these connections do"
         }
         Reason::UnseenLoss => "a capture without loss (a larger buffer: `tcpdump -B 65536`)",
+        Reason::UnseenMemory => "a larger --max-memory, where the caps below count what was given up",
         Reason::UnseenSnaplen => "a longer snaplen (`tcpdump -s 0`, `bosh pcap --snaplen 65535`)",
         Reason::UnseenOneDirection => "a capture that sees both directions",
         Reason::UnseenPort => "a table that names the port: this document leaves it open",
@@ -361,7 +362,7 @@ mod tests {
     #[test]
     fn every_unseen_reason_says_what_would_show_it() {
         let unseen = Reason::ALL.iter().filter(|reason| reason.word().starts_with("unseen"));
-        assert_eq!(unseen.clone().count(), 14);
+        assert_eq!(unseen.clone().count(), 15);
         for reason in unseen {
             assert!(!what_would_show(*reason).is_empty(), "{reason}");
         }

@@ -52,4 +52,5 @@ pub(super) const COUNTED: Counted = Counted {
     first_packet: 17,
     encapsulation: Encapsulation::NONE,
     repeated: 0,
+    evicted: false,
 };

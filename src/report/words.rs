@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::text::Text;
+use super::text::{Text, eight_digits};
 use super::{Certificate, Record};
 use crate::capture::{Precision, Timestamp};
 use crate::inventory::Vm;
@@ -75,6 +75,10 @@ pub(super) fn cells(cells: &[String; 6], out: &mut Text) {
 
 /// VLANs and tunnels from the outside in, separated by spaces.
 pub(super) fn encapsulation(encapsulation: Encapsulation, out: &mut Text) {
+    // Nearly always.
+    if encapsulation == Encapsulation::NONE {
+        return;
+    }
     for (at, layer) in encapsulation.layers().enumerate() {
         if at > 0 {
             out.word(" ");
@@ -113,16 +117,13 @@ impl Clock {
         text[11..13].copy_from_slice(&pair(seconds / 3600));
         text[14..16].copy_from_slice(&pair(seconds / 60 % 60));
         text[17..19].copy_from_slice(&pair(seconds % 60));
-        text[20..22].copy_from_slice(&pair(fraction / 10_000_000));
-        text[22..24].copy_from_slice(&pair(fraction / 100_000 % 100));
-        text[24..26].copy_from_slice(&pair(fraction / 1000 % 100));
+        text[20..28].copy_from_slice(&eight_digits(fraction / 10));
         let length = match precision {
             Precision::Micro => {
                 text[26] = b'Z';
                 27
             }
             Precision::Nano => {
-                text[26..28].copy_from_slice(&pair(fraction / 10 % 100));
                 text[28] = pair(fraction % 10)[1];
                 30
             }

@@ -322,6 +322,11 @@ impl Background {
         self.child.id()
     }
 
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_none())
+    }
+
     /// Interrupts it as Ctrl-C does, waits for its end, and returns its exit status.
     pub fn interrupt(&mut self) -> Option<i32> {
         self.signal("INT");

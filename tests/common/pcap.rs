@@ -81,6 +81,16 @@ impl Connection {
         self.packets.last().expect("just sent").clone()
     }
 
+    /// Sends payload from the client, 0, or the server, 1, so far from the byte that would be next; that one stays
+    /// next. The frame may still be changed.
+    pub fn stray(&mut self, side: usize, offset: i32, payload: &[u8]) -> &mut Vec<u8> {
+        let next = self.next[side];
+        self.next[side] = next.wrapping_add_signed(offset);
+        self.say(side, payload);
+        self.next[side] = next;
+        self.packets.last_mut().expect("just sent")
+    }
+
     fn send(
         &mut self,
         side: usize,

@@ -38,7 +38,12 @@ impl Site {
 
     /// Starts an audit on the Doppler's interface; it is capturing when this returns.
     pub fn live(&self, arguments: &[&str]) -> (Background, PathBuf) {
-        let report = self.folder.join("live.csv");
+        self.live_to("live.csv", arguments)
+    }
+
+    /// The same, with a report of this name.
+    pub fn live_to(&self, report: &str, arguments: &[&str]) -> (Background, PathBuf) {
+        let report = self.folder.join(report);
         let mut command = self.doppler.command(BINARY);
         // A capture does not tell whose the sockets were.
         command.args(["live", "--no-processes", "-i", "eth0", "-o"]).arg(&report);

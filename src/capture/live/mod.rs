@@ -1,6 +1,11 @@
 //! Packets from network interfaces, through libpcap.
 
+mod fanout;
 mod interfaces;
+mod readers;
+
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
 
 use pcap::{Active, Device};
 
@@ -13,6 +18,9 @@ pub use interfaces::Interfaces;
 /// mode would hand over each at once, from a ring with one slot of the snapshot length per packet:
 /// 64 MiB then hold 511 packets, where they hold tens of thousands without it.
 pub const HOLD_BACK: i32 = 100;
+/// The same where there are several rings: packets of one wait until the others are known to hold no earlier
+/// ones.
+const HOLD_BACK_OF_SEVERAL: i32 = 20;
 
 /// How to capture from an interface.
 #[derive(Clone, Debug)]
@@ -23,8 +31,11 @@ pub struct LiveOptions {
     pub promiscuous: bool,
     /// The most bytes captured of one packet.
     pub snaplen: i32,
-    /// Size of the kernel's ring, in bytes.
+    /// Size of each of the kernel's rings, in bytes.
     pub buffer: i32,
+    /// Rings of each interface: with several, each is read by a thread of its own, and the kernel spreads
+    /// packets over them by their flows.
+    pub rings: NonZeroUsize,
 }
 
 impl LiveOptions {
@@ -43,6 +54,7 @@ impl Default for LiveOptions {
             promiscuous: false,
             snaplen: LiveOptions::SNAPLEN,
             buffer: LiveOptions::BUFFER,
+            rings: NonZeroUsize::MIN,
         }
     }
 }
@@ -55,6 +67,8 @@ pub struct Live {
     capture: pcap::Capture<Active>,
     link: LinkType,
     number: u64,
+    /// Packets of an earlier time are none of this capture's.
+    since: Timestamp,
     counted: pcap::Stat,
 }
 
@@ -90,7 +104,7 @@ impl Live {
             .promisc(options.promiscuous)
             .snaplen(options.snaplen)
             .buffer_size(options.buffer)
-            .timeout(HOLD_BACK)
+            .timeout(if options.rings.get() > 1 { HOLD_BACK_OF_SEVERAL } else { HOLD_BACK })
             .immediate_mode(false)
             .precision(pcap::Precision::Nano)
             .open()
@@ -107,7 +121,36 @@ impl Live {
         let link = from_dlt(capture.get_datalink().0);
         let capture = capture.setnonblock().map_err(fail)?;
         let counted = pcap::Stat { received: 0, dropped: 0, if_dropped: 0 };
-        Ok(Live { name: interface.to_owned(), index, capture, link, number: 0, counted })
+        let since = Timestamp(i64::MIN);
+        Ok(Live { name: interface.to_owned(), index, capture, link, number: 0, since, counted })
+    }
+
+    /// Starts to capture with as many rings as are asked for, over which packets are spread.
+    ///
+    /// # Errors
+    /// See [`Live::open`]; a kernel that knows no such rings.
+    fn open_rings(
+        interface: &str,
+        index: u16,
+        options: &LiveOptions,
+        clock: fn() -> Timestamp,
+    ) -> Result<Vec<Live>, CaptureError> {
+        let rings = (0..options.rings.get()).map(|_| Live::open(interface, index, options));
+        let mut rings = rings.collect::<Result<Vec<Live>, _>>()?;
+        if rings.len() > 1 {
+            let descriptors: Vec<_> = rings.iter().map(|live| live.capture.as_fd()).collect();
+            fanout::join(&descriptors).map_err(|error| CaptureError {
+                capture: interface.to_owned(),
+                offset: None,
+                packet: None,
+                what: format!("packets cannot be spread over {} rings: {error}", descriptors.len()),
+                advice: "capture with --threads 1".to_owned(),
+            })?;
+            // Until now each was given every packet.
+            let since = clock();
+            rings.iter_mut().for_each(|live| live.since = since);
+        }
+        Ok(rings)
     }
 
     /// Lends the packets that the ring holds, at most so many. Never waits.
@@ -118,12 +161,16 @@ impl Live {
         for _ in 0..most {
             match self.capture.next_packet() {
                 Ok(packet) => {
-                    self.number += 1;
                     let seconds = packet.header.ts.tv_sec.saturating_mul(Timestamp::SECOND);
+                    let time = Timestamp(seconds.saturating_add(packet.header.ts.tv_usec));
+                    if time < self.since {
+                        continue;
+                    }
+                    self.number += 1;
                     take(&Packet {
                         capture: self.index,
                         number: self.number,
-                        time: Timestamp(seconds.saturating_add(packet.header.ts.tv_usec)),
+                        time,
                         precision: Precision::Nano,
                         link: self.link,
                         wire_length: packet.header.len,
@@ -151,6 +198,13 @@ impl Live {
             if_dropped: u64::from(now.if_dropped.wrapping_sub(before.if_dropped)),
         })
     }
+}
+
+/// When the system's clock shows `now` and rings are empty, no packet of an earlier time than this is to come:
+/// the kernel may hold back packets that are older than the last look at its rings.
+fn settled(now: Timestamp, of_several: bool) -> Timestamp {
+    let held_back = if of_several { HOLD_BACK_OF_SEVERAL } else { HOLD_BACK };
+    Timestamp(now.0.saturating_sub(2 * i64::from(held_back) * 1_000_000))
 }
 
 /// The link type of a DLT number, which is libpcap's own and differs from LINKTYPE for raw IP only, as

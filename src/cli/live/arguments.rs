@@ -1,6 +1,7 @@
 //! What the user typed after `flowaudit live`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use super::privileges::PrivilegeArguments;
 use super::watch::{RECORDS, Watch};
 use crate::capture::{LiveOptions, Timestamp};
 use crate::cli::args::AuditArguments;
+
+/// As many rings as one group may have (PACKET_FANOUT_MAX in Linux).
+const MOST_THREADS: usize = 256;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct LiveArguments {
@@ -47,7 +51,12 @@ pub(super) struct CaptureArguments {
           value_parser = clap::value_parser!(i32).range(64..=262_144))]
     snaplen: i32,
 
-    /// Size of the kernel's ring, for each interface: what it holds is what may wait when packets come faster
+    /// How many threads read packets, each from a ring of its own on every interface; the kernel spreads flows
+    /// over them. One audits packets where they lie, several copy them for it.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = threads)]
+    threads: NonZeroUsize,
+
+    /// Size of each of the kernel's rings, one for each interface and thread: what it holds is what may wait when packets come faster
     /// than they are audited.
     #[arg(long, value_name = "MIB", default_value_t = LiveOptions::BUFFER >> 20,
           value_parser = clap::value_parser!(i32).range(1..=2047))]
@@ -98,6 +107,12 @@ pub(super) struct RecordsArguments {
     /// Do not look for that inventory.
     #[arg(long, conflicts_with = "records", help_heading = "Inventory")]
     no_records: bool,
+}
+
+/// A kernel spreads packets over so many rings at most.
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= MOST_THREADS);
+    number.ok_or_else(|| format!("not a number from 1 to {MOST_THREADS}"))
 }
 
 /// Metrics tell who speaks with whom: nobody but this VM is to ask.
@@ -151,6 +166,7 @@ impl LiveArguments {
             promiscuous: self.capture.promiscuous,
             snaplen: self.capture.snaplen,
             buffer: self.capture.buffer_size << 20,
+            rings: self.capture.threads,
         }
     }
 }

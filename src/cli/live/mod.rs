@@ -31,7 +31,7 @@ pub(super) fn run(arguments: &LiveArguments) -> Result<Status, Box<dyn Error>> {
     whole::is_none_of(arguments.audit.output.as_deref(), arguments.audit.judging.files())?;
     let watch = arguments.records.file().map(Watch::new);
     let mut plan = first_plan(arguments, watch.as_ref())?;
-    let interfaces = Interfaces::open(&arguments.interfaces, &arguments.options())?;
+    let interfaces = Interfaces::open(&arguments.interfaces, &arguments.options(), session::wall_clock)?;
     let reports = &arguments.reports;
     let mut metrics = Metrics::open(reports.metrics, reports.metrics_file.as_deref())?;
     let memory = Memory::open();
@@ -49,6 +49,7 @@ pub(super) fn run(arguments: &LiveArguments) -> Result<Status, Box<dyn Error>> {
         note(&format!("metrics at http://{address}/metrics"));
     }
     let (interrupt, hangup) = Interrupt::with_hangup()?;
+    let interfaces = interfaces.start()?;
     let opened = Opened { plan, interfaces, metrics, memory, watch };
     session::run(arguments, opened, &Signals { interrupt, hangup })
 }

@@ -29,9 +29,6 @@ const TICK: Duration = Duration::from_millis(200);
 const METRICS: Duration = Duration::from_secs(1);
 /// How long after a report could not be written another is begun.
 const AGAIN: Duration = Duration::from_secs(5);
-/// How far behind the system's clock the audit's stays on quiet interfaces, in nanoseconds: the kernel may
-/// hold back packets that are older than the last look at its ring.
-const BEHIND: i64 = 2 * HOLD_BACK as i64 * 1_000_000;
 /// How long an audit that was asked to stop goes on reading: the kernel hands over what it held back within
 /// the first, and what piled up is read until the second.
 const DRAINING: [Duration; 2] = [Duration::from_millis(HOLD_BACK as u64 * 3 / 2), Duration::from_millis(700)];
@@ -148,7 +145,7 @@ impl Session<'_> {
                 break;
             }
             if !self.is_behind {
-                self.audited.advance(Timestamp(wall_clock().0.saturating_sub(BEHIND)));
+                self.audited.advance(self.interfaces.settled());
                 self.interfaces.wait(if stopping.is_some() { DRAINING[0] / 4 } else { QUIET })?;
             }
             if now.duration_since(ticked) >= TICK {

@@ -34,10 +34,10 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// Packets dropped before this program saw them, and those it had no room for.
+    /// Packets dropped before this program saw them, and flows that ended early for want of room.
     pub(super) fn lost(&self) -> [u64; 3] {
         let [kernel, interface] = self.account.dropped;
-        [kernel, interface, self.account.flow_cap]
+        [kernel, interface, self.account.evicted_flows]
     }
 
     /// Packets and bytes a second since `before`.

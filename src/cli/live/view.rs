@@ -15,7 +15,8 @@ const REDRAW: Duration = Duration::from_secs(1);
 const LATEST: usize = 8;
 /// Violations told in one interval of the log; further ones are counted.
 const TOLD: u64 = 100;
-/// Columns of a terminal that does not say.
+/// Rows and columns of a terminal that does not say.
+const ROWS: usize = 24;
 const COLUMNS: usize = 100;
 
 /// Tells how the audit goes.
@@ -98,13 +99,13 @@ impl<W: Write> View<W> {
         match &mut self.kind {
             Kind::Silent => {}
             Kind::Terminal { drawn, latest } => {
-                let columns = tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
-                let columns = if columns == 0 { COLUMNS } else { columns };
-                let lines = screen(standing, &before, latest);
+                let [rows, columns] = size();
+                let mut lines = screen(standing, &before, latest);
+                // What scrolled off the top could not be taken back.
+                lines.truncate(rows - 1);
                 let mut text = erase(*drawn);
                 for line in &lines {
-                    // The last column is left free: some terminals go on to the next line behind it.
-                    text.extend(line.chars().take(columns - 1));
+                    text.push_str(cut(line, columns));
                     text.push('\n');
                 }
                 *drawn = lines.len();
@@ -131,6 +132,24 @@ impl<W: Write> View<W> {
     }
 }
 
+/// Rows and columns of the terminal, at least two of each.
+fn size() -> [usize; 2] {
+    let size = tcgetwinsize(io::stderr()).map_or([0; 2], |size| [size.ws_row, size.ws_col].map(usize::from));
+    let or = |told: usize, usual: usize| if told == 0 { usual } else { told.max(2) };
+    [or(size[0], ROWS), or(size[1], COLUMNS)]
+}
+
+/// As much of a line as fits; the last column is left free, since some terminals go on to the next line behind
+/// it. What is not ASCII may take two columns.
+fn cut(line: &str, columns: usize) -> &str {
+    let mut used = 0;
+    let end = line.char_indices().find(|(_, letter)| {
+        used += if letter.is_ascii() { 1 } else { 2 };
+        used >= columns
+    });
+    &line[..end.map_or(line.len(), |(at, _)| at)]
+}
+
 /// Moves the cursor up over so many lines and clears from there on (ECMA-48 CUU and ED).
 fn erase(lines: usize) -> String {
     if lines == 0 { String::new() } else { format!("\x1b[{lines}A\x1b[J") }
@@ -140,12 +159,12 @@ fn erase(lines: usize) -> String {
 fn line(standing: &Standing, before: &Standing) -> String {
     let since = |now: u64, then: u64| now.saturating_sub(then);
     let packets = since(standing.account.read, before.account.read);
-    let [kernel, interface, refused] = standing.lost();
-    let [old_kernel, old_interface, old_refused] = before.lost();
+    let [kernel, interface, evicted] = standing.lost();
+    let [old_kernel, old_interface, old_evicted] = before.lost();
     let ended: Vec<u64> = (0..3).map(|at| since(standing.verdicts[at], before.verdicts[at])).collect();
     format!(
         "{packets} packets ({:.0}/s), {} flows open, {} ended ({} allowed, {} unproven, {} violations), \
-         {} violations of open flows, dropped {} by the kernel, {} by the interface, {} for want of room, \
+         {} violations of open flows, dropped {} by the kernel, {} by the interface, {} flows ended early for want of room, \
          lag {} ms{}",
         standing.packets_a_second(before),
         standing.open,
@@ -156,7 +175,7 @@ fn line(standing: &Standing, before: &Standing) -> String {
         since(standing.interim, before.interim),
         since(kernel, old_kernel),
         since(interface, old_interface),
-        since(refused, old_refused),
+        since(evicted, old_evicted),
         standing.lag.as_millis(),
         memory(standing),
     )
@@ -164,7 +183,7 @@ fn line(standing: &Standing, before: &Standing) -> String {
 
 /// What a terminal shows.
 fn screen(standing: &Standing, before: &Standing, latest: &VecDeque<String>) -> Vec<String> {
-    let [kernel, interface, refused] = standing.lost();
+    let [kernel, interface, evicted] = standing.lost();
     let [allowed, unproven, violations] = standing.verdicts;
     let interfaces: Vec<&str> = standing.interfaces.iter().map(|(name, _)| name.as_str()).collect();
     let mut lines = vec![
@@ -176,8 +195,12 @@ fn screen(standing: &Standing, before: &Standing, latest: &VecDeque<String>) -> 
             standing.lag.as_millis(),
             memory(standing)
         ),
-        format!("dropped   {kernel} by the kernel, {interface} by the interface, {refused} for want of room"),
-        format!("flows     {} open, {} ended", standing.open, allowed + unproven + violations),
+        format!("dropped   {kernel} by the kernel, {interface} by the interface"),
+        format!(
+            "flows     {} open, {} ended, {evicted} of them early for want of room",
+            standing.open,
+            allowed + unproven + violations
+        ),
         format!("verdicts  {allowed} allowed, {unproven} unproven, {violations} violations"),
         format!("latest violations, {} told while their flows were open:", standing.interim),
     ];
@@ -267,6 +290,15 @@ mod tests {
         assert!(said(&mut view).ends_with("\x1b[Jflowaudit: news\n"));
         view.clear();
         assert_eq!(said(&mut view), "");
+    }
+
+    #[test]
+    fn lines_are_cut_before_the_last_column() {
+        assert_eq!(
+            ["", "abc", "abcd", "abé", "é", "ab"].map(|line| cut(line, 4)),
+            ["", "abc", "abc", "ab", "é", "ab"]
+        );
+        assert_eq!(cut("x", 2), "x");
     }
 
     #[test]

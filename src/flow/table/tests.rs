@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::capture::Precision;
-use crate::flow::{Clock, ConnState, Opener, Want};
+use crate::flow::{Clock, ConnState, Held, Opener, Want};
 use crate::packet::{Encapsulation, Ends, TcpFlags};
 use proptest::prelude::*;
 
@@ -37,6 +37,12 @@ impl Reader for Text {
     fn datagram(&mut self, side: Side, bytes: &[u8], _: bool, _: Timestamp) -> bool {
         self.0[side.index()].extend_from_slice(bytes);
         true
+    }
+    fn held(&self) -> Held {
+        Held { own: self.0.iter().map(Vec::len).sum(), shared: [None; 2] }
+    }
+    fn let_go(&mut self) {
+        *self = Text::default();
     }
 }
 
@@ -99,6 +105,7 @@ impl Sent {
             }),
             payload_length: self.text.len() as u32,
             packets: 1,
+            differing: false,
             wire_bytes: 60,
             encapsulation,
         }
@@ -118,9 +125,9 @@ impl Run {
         Run { table: FlowTable::new(limits, ()), clock: Clock::default(), ended: Vec::new(), packets: 0 }
     }
 
-    fn send(&mut self, seconds: i64, sent: Sent) -> Place {
+    fn send(&mut self, seconds: i64, sent: Sent) {
         let stamp = self.stamp(seconds);
-        self.table.packet(&sent.head(), sent.text.as_bytes(), &stamp, &mut self.ended)
+        self.table.packet(&sent.head(), sent.text.as_bytes(), &stamp, &mut self.ended);
     }
 
     /// Looks all of them up before it sends the first.
@@ -347,17 +354,77 @@ fn a_flow_read_backwards_in_time_lives_its_time_out_from_where_the_clock_is() {
 }
 
 #[test]
-fn packets_beyond_the_cap_on_flows_are_counted_and_begin_none() {
-    let mut run = Run::new(Limits { flows: 2, ..Limits::default() });
-    assert_eq!(run.send(0, datagram(Transport::UDP, 1, "x")), Place::Flow);
-    assert_eq!(run.send(0, datagram(Transport::UDP, 2, "x")), Place::Flow);
-    assert_eq!(run.send(0, datagram(Transport::UDP, 3, "x")), Place::Refused);
-    assert_eq!(run.send(0, datagram(Transport::UDP, 2, "x")), Place::Flow);
-    // Room again once the others have expired.
-    assert_eq!(run.send(1000, datagram(Transport::UDP, 3, "x")), Place::Flow);
+fn a_flow_beyond_the_cap_takes_the_place_of_the_one_that_is_worth_least() {
+    let mut run = Run::new(Limits { flows: 5, ..Limits::default() });
+    run.send_all(0, &conversation(1000, 5000, "hello")[..5]);
+    run.send(0, datagram(Transport::UDP, 1, "x"));
+    run.send(0, datagram(Transport::UDP, 2, "x"));
+    let attempt = |port| tcp(port, SERVER, SYN, 7, 0, "");
+    // Of the attempts, the older one.
+    for port in [3, 4, 5] {
+        run.send(1, attempt(port));
+    }
+    let evicted =
+        |run: &Run| run.ended.iter().map(|flow| (flow.key.a.port, flow.evicted)).collect::<Vec<_>>();
+    assert_eq!(evicted(&run), [(3, true)]);
+    // An answer makes it worth more than what only one side sent, of which the older goes first.
+    for port in [4, 5] {
+        run.send(2, tcp(SERVER, port, SYN_ACK, 9, 8, ""));
+    }
+    for port in [6, 7, 8] {
+        run.send(3, attempt(port));
+    }
+    assert_eq!(evicted(&run)[1..], [(1, true), (6, true), (7, true)]);
     let account = run.table.account();
-    assert_eq!((account.flows, account.refused_packets, account.most_flows), (3, 1, 2));
-    assert_eq!(run.finish().len(), 3);
+    assert_eq!((account.flows, account.evicted, account.most_flows), (9, 4, 5));
+    let flows = run.finish();
+    let kept: Vec<_> = flows.iter().filter(|flow| !flow.evicted).map(|flow| flow.key.a.port).collect();
+    assert_eq!(kept, [CLIENT, 2, 4, 5, 8]);
+}
+
+#[test]
+fn very_many_flows_that_are_due_end_a_few_with_each_packet() {
+    let mut run = Run::new(Limits::default());
+    let many = AT_ONCE as u16 + 100;
+    for port in 1..=many {
+        run.send(0, datagram(Transport::UDP, port, "x"));
+    }
+    assert_eq!(run.advance(1000), AT_ONCE);
+    // One that is due and still there is not gone on with.
+    run.send(1000, datagram(Transport::UDP, many, "y"));
+    run.send(1001, datagram(Transport::UDP, many, "y"));
+    assert_eq!(run.ended.last().map(packets), Some(1));
+    for _ in 0..many {
+        run.send(1001, datagram(Transport::UDP, many, "y"));
+    }
+    assert_eq!(run.table.len(), 1);
+    assert_eq!(run.finish().iter().map(packets).sum::<u64>(), 2 * u64::from(many) + 2);
+}
+
+#[test]
+fn a_flood_leaves_no_more_in_the_wheel_than_some_times_what_the_table_holds() {
+    let mut run = Run::new(Limits { flows: 10, ..Limits::default() });
+    for number in 0..4 * STALE as u32 {
+        let (from, network) = (number as u16, (number >> 16) as u8 + 2);
+        run.send(0, Sent { within: network, ..datagram(Transport::UDP, from, "x") });
+        assert!(run.table.wheel.len() <= 3 * 10 + STALE + 1);
+        run.ended.clear();
+    }
+    assert_eq!(run.advance(1000), 10, "entries of live flows are still there");
+}
+
+#[test]
+fn a_reader_that_grows_beyond_what_all_may_hold_lets_go() {
+    let mut run = Run::new(Limits { stream_bytes: 8, ..Limits::default() });
+    run.send(0, datagram(Transport::UDP, 1, "held"));
+    run.send(0, datagram(Transport::UDP, 2, "held too"));
+    run.send(0, datagram(Transport::UDP, 1, "more"));
+    run.send(0, datagram(Transport::UDP, 2, "unread"));
+    assert_eq!(run.table.account().stream_refused, 1);
+    // Room again once another has ended.
+    run.advance(1000);
+    run.send(1001, datagram(Transport::UDP, 3, "held"));
+    assert_eq!(run.finish().iter().map(said).collect::<Vec<_>>(), ["heldmore", "", "held"]);
 }
 
 #[test]

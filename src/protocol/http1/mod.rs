@@ -42,6 +42,13 @@ pub struct Http1 {
     pub event_stream: bool,
 }
 
+impl Http1 {
+    /// Bytes on the heap.
+    pub(super) fn held(&self) -> usize {
+        self.host.as_deref().map_or(0, <[u8]>::len)
+    }
+}
+
 /// Whether the first bytes of one side are an HTTP/1 request or response.
 ///
 /// Certain needs at least the nine fixed bytes of ` HTTP/1.x` and its line end, or the twelve of a

@@ -25,10 +25,19 @@ const TABLE_CAP: usize = 64 * 1024;
 /// How many bytes are handed to the codec at a time.
 const FEED_CAP: usize = 4096;
 
+/// Bytes that a decoder takes which was fed nothing, at most.
+const EMPTY: usize = 32 * 1024;
+/// How much a byte of a header block may add: it can name a field of the table, which then is there twice.
+const GROWTH: usize = 48;
+/// The most that is added in this way, whatever is sent.
+const FULL: usize = 448 * 1024;
+
 /// Decodes the header blocks of one direction of a connection.
 #[derive(Debug)]
 pub struct Decoder {
     codec: Codec<Feed, Bytes>,
+    /// Bytes of header blocks so far.
+    fed: usize,
 }
 
 /// What is read of one decoded header block.
@@ -60,13 +69,19 @@ impl Decoder {
         let mut codec = Codec::with_max_recv_frame_size(Feed::default(), BLOCK_CAP);
         codec.set_max_recv_header_list_size(BLOCK_CAP);
         codec.set_recv_header_table_size(TABLE_CAP);
-        Decoder { codec }
+        Decoder { codec, fed: 0 }
+    }
+
+    /// Bytes on the heap, at most: what the codec keeps it does not tell.
+    pub fn held(&self) -> usize {
+        EMPTY + self.fed.saturating_mul(GROWTH).min(FULL)
     }
 
     /// Takes the next bytes of HEADERS, PUSH_PROMISE and CONTINUATION frames, and hands out every header
     /// block of HEADERS that they complete.
     pub fn feed(&mut self, bytes: &[u8], mut message: impl FnMut(Message<'_>)) -> Result<(), Refused> {
         let mut context = Context::from_waker(Waker::noop());
+        self.fed = self.fed.saturating_add(bytes.len());
         for piece in bytes.chunks(FEED_CAP) {
             self.codec.get_mut().give(piece);
             loop {

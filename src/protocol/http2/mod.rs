@@ -33,6 +33,13 @@ pub struct Http2 {
     pub midstream: bool,
 }
 
+impl Http2 {
+    /// Bytes on the heap.
+    pub(super) fn held(&self) -> usize {
+        self.authority.as_deref().map_or(0, <[u8]>::len)
+    }
+}
+
 /// Whether the first bytes of one side are HTTP/2.
 ///
 /// Certain is the 24-byte preface, a SETTINGS frame with known entries (random bytes pass once in 2^70
@@ -155,6 +162,12 @@ impl Parser {
         } else {
             self.give_up(side);
         }
+    }
+
+    /// Bytes on the heap.
+    pub fn held(&self) -> usize {
+        let decoders = self.readers.iter().filter_map(|reader| reader.decoder.as_deref());
+        self.evidence.held() + decoders.map(Decoder::held).sum::<usize>()
     }
 
     /// What was seen so far.

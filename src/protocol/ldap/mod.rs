@@ -41,6 +41,13 @@ pub struct Binds {
     pub refused: u32,
 }
 
+impl Ldap {
+    /// Bytes on the heap.
+    pub(super) fn held(&self) -> usize {
+        self.mechanism.as_deref().map_or(0, <[u8]>::len)
+    }
+}
+
 /// Whether the first bytes of one side are an LDAP message.
 ///
 /// Two nested lengths that agree, four tags and a field of the operation leave random bytes less than one

@@ -38,6 +38,13 @@ pub struct Mysql {
     pub refused: bool,
 }
 
+impl Mysql {
+    /// Bytes on the heap.
+    pub(super) fn held(&self) -> usize {
+        [&self.server_version, &self.plugin].into_iter().flatten().map(|name| name.len()).sum()
+    }
+}
+
 /// Whether the first bytes of one side are MySQL.
 ///
 /// Certain are a whole greeting of version 10 or a whole error in its place, and a client's login (in clear, or

@@ -67,15 +67,16 @@ pub fn read(bytes: &[u8]) -> Read<'_> {
     }
     let cap = if json { JSON_CAP } else { LINE_CAP };
     let within_cap = bytes.get(..cap).unwrap_or(bytes);
+    // Of a part of a line as of all of it, so that it does not matter how it is cut.
+    let plain = |text: &[u8]| json || text.iter().all(|b| *b >= b' ' || matches!(b, b'\r' | b'\t'));
     let Some(newline) = memchr::memchr(b'\n', within_cap) else {
-        let plain = json || rest.iter().all(|b| *b >= b' ' || matches!(b, b'\r' | b'\t'));
-        return match plain && bytes.len() < cap {
+        return match plain(rest) && bytes.len() < cap {
             true => Read::Partial,
             false => Read::Neither,
         };
     };
     let line = bytes.get(verb_length..newline).unwrap_or_default();
-    let parsed = line.strip_suffix(b"\r").and_then(|rest| arguments(verb, rest));
+    let parsed = line.strip_suffix(b"\r").filter(|rest| plain(rest)).and_then(|rest| arguments(verb, rest));
     match parsed {
         Some(line) => Read::Line(line, newline + 1),
         None => Read::Neither,

@@ -101,6 +101,21 @@ pub struct Shape {
     pub ja4: Option<Ja4>,
 }
 
+impl ClientHello {
+    /// Bytes on the heap, as if it shared its shape with nobody.
+    pub(super) fn held(&self) -> usize {
+        let Shape { ciphers, alpn, groups, key_shares, .. } = &*self.shape;
+        let alpn = alpn.iter().flatten().map(|name| size_of_val(name) + name.len());
+        size_of::<Shape>()
+            + size_of_val(&**ciphers)
+            + size_of_val(&**groups)
+            + size_of_val(&**key_shares)
+            + alpn.sum::<usize>()
+            + self.opening.as_deref().map_or(0, size_of_val)
+            + self.server_name.as_deref().map_or(0, <[u8]>::len)
+    }
+}
+
 impl Deref for ClientHello {
     type Target = Shape;
 

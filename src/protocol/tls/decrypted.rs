@@ -65,6 +65,12 @@ pub(super) struct Extensions {
 }
 
 impl Decrypted {
+    /// Bytes on the heap.
+    pub(super) fn held(&self) -> usize {
+        let alpn = self.extensions.as_ref().and_then(|extensions| extensions.alpn.as_deref());
+        size_of::<Alert>() * self.alerts.capacity() + alpn.map_or(0, <[u8]>::len)
+    }
+
     pub(super) fn decryption(&self) -> Option<Decryption> {
         Some(match (self.opened, self.failed) {
             _ if self.no_key => Decryption::NoKey,

@@ -2,7 +2,10 @@
 //!
 //! The parser only records facts; every answer is worked out when it is asked for, off the hot path.
 
-use std::sync::Arc;
+use std::hash::BuildHasher;
+use std::sync::{Arc, LazyLock};
+
+use foldhash::fast::RandomState;
 
 use super::alert::Alert;
 use super::answers::Answers;
@@ -44,6 +47,31 @@ pub struct Chain {
     pub certificates: Arc<[Box<[u8]>]>,
     /// Whether these are all that were sent.
     pub complete: bool,
+    /// Stands for the certificates.
+    id: u64,
+}
+
+/// Nobody who sends certificates is to know which share a number.
+static CHAIN_SEED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+
+impl Chain {
+    pub(super) fn new(certificates: Vec<Box<[u8]>>, complete: bool) -> Chain {
+        Chain {
+            id: CHAIN_SEED.hash_one((&certificates, complete)),
+            certificates: certificates.into(),
+            complete,
+        }
+    }
+
+    /// Tells it from all other chains of this run.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Bytes it takes on the heap.
+    pub fn held(&self) -> usize {
+        size_of::<Chain>() + self.certificates.iter().map(|der| size_of_val(der) + der.len()).sum::<usize>()
+    }
 }
 
 /// The application protocols a client offered.
@@ -322,6 +350,22 @@ impl Evidence {
             return answers.renegotiated;
         }
         matches!(self.family(), Some(Family::Classic(client)) if classic::renegotiated(self, client))
+    }
+
+    /// The chains that the sides showed in clear.
+    pub fn chains(&self) -> [Option<&Chain>; 2] {
+        self.chains.each_ref().map(Option::as_deref)
+    }
+
+    /// Bytes on the heap, but for those chains.
+    pub fn held(&self) -> usize {
+        let Evidence { client_hello, server_hello, alerts, trace, decrypted, answers, .. } = self;
+        client_hello.as_deref().map_or(0, |hello| size_of_val(hello) + hello.held())
+            + server_hello.as_deref().map_or(0, |hello| size_of_val(hello) + hello.held())
+            + size_of::<Alert>() * alerts.capacity()
+            + trace.held()
+            + decrypted.as_deref().map_or(0, |decrypted| size_of_val(decrypted) + decrypted.held())
+            + answers.as_deref().map_or(0, size_of_val)
     }
 
     /// Both hellos carry the same session identifier.

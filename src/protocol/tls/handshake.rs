@@ -65,6 +65,11 @@ impl Assembler {
         self.header_have > 0
     }
 
+    /// Bytes on the heap.
+    pub(super) fn held(&self) -> usize {
+        self.body.capacity()
+    }
+
     /// Takes from the front of `input` up to the end of a message; `None` when `input` is used up first.
     pub(super) fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Option<Message<'a>> {
         if self.delivered {
@@ -204,7 +209,7 @@ fn chain(list: &[u8], extensions: bool) -> Option<Chain> {
         }
         certificates.push(Box::from(certificate));
     }
-    Some(Chain { certificates: certificates.into(), complete })
+    Some(Chain::new(certificates, complete))
 }
 
 thread_local! {
@@ -274,7 +279,7 @@ mod tests {
 
     #[test]
     fn chains_are_capped() {
-        let nothing = |complete| Some(Arc::new(Chain { certificates: Arc::default(), complete }));
+        let nothing = |complete| Some(Arc::new(Chain::new(Vec::new(), complete)));
         assert_eq!(certificates(&[0, 0, 0]), nothing(true));
         assert_eq!(certificates(&[0, 0, 4, 0, 0, 2, 7]), None);
         let many = [&[0, 0, 160][..], &[0, 0, 1, 7].repeat(40)].concat();

@@ -118,6 +118,11 @@ pub struct ServerHello {
 }
 
 impl ServerHello {
+    /// Bytes on the heap.
+    pub(super) fn held(&self) -> usize {
+        self.opening.as_deref().map_or(0, size_of_val) + self.alpn.as_deref().map_or(0, <[u8]>::len)
+    }
+
     /// Parses the body of a ServerHello message; `None` if it is not one from end to end.
     pub fn parse(body: &[u8]) -> Option<ServerHello> {
         let mut cursor = Cursor::new(body);

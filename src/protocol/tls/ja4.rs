@@ -64,6 +64,11 @@ impl Ja4 {
         Some(Ja4(text))
     }
 
+    /// The fingerprint itself.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+
     /// The part that stands for the cipher suites offered: the same in every hello of one program.
     pub fn ciphers(&self) -> &[u8] {
         self.0.get(11..23).unwrap_or_default()
@@ -72,7 +77,7 @@ impl Ja4 {
 
 impl fmt::Display for Ja4 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|&byte| fmt::Write::write_char(f, char::from(byte)))
+        f.write_str(self.as_str())
     }
 }
 

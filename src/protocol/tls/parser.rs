@@ -158,6 +158,15 @@ impl Parser {
         }
     }
 
+    /// Bytes on the heap, but for the chains of the evidence.
+    pub fn held(&self) -> usize {
+        let messages = self.streams.iter().filter_map(|stream| stream.messages.as_deref());
+        size_of::<Evidence>()
+            + self.evidence.held()
+            + messages.map(|begun| size_of_val(begun) + begun.held()).sum::<usize>()
+            + self.secured.as_deref().map_or(0, |secured| size_of_val(secured) + secured.held())
+    }
+
     /// What was seen so far.
     pub fn evidence(&self) -> &Evidence {
         &self.evidence

@@ -76,6 +76,16 @@ impl Secured {
         }
     }
 
+    /// Bytes on the heap.
+    pub(super) fn held(&self) -> usize {
+        let messages = self.messages.iter().flatten().map(Assembler::held);
+        self.session.held()
+            + messages.sum::<usize>()
+            + size_of::<Held>() * self.held.capacity()
+            + self.held_bytes
+            + self.scratch.capacity()
+    }
+
     /// Hellos may have been read: looks for the keys once there are both.
     pub(super) fn hellos(&mut self, evidence: &mut Evidence, plaintext: &mut dyn Plaintext) {
         let (Stage::Hellos | Stage::Awaiting, Some(client)) = (self.stage, evidence.client) else { return };

@@ -1,5 +1,7 @@
 //! The record headers of one connection, in order: all that is left to see once TLS encrypts.
 
+use std::cmp::Ordering;
+
 use super::record::Kind;
 use crate::protocol::Side;
 
@@ -10,7 +12,7 @@ pub const RECORD_CAP: usize = 48;
 /// When something was seen: packet time first, and the order of reading among equals.
 ///
 /// Kept in bytes, most significant first, so that it leaves no holes in a [`Record`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
     /// Microseconds, offset so that bytes compare as numbers do.
     micros: [u8; 4],
@@ -25,6 +27,23 @@ impl Moment {
     /// Microseconds since the first event of the connection, saturating at half an hour.
     pub fn micros(self) -> i32 {
         (u32::from_be_bytes(self.micros) ^ SIGN) as i32
+    }
+
+    /// Both in one number: quicker to compare than byte by byte.
+    fn rank(self) -> u64 {
+        u64::from(u32::from_be_bytes(self.micros)) << 8 | u64::from(self.order)
+    }
+}
+
+impl Ord for Moment {
+    fn cmp(&self, other: &Moment) -> Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+impl PartialOrd for Moment {
+    fn partial_cmp(&self, other: &Moment) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -62,6 +81,13 @@ pub(super) struct Direction {
     hole: Option<u8>,
     /// This side sent bytes that were seen.
     pub(super) seen: bool,
+}
+
+impl Trace {
+    /// Bytes on the heap.
+    pub(super) fn held(&self) -> usize {
+        self.sides.iter().map(|side| size_of::<Record>() * side.records.capacity()).sum()
+    }
 }
 
 impl Direction {

@@ -10,6 +10,7 @@ mod certificates;
 mod client;
 mod messages;
 mod server;
+mod short;
 mod tls;
 mod web;
 
@@ -38,6 +39,10 @@ enum Command {
     WebServer(tls::Serving),
     /// Make one HTTP/1.0 request over TLS.
     WebClient(tls::Calling),
+    /// Answer short connections in clear until stopped.
+    ShortServer(short::Serving),
+    /// Make many short connections in clear, at a steady rate.
+    ShortClient(short::Calling),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +64,8 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Client(arguments) => runtime.block_on(client::run(arguments)),
         Command::WebServer(arguments) => runtime.block_on(web::serve(arguments)),
         Command::WebClient(arguments) => runtime.block_on(web::request(arguments)),
+        Command::ShortServer(arguments) => runtime.block_on(short::serve(arguments)),
+        Command::ShortClient(arguments) => runtime.block_on(short::call(arguments)),
     }
 }
 

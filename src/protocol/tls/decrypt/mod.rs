@@ -95,6 +95,12 @@ impl Session {
         Session { keys, suite: None, directions: Default::default() }
     }
 
+    /// Bytes on the heap.
+    pub(super) fn held(&self) -> usize {
+        let keys = |direction: &Direction| direction.keys.len() * size_of::<(Keyed, RecordKey)>();
+        self.directions.iter().map(keys).sum()
+    }
+
     /// A key log was given.
     pub(super) fn has_log(&self) -> bool {
         self.keys.is_given()
