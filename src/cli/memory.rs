@@ -8,7 +8,7 @@ use procfs::{Current, Meminfo};
 
 /// The least that can be asked for: what every audit takes is a part of it.
 const LEAST: u64 = 64 << 20;
-/// What is taken where nothing is said: ten times what a gigabyte of mixed traffic takes.
+/// What is taken where nothing is said: room for one and a half million flows at once.
 const USUAL: u64 = 2 << 30;
 
 /// A number of bytes.

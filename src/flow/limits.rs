@@ -3,7 +3,7 @@
 /// Bytes that a flow takes besides what is kept of its stream and by its reader, at most: its two records,
 /// IPv6 addresses, its place in the index while that grows, its entries in the wheel, and its share of what is on
 /// its way to the report.
-const FLOW: u64 = 448;
+const FLOW: u64 = 512;
 
 /// What the flow table may grow to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
