@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::capture::Timestamp;
-use crate::flow::{Held, Reader, Shared, Want};
+use crate::flow::{Reader, Shared, Want};
 use crate::packet::{Gap, Side};
 use crate::protocol::tls::{Chain, KeyStore};
 use crate::protocol::{Conversation, Step};
@@ -42,12 +42,13 @@ impl Reader for FlowReader {
         self.conversation.closed(side, reset, at.0);
     }
 
-    fn held(&self) -> Held {
+    fn held(&self) -> usize {
+        self.conversation.held()
+    }
+
+    fn shared(&self) -> [Option<Shared>; 2] {
         let shared = |chain: &Chain| Shared { id: chain.id(), bytes: chain.held() };
-        Held {
-            own: self.conversation.held(),
-            shared: self.conversation.chains().map(|chain| chain.map(shared)),
-        }
+        self.conversation.chains().map(|chain| chain.map(shared))
     }
 
     fn let_go(&mut self) {

@@ -36,27 +36,39 @@ pub struct Ambiguity {
 /// The bytes of one direction that were read last.
 #[derive(Debug, Default)]
 pub(super) struct Lent {
-    /// In the order in which they were lent.
-    runs: Vec<Run>,
+    /// Where they belong, in the order in which they were lent: those before the last run, and that.
+    earlier: Vec<Run>,
+    last: Run,
     bytes: Vec<u8>,
 }
 
 /// Bytes without a hole.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Run {
     sequence: u32,
     length: u32,
 }
 
+impl Run {
+    /// The sequence number behind it.
+    fn end(self) -> u32 {
+        self.sequence.wrapping_add(self.length)
+    }
+}
+
 impl Lent {
     /// Memory that it takes.
     pub(super) fn held(&self) -> usize {
-        self.bytes.capacity() + self.runs.capacity() * size_of::<Run>()
+        self.bytes.capacity() + self.earlier.capacity() * size_of::<Run>()
     }
 
     /// The sequence number behind the last byte.
     pub(super) fn end(&self) -> Option<u32> {
-        self.runs.last().map(|last| last.sequence.wrapping_add(last.length))
+        (self.last.length > 0).then(|| self.last.end())
+    }
+
+    fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.earlier.iter().chain([&self.last])
     }
 
     /// Keeps these bytes, as far as there is room; what was lent first goes.
@@ -66,19 +78,23 @@ impl Lent {
         if bytes.is_empty() {
             return;
         }
-        let far = self.runs.iter().take_while(|run| sequence.wrapping_sub(run.sequence) > FAR);
+        let far = self.runs().take_while(|run| sequence.wrapping_sub(run.sequence) > FAR);
         let far = far.map(|run| run.length as usize).sum();
         let length = self.bytes.len() + bytes.len();
         // More than must be, so that it is not done for every segment.
         let over = if length > LENT_BYTES { self.bytes.len().min(length - LENT_BYTES / 2) } else { 0 };
         self.forget_first(over.max(far));
-        let length = bytes.len() as u32;
-        match self.runs.last_mut() {
-            Some(last) if last.sequence.wrapping_add(last.length) == sequence => last.length += length,
-            _ => self.runs.push(Run { sequence, length }),
+        if self.last.length > 0 && self.last.end() != sequence {
+            self.earlier.push(self.last);
+            self.last.length = 0;
         }
-        if self.bytes.capacity() == 0 {
-            self.bytes.reserve_exact(bytes.len().max(FIRST_BYTES));
+        if self.last.length == 0 {
+            self.last.sequence = sequence;
+        }
+        self.last.length += bytes.len() as u32;
+        if self.bytes.capacity() - self.bytes.len() < bytes.len() {
+            let room = if self.bytes.capacity() == 0 { bytes.len().max(FIRST_BYTES) } else { LENT_BYTES };
+            self.bytes.reserve_exact(room - self.bytes.len());
         }
         self.bytes.extend_from_slice(bytes);
     }
@@ -89,21 +105,22 @@ impl Lent {
         }
         self.bytes.drain(..count);
         let mut left = count as u32;
-        while let Some(first) = self.runs.first_mut().filter(|_| left > 0) {
-            if first.length > left {
-                first.length -= left;
-                first.sequence = first.sequence.wrapping_add(left);
-                return;
-            }
-            left -= first.length;
-            self.runs.remove(0);
-        }
+        let whole = self.earlier.iter().take_while(|run| {
+            let is_whole = run.length <= left;
+            left -= if is_whole { run.length } else { 0 };
+            is_whole
+        });
+        let whole = whole.count();
+        self.earlier.drain(..whole);
+        let first = self.earlier.first_mut().unwrap_or(&mut self.last);
+        first.sequence = first.sequence.wrapping_add(left);
+        first.length -= left;
     }
 
     /// The first place, in the order of what was lent, for which these bytes are others.
     pub(super) fn difference(&self, sequence: u32, bytes: &[u8]) -> Option<u32> {
         let mut rest = &self.bytes[..];
-        self.runs.iter().find_map(|run| {
+        self.runs().find_map(|run| {
             let (lent, others) = rest.split_at_checked(run.length as usize)?;
             rest = others;
             difference((run.sequence, lent), (sequence, bytes))
@@ -146,7 +163,7 @@ mod tests {
         lent.add(100, b"abc");
         lent.add(103, b"def");
         lent.add(200, b"xyz");
-        assert_eq!((lent.runs.len(), lent.end()), (2, Some(203)));
+        assert_eq!((lent.runs().count(), lent.end()), (2, Some(203)));
         assert_eq!(lent.difference(105, b"f whatever comes between is not lent"), None);
         assert_eq!(lent.difference(101, b"bcdEf"), Some(104));
         assert_eq!(lent.difference(199, b"_xy_"), Some(202));
@@ -174,7 +191,7 @@ mod tests {
                 let last = next.wrapping_sub(1);
                 prop_assert_eq!(lent.difference(last, &[!bytes[length - 1]]), Some(last));
                 prop_assert!(lent.bytes.len() <= LENT_BYTES);
-                prop_assert_eq!(lent.runs.iter().map(|run| run.length as usize).sum::<usize>(), lent.bytes.len());
+                prop_assert_eq!(lent.runs().map(|run| run.length as usize).sum::<usize>(), lent.bytes.len());
             }
         }
     }

@@ -4,7 +4,21 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use super::reader::{Held, Reader, Shared};
+use super::reader::{Reader, Shared};
+
+/// What a reader kept when that was counted last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    own: usize,
+    shared: [Option<Shared>; 2],
+}
+
+impl Held {
+    /// What it keeps now.
+    pub(super) fn of(reader: &impl Reader) -> Held {
+        Held { own: reader.held(), shared: reader.shared() }
+    }
+}
 
 /// Counts the bytes that streams and readers keep, and those that had to be given up.
 #[derive(Debug)]
@@ -24,35 +38,40 @@ impl Budget {
         Budget { held: 0, cap, refused: 0, lent: 0, shared: HashMap::default() }
     }
 
-    /// What a reader keeps has changed since it kept `before`; `false` if it is to let go, since it grew and
-    /// there is no room.
-    #[must_use]
-    pub(super) fn settle(&mut self, before: &Held, after: &Held) -> bool {
-        if before == after {
+    /// Counts what a reader keeps, where that changed since `counted`. `false` if it kept more and there is no
+    /// room: then it was made to let go of it.
+    #[inline]
+    pub(super) fn settle(&mut self, counted: &mut Held, reader: &mut impl Reader) -> bool {
+        let own = reader.held();
+        if own == counted.own {
+            debug_assert_eq!(counted.shared, reader.shared());
             return true;
         }
+        self.settle_changed(counted, Held { own, shared: reader.shared() }, reader)
+    }
+
+    fn settle_changed(&mut self, counted: &mut Held, now: Held, reader: &mut impl Reader) -> bool {
+        let before = std::mem::replace(counted, now);
         let held = self.held;
-        self.held = (self.held + after.own).saturating_sub(before.own);
-        for (before, after) in
-            before.shared.iter().zip(&after.shared).filter(|(before, after)| before != after)
-        {
-            after.iter().for_each(|shared| self.share(shared));
-            before.iter().for_each(|shared| self.unshare(shared));
+        self.held = (self.held + now.own).saturating_sub(before.own);
+        if before.shared != now.shared {
+            now.shared.iter().flatten().for_each(|shared| self.share(shared));
+            before.shared.iter().flatten().for_each(|shared| self.unshare(shared));
         }
-        self.held <= self.cap || self.held <= held
+        let has_room = self.held <= self.cap || self.held <= held;
+        if !has_room {
+            self.refused += 1;
+            self.release(counted);
+            *counted = Held::default();
+            reader.let_go();
+        }
+        has_room
     }
 
     /// A reader is gone that kept this.
     pub(super) fn release(&mut self, held: &Held) {
         self.held = self.held.saturating_sub(held.own);
         held.shared.iter().flatten().for_each(|shared| self.unshare(shared));
-    }
-
-    /// Makes a reader let go of what it keeps.
-    pub(super) fn refuse(&mut self, reader: &mut impl Reader) {
-        self.refused += 1;
-        self.release(&reader.held());
-        reader.let_go();
     }
 
     fn share(&mut self, shared: &Shared) {
@@ -76,32 +95,70 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::Timestamp;
+    use crate::flow::Want;
+    use crate::packet::{Gap, Side};
 
-    fn held(own: usize, shared: Option<u64>) -> Held {
-        Held { own, shared: [shared.map(|id| Shared { id, bytes: 100 }), None] }
+    /// Keeps what it is told to.
+    #[derive(Default)]
+    struct Keeper(usize, Option<u64>);
+
+    impl Reader for Keeper {
+        type Context = ();
+        fn new((): &()) -> Keeper {
+            Keeper::default()
+        }
+        fn begins(&mut self) {}
+        fn read(&mut self, _: Side, _: &[u8], _: Timestamp) -> Want {
+            Want::NOTHING
+        }
+        fn gap(&mut self, _: Side, _: Gap, _: u64, _: Timestamp) -> u64 {
+            0
+        }
+        fn closed(&mut self, _: Side, _: bool, _: Timestamp) {}
+        fn datagram(&mut self, _: Side, _: &[u8], _: bool, _: Timestamp) -> bool {
+            false
+        }
+        fn held(&self) -> usize {
+            self.0
+        }
+        fn shared(&self) -> [Option<Shared>; 2] {
+            [self.1.map(|id| Shared { id, bytes: 100 }), None]
+        }
+        fn let_go(&mut self) {
+            *self = Keeper::default();
+        }
     }
 
     #[test]
     fn what_readers_have_in_common_counts_once_and_until_the_last_is_gone() {
         let mut budget = Budget::new(1000);
-        let nothing = Held::default();
-        for reader in [held(10, Some(7)), held(20, Some(7)), held(30, Some(8))] {
-            assert!(budget.settle(&nothing, &reader));
+        let mut readers = [Keeper(10, Some(7)), Keeper(20, Some(7)), Keeper(30, Some(8))];
+        let mut counted = [Held::default(); 3];
+        for (reader, counted) in readers.iter_mut().zip(&mut counted) {
+            assert!(budget.settle(counted, reader));
         }
         assert_eq!(budget.held, 60 + 200);
-        budget.release(&held(10, Some(7)));
+        let [first, second, third] = &mut readers;
+        budget.release(&Held::of(first));
         assert_eq!(budget.held, 50 + 200);
-        budget.release(&held(20, Some(7)));
-        assert!(budget.settle(&held(30, Some(8)), &held(31, None)));
+        budget.release(&Held::of(second));
+        *third = Keeper(31, None);
+        assert!(budget.settle(&mut counted[2], third));
         assert_eq!(budget.held, 31);
     }
 
     #[test]
-    fn only_a_reader_that_grows_is_to_let_go() {
+    fn only_a_reader_that_grows_is_made_to_let_go() {
         let mut budget = Budget::new(100);
-        assert!(budget.settle(&held(0, None), &held(90, None)));
-        assert!(!budget.settle(&held(0, None), &held(20, None)));
-        assert!(budget.settle(&held(20, None), &held(15, None)), "it shrinks");
-        assert!(!budget.settle(&held(0, None), &held(0, Some(1))));
+        let (mut large, mut counted) = (Keeper(90, None), Held::default());
+        assert!(budget.settle(&mut counted, &mut large));
+        for mut late in [Keeper(20, None), Keeper(1, Some(1))] {
+            assert!(!budget.settle(&mut Held::default(), &mut late));
+            assert_eq!((late.0, budget.held), (0, 90));
+        }
+        large.0 = 85;
+        assert!(budget.settle(&mut counted, &mut large), "it shrinks");
+        assert_eq!((budget.held, budget.refused), (85, 2));
     }
 }

@@ -21,7 +21,7 @@ mod wheel;
 pub use ambiguity::{Ambiguity, Doubt};
 pub use key::Key;
 pub use limits::Limits;
-pub use reader::{Held, Reader, Shared, Want};
+pub use reader::{Reader, Shared, Want};
 pub use table::{Account, First, FlowTable, Found};
 pub use tcp::ConnState;
 

@@ -19,15 +19,6 @@ impl Want {
     pub const NOTHING: Want = Want { used: 0, skip: 0, done: true };
 }
 
-/// What a reader keeps on the heap.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held {
-    /// Bytes of its own.
-    pub own: usize,
-    /// What it may have in common with other readers, which is counted once for all.
-    pub shared: [Option<Shared>; 2],
-}
-
 /// Something that several readers keep together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shared {
@@ -56,16 +47,22 @@ pub trait Reader {
     fn gap(&mut self, side: Side, cause: Gap, covered: u64, at: Timestamp) -> u64;
     /// This side closed its direction, in order, or reset the connection.
     fn closed(&mut self, side: Side, reset: bool, at: Timestamp);
-    /// Whether something came to be known that other flows wait for; asked after every packet of a flow
-    /// that is still read, and says so once.
+    /// Whether something came to be known that other flows wait for; asked after every packet that it read bytes
+    /// of, and says so once.
     fn has_news(&mut self) -> bool {
         false
     }
     /// Reads one datagram, `cut` if the capture cut it; says whether more are wanted.
     fn datagram(&mut self, side: Side, bytes: &[u8], cut: bool, at: Timestamp) -> bool;
-    /// What it keeps, which changes only when it reads, is told of a gap or lets go.
-    fn held(&self) -> Held {
-        Held::default()
+    /// Bytes of its own that it keeps on the heap, which change only when it reads, is told of a gap or lets go.
+    /// Asked whenever it did, so it is to cost next to nothing.
+    fn held(&self) -> usize {
+        0
+    }
+    /// What it keeps and may have in common with other readers, which is counted once for all. Changes only when
+    /// [`Reader::held`] does.
+    fn shared(&self) -> [Option<Shared>; 2] {
+        [None; 2]
     }
     /// There is no room for what it keeps: forgets it, and that bytes were read.
     fn let_go(&mut self) {}

@@ -2,7 +2,7 @@
 //! which a classified flow does not touch until it ends.
 
 use super::ambiguity::Doubt;
-use super::budget::Budget;
+use super::budget::{Budget, Held};
 use super::reader::Reader;
 use super::stream::{Lender, Piece, Quiet, Streams};
 use super::tcp::{Connection, Endpoint, is_after};
@@ -192,32 +192,21 @@ impl<R: Reader> Cold<R> {
         });
     }
 
-    /// Puts the bytes of a TCP segment in order and lends them; says whether more are wanted, and whether and
-    /// from which sequence number on they can be read in more than one way. `initial` is the number of the SYN
-    /// that its sender began with; `answered` says that the other side sent something.
-    pub(super) fn read(
-        &mut self,
-        segment: &TcpSegment<'_>,
-        initial: Option<u32>,
-        answered: bool,
-        budget: &mut Budget,
-    ) -> (bool, Option<(Doubt, u32)>) {
-        let TcpSegment { side, tcp, payload, length, at } = *segment;
-        let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags.syn()));
+    /// Takes the numbers of a TCP segment: where each side begins, and how far it has sent. `initial` is the number
+    /// of the SYN that its sender began with.
+    #[inline]
+    pub(super) fn tells(&mut self, segment: &TcpSegment<'_>, initial: Option<u32>, budget: &mut Budget) {
+        let TcpSegment { side, tcp, .. } = *segment;
+        if tcp.flags.syn() {
+            self.begins(side, tcp.sequence.wrapping_add(1));
+        }
         // The handshake's own ACK says where the other side starts, should its SYN-ACK be missing.
         let opens = |initial: u32| tcp.flags.ack() && initial.wrapping_add(1) == tcp.sequence;
         let answers = !tcp.flags.syn() && initial.is_some_and(opens);
         let tells = tcp.flags.ack() && !tcp.flags.rst();
         let (other, acknowledged) = (side.other(), tcp.acknowledgement);
-        if tcp.flags.syn() && self.streams.is_none() && !self.quiet.opens_at(side, sequence) {
-            let mut streams = Box::new(Streams::wake(&self.quiet));
-            streams.settled = self.reader.held();
-            self.streams = Some(streams);
-        }
         if let Some(streams) = &mut self.streams {
-            if tcp.flags.syn() {
-                streams.opens_at(side, sequence);
-            } else if answers {
+            if answers {
                 streams.starts_at(other, acknowledged);
             }
             if tells {
@@ -234,21 +223,40 @@ impl<R: Reader> Cold<R> {
                 self.quiet.has_sent(other, acknowledged);
             }
         }
-        if !tcp.flags.rst() && !tcp.flags.fin() && length == 0 {
-            return (true, None);
+    }
+
+    /// `side` says in a SYN that its first byte has this number.
+    fn begins(&mut self, side: Side, sequence: u32) {
+        if self.streams.is_none() && !self.quiet.opens_at(side, sequence) {
+            let counted = Held::of(&self.reader);
+            self.streams = Some(Box::new(Streams::wake(&self.quiet, counted)));
         }
+        if let Some(streams) = &mut self.streams {
+            streams.opens_at(side, sequence);
+        }
+    }
+
+    /// Puts the bytes of a TCP segment in order and lends them; says whether more are wanted, and whether and
+    /// from which sequence number on they can be read in more than one way. `answered` says that the other side
+    /// sent something.
+    pub(super) fn read(
+        &mut self,
+        segment: &TcpSegment<'_>,
+        answered: bool,
+        budget: &mut Budget,
+    ) -> (bool, Option<(Doubt, u32)>) {
+        let TcpSegment { side, tcp, payload, length, at } = *segment;
+        let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags.syn()));
         let mut boxed = self.streams.take();
         let was_boxed = boxed.is_some();
         let mut awake;
         let streams = match &mut boxed {
             Some(streams) => &mut **streams,
             None => {
-                awake = Streams::wake(&self.quiet);
+                awake = Streams::wake(&self.quiet, Held::of(&self.reader));
                 &mut awake
             }
         };
-        // Asking costs: what it held after the last segment is remembered while anything is.
-        let before = if was_boxed { streams.settled } else { self.reader.held() };
         let mut lender = Lender { reader: &mut self.reader, budget, at, doubt: None };
         if tcp.flags.rst() {
             streams.reset(side, tcp.sequence, &mut lender);
@@ -257,12 +265,7 @@ impl<R: Reader> Cold<R> {
             streams.piece(side, Piece { sequence, payload, length, fin, urgent, answered }, &mut lender);
         }
         let doubt = lender.doubt;
-        streams.settled = self.reader.held();
-        let has_room = budget.settle(&before, &streams.settled);
-        if !has_room {
-            budget.refuse(&mut self.reader);
-        }
-        if !has_room || streams.are_done() {
+        if !budget.settle(&mut streams.counted, &mut self.reader) || streams.are_done() {
             streams.let_go(budget);
             return (false, doubt);
         }
@@ -283,20 +286,16 @@ impl<R: Reader> Cold<R> {
         at: Timestamp,
         budget: &mut Budget,
     ) -> bool {
-        let held = self.reader.held();
+        let mut counted = Held::of(&self.reader);
         let wanted = self.reader.datagram(side, payload, cut, at);
-        let has_room = budget.settle(&held, &self.reader.held());
-        if !has_room {
-            budget.refuse(&mut self.reader);
-        }
-        wanted && has_room
+        budget.settle(&mut counted, &mut self.reader) && wanted
     }
 
     /// The flow is over: what waits is read after all. Packets of it may be `missed`, for this cause.
     pub(super) fn finish(&mut self, missed: Option<Gap>, at: Timestamp, budget: &mut Budget) {
         let mut streams = match self.streams.take() {
             Some(streams) => *streams,
-            None => Streams::wake(&self.quiet),
+            None => Streams::wake(&self.quiet, Held::default()),
         };
         let mut lender = Lender { reader: &mut self.reader, budget, at, doubt: None };
         if let Some(cause) = missed {
@@ -315,6 +314,14 @@ pub(super) struct TcpSegment<'a> {
     /// The payload's length on the wire.
     pub(super) length: u32,
     pub(super) at: Timestamp,
+}
+
+impl TcpSegment<'_> {
+    /// It carries bytes, or ends its side's.
+    #[inline]
+    pub(super) fn is_piece(&self) -> bool {
+        self.length > 0 || self.tcp.flags.fin() || self.tcp.flags.rst()
+    }
 }
 
 /// Who sent the first packet, how finely it was timed, and who opened the flow, in one byte.

@@ -5,8 +5,8 @@
 //! lies in bytes the reader said it does not need.
 
 use super::ambiguity::{Doubt, Lent, difference};
-use super::budget::Budget;
-use super::reader::{Held, Reader};
+use super::budget::{Budget, Held};
+use super::reader::Reader;
 use crate::capture::Timestamp;
 use crate::packet::{Gap, Side};
 
@@ -83,8 +83,8 @@ impl Quiet {
 #[derive(Debug, Default)]
 pub(super) struct Streams {
     halves: [Half; 2],
-    /// What the reader kept when that was counted last.
-    pub(super) settled: Held,
+    /// What is counted of what the reader keeps.
+    pub(super) counted: Held,
 }
 
 /// One TCP segment as the stream sees it.
@@ -103,7 +103,7 @@ pub(super) struct Piece<'a> {
 
 impl Streams {
     /// Goes on from what was known so far.
-    pub(super) fn wake(quiet: &Quiet) -> Streams {
+    pub(super) fn wake(quiet: &Quiet, counted: Held) -> Streams {
         let half = |at: usize| {
             let knows = |bit: u8| quiet.known[at] & bit != 0;
             Half {
@@ -115,7 +115,7 @@ impl Streams {
                 ..Half::default()
             }
         };
-        Streams { halves: [half(0), half(1)], settled: Held::default() }
+        Streams { halves: [half(0), half(1)], counted }
     }
 
     /// What is left to know, unless one direction keeps something or is in the middle of being read.

@@ -9,7 +9,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::OccupiedEntry;
 use std::collections::{HashMap, VecDeque};
 
-use super::budget::Budget;
+use super::budget::{Budget, Held};
 use super::limits::Limits;
 use super::losses::Losses;
 use super::reader::Reader;
@@ -351,7 +351,7 @@ impl<R: Reader> FlowTable<R> {
         };
         let cold = &mut self.cold[id];
         cold.generation = cold.generation.wrapping_add(1);
-        self.budget.release(&cold.reader.held());
+        self.budget.release(&Held::of(&cold.reader));
         match (flow.key.transport, missed) {
             (Transport::TCP, _) if hot.is(READ) => {
                 cold.finish(missed, flow.end, &mut self.budget);
@@ -628,14 +628,16 @@ impl<R: Reader> FlowTable<R> {
         if hot.is(READ) {
             let cold = &mut self.cold[id];
             let segment = TcpSegment { side, tcp, payload, length, at };
-            let answered = hot.has_sent(side.other());
-            let (wanted, doubt) = cold.read(&segment, hot.initial(side), answered, &mut self.budget);
-            hot.set(READ, wanted);
-            self.news = cold.reader.has_news().then_some(id).or(self.news);
-            if let Some((doubt, sequence)) = doubt {
-                let sequence = sequence.wrapping_sub(hot.initial(side).unwrap_or(0));
-                let ambiguity = Ambiguity { doubt, sequence, packet: stamp.number };
-                self.ambiguous.entry(id).or_insert(ambiguity);
+            cold.tells(&segment, hot.initial(side), &mut self.budget);
+            if segment.is_piece() {
+                let (wanted, doubt) = cold.read(&segment, hot.has_sent(side.other()), &mut self.budget);
+                hot.set(READ, wanted);
+                self.news = cold.reader.has_news().then_some(id).or(self.news);
+                if let Some((doubt, sequence)) = doubt {
+                    let sequence = sequence.wrapping_sub(hot.initial(side).unwrap_or(0));
+                    let ambiguity = Ambiguity { doubt, sequence, packet: stamp.number };
+                    self.ambiguous.entry(id).or_insert(ambiguity);
+                }
             }
         }
         closed

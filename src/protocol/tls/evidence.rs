@@ -157,6 +157,8 @@ pub struct Evidence {
     pub(super) client: Option<Side>,
     pub(super) client_hello: Option<Box<ClientHello>>,
     pub(super) server_hello: Option<Box<ServerHello>>,
+    /// Bytes that both hellos take.
+    hellos_held: u32,
     pub(super) hello_retry: bool,
     /// Early data was offered by any ClientHello, also the one before a HelloRetryRequest.
     pub(super) early_data: bool,
@@ -359,9 +361,11 @@ impl Evidence {
 
     /// Bytes on the heap, but for those chains.
     pub fn held(&self) -> usize {
-        let Evidence { client_hello, server_hello, alerts, trace, decrypted, answers, .. } = self;
-        client_hello.as_deref().map_or(0, |hello| size_of_val(hello) + hello.held())
-            + server_hello.as_deref().map_or(0, |hello| size_of_val(hello) + hello.held())
+        let Evidence { hellos_held, chains, alerts, trace, decrypted, answers, .. } = self;
+        // That a chain is kept shows, though it is counted elsewhere.
+        let chains = chains.iter().flatten().map(size_of_val).sum::<usize>();
+        *hellos_held as usize
+            + chains
             + size_of::<Alert>() * alerts.capacity()
             + trace.held()
             + decrypted.as_deref().map_or(0, |decrypted| size_of_val(decrypted) + decrypted.held())
@@ -385,6 +389,23 @@ impl Evidence {
         if let Some(hello) = &mut self.server_hello {
             hello.opening = None;
         }
+        self.weigh_hellos();
+    }
+
+    pub(super) fn keep_client_hello(&mut self, hello: ClientHello) {
+        self.client_hello = Some(Box::new(hello));
+        self.weigh_hellos();
+    }
+
+    pub(super) fn keep_server_hello(&mut self, hello: ServerHello) {
+        self.server_hello = Some(Box::new(hello));
+        self.weigh_hellos();
+    }
+
+    fn weigh_hellos(&mut self) {
+        let client = self.client_hello.as_deref().map_or(0, |hello| size_of_val(hello) + hello.held());
+        let server = self.server_hello.as_deref().map_or(0, |hello| size_of_val(hello) + hello.held());
+        self.hellos_held = u32::try_from(client + server).unwrap_or(u32::MAX);
     }
 
     /// Nothing more is to come: works out the answers, once for all who ask.

@@ -430,7 +430,7 @@ fn client_hello(evidence: &mut Evidence, side: Side, mut hello: ClientHello) {
     if let Some(first) = &evidence.client_hello {
         hello.follows(first);
     }
-    evidence.client_hello = Some(Box::new(hello));
+    evidence.keep_client_hello(hello);
 }
 
 fn server_hello(evidence: &mut Evidence, side: Side, hello: ServerHello, at: i64) {
@@ -440,7 +440,7 @@ fn server_hello(evidence: &mut Evidence, side: Side, hello: ServerHello, at: i64
         evidence.hello_retry = true;
     } else {
         evidence.trace.mark_server_hello(side, at);
-        evidence.server_hello = Some(Box::new(hello));
+        evidence.keep_server_hello(hello);
     }
 }
 
