@@ -269,6 +269,9 @@ impl<R: Reader> Cold<R> {
             streams.let_go(budget);
             return (false, doubt);
         }
+        if tcp.flags.fin() {
+            streams.forget_ended(budget);
+        }
         match streams.quiet() {
             Some(quiet) => self.quiet = quiet,
             None if was_boxed => self.streams = boxed,

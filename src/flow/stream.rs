@@ -111,7 +111,7 @@ impl Streams {
                 sent: knows(SENT).then_some(quiet.sent[at]),
                 closed: knows(CLOSED),
                 done: knows(DONE),
-                spoke: knows(DONE),
+                spoke: knows(DONE) || knows(CLOSED),
                 ..Half::default()
             }
         };
@@ -224,6 +224,14 @@ impl Streams {
         }
     }
 
+    /// Both sides sent all there is: what was kept for more of it is let go.
+    pub(super) fn forget_ended(&mut self, budget: &mut Budget) {
+        if self.halves.iter().all(Half::has_ended) {
+            self.let_go(budget);
+            self.halves.iter_mut().for_each(Half::forget);
+        }
+    }
+
     /// What is held for both directions will be no more.
     pub(super) fn let_go(&self, budget: &mut Budget) {
         self.halves.iter().for_each(|half| half.release(budget));
@@ -283,15 +291,20 @@ impl Half {
         budget.lent = budget.lent.saturating_sub(self.lent.held());
     }
 
-    /// Nothing is lost if all of this but [`Quiet`] is forgotten. That it is neither done nor ever spoke
+    /// Nothing is lost if all of this but [`Quiet`] is forgotten. That it is neither done nor closed nor ever spoke
     /// keeps a direction that is read for the life of its flow from being forgotten with each message.
     fn is_quiet(&self) -> bool {
-        let is_settled = if self.done {
+        let is_settled = if self.done || self.has_ended() {
             self.fin.is_none() || self.closed
         } else {
             !self.spoke && self.fin.is_none() && self.other_start.is_none()
         };
         is_settled && self.skip == 0 && self.held() == 0
+    }
+
+    /// Everything up to its FIN was lent, so nothing is to come.
+    fn has_ended(&self) -> bool {
+        self.closed && self.fin.is_some() && self.ahead.is_empty()
     }
 
     fn piece<R: Reader>(&mut self, side: Side, piece: Piece<'_>, to: &mut Lender<'_, R>) {
