@@ -56,10 +56,8 @@ impl Judged {
 
     /// Gives what came of the run so far, and begins another, which comes after it.
     pub(super) fn take(&mut self, plan: &Plan) -> Judged {
-        // The next run's rows will take about as much.
-        let csv = Vec::with_capacity(self.csv.len());
         Judged {
-            csv: std::mem::replace(&mut self.csv, csv),
+            csv: std::mem::take(&mut self.csv),
             summary: self.summary.take(),
             rows: std::mem::replace(&mut self.rows, RowStatistics::new(&plan.policy)),
             out_of_scope: std::mem::take(&mut self.out_of_scope),

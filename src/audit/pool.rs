@@ -92,6 +92,7 @@ impl<'p, W: io::Write> Pool<'p, W> {
             linking: Mutex::new(Linking { linker: Linker::new(plan), waiting: Vec::new() }),
             schedule: Mutex::new(Waited { it: schedule, waiting: 0 }),
             wake: Condvar::new(),
+            spare: Mutex::new(Vec::new()),
         };
         let judge = || Judge::new(plan, Arc::clone(&captures), is_written);
         let judged = Judged::new(plan);
@@ -118,6 +119,8 @@ struct Shared<'p> {
     linking: Mutex<Linking<'p>>,
     schedule: Mutex<Waited<Schedule>>,
     wake: Condvar,
+    /// Emptied buffers for the rows of a run: memory that is new each time costs more than the rows.
+    spare: Mutex<Vec<Vec<u8>>>,
 }
 
 /// What threads wait for, and how many do: nobody is woken where nobody waits.
@@ -188,6 +191,7 @@ impl Shared<'_> {
                 self.tell(|schedule| schedule.linked(runs));
             }
             Task::Judge { number, flows } => {
+                judged.csv = lock(&self.spare).pop().unwrap_or_default();
                 for flow in flows.iter() {
                     judge.flow(flow, judged, None);
                 }
@@ -261,7 +265,8 @@ impl<W: io::Write> Caller<W> {
         loop {
             match shared.next(CALLER) {
                 Step::Write(run) => {
-                    self.write(*run);
+                    let emptied = self.write(*run);
+                    lock(&shared.spare).push(emptied);
                     shared.tell(Schedule::written);
                 }
                 Step::Read(batch) => {
@@ -274,9 +279,12 @@ impl<W: io::Write> Caller<W> {
         }
     }
 
-    fn write(&mut self, mut judged: Judged) {
-        self.writer.write(&mut judged.csv);
+    /// Gives back the buffer that the rows were in.
+    fn write(&mut self, mut judged: Judged) -> Vec<u8> {
+        let mut rows = std::mem::take(&mut judged.csv);
+        self.writer.write(&mut rows);
         self.judged.merge(judged);
+        rows
     }
 
     /// Fills a batch; if it is the last one, also tells how many packets there were in all.
