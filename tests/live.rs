@@ -11,8 +11,10 @@ use std::time::Duration;
 use common::site::{DOPPLER, Site};
 use common::{Background, Need, flowaudit, have, table};
 
-/// The last acknowledgements are still on their way when a client has ended.
-const SETTLED: Duration = Duration::from_millis(700);
+/// By then a live audit has looked at a flow that is open.
+const LOOKED: Duration = Duration::from_millis(1500);
+/// Two that look on at one packet stamp it one after the other, between which a busy machine may do other things.
+const STAMPS_APART: jiff::SignedDuration = jiff::SignedDuration::from_millis(500);
 
 #[test]
 fn an_interrupted_audit_says_what_a_capture_of_the_same_traffic_says() {
@@ -21,12 +23,13 @@ fn an_interrupted_audit_says_what_a_capture_of_the_same_traffic_says() {
     }
     let site = Site::new("live");
     let (mut tcpdump, capture) = record(&site);
-    // Rows of open flows are written too, and are no part of the comparison.
     let (mut live, live_report) = site.live(&["--interim", "1"]);
     let _server = site.server("1.2");
     site.call("1.2");
     site.plain_http();
-    sleep(SETTLED);
+    site.settle();
+    // The violation is told as of an open flow, too.
+    sleep(LOOKED);
     assert_eq!(live.interrupt(), Some(1), "a violation was seen");
     assert_eq!(tcpdump.interrupt(), Some(0));
 
@@ -35,6 +38,12 @@ fn an_interrupted_audit_says_what_a_capture_of_the_same_traffic_says() {
         table(&fs::read_to_string(format!("{}{suffix}", report.display())).expect("it was written"))
     };
     let (mut said, mut wanted) = (read(&live_report, ""), read(&report, ""));
+    // How many rows an open flow gets is a matter of when one looks.
+    said.retain(|row| row["row_state"] == "final");
+    assert_eq!(said.len(), wanted.len());
+    for rows in [&mut said, &mut wanted] {
+        rows.sort_by(|one, other| one["start"].cmp(&other["start"]));
+    }
     for row in said.iter_mut().chain(&mut wanted) {
         // A live packet has no file, and comes after others than in the file.
         for column in ["capture", "first_packet"] {
@@ -46,7 +55,7 @@ fn an_interrupted_audit_says_what_a_capture_of_the_same_traffic_says() {
         for column in ["start", "end"] {
             let [live, file] = [&mut *live, &mut *file].map(|row| time(&row.remove(column).expect("one")));
             let apart = live.duration_since(file).abs();
-            assert!(apart < jiff::SignedDuration::from_millis(20), "{column}: {live} {file}");
+            assert!(apart < STAMPS_APART, "{column}: {live} {file}");
         }
     }
     assert_eq!(said, wanted);
@@ -82,7 +91,7 @@ fn an_audit_on_several_threads_says_what_one_on_one_says() {
            echo whole >&3; head -c 4000 /dev/zero >&3; echo again >&3
          done"
     ));
-    sleep(SETTLED);
+    site.settle();
     assert_eq!([one.interrupt(), several.interrupt()], [Some(1); 2], "a violation was seen");
     assert_eq!(tcpdump.interrupt(), Some(0));
     let checked = check(&site, &capture);

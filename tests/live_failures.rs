@@ -67,13 +67,18 @@ fn on_a_terminal_it_stays_where_it_is_and_leaves_nothing_behind() {
     let site = Site::new("view");
     let _server = site.server("1.2");
     let live = format!("{BINARY} live --no-processes --no-records -i eth0 -o /dev/null");
-    for (rows, columns) in [(24, 100), (6, 12)] {
-        let (shown, keys) = (site.folder.join("shown"), site.folder.join("keys"));
+    for (rows, columns, narrowed) in [(24, 100, None), (6, 12, None), (50, 100, Some(40))] {
+        let [shown, keys, now] = ["shown", "keys", "now"].map(|name| site.folder.join(name));
         let mut fifo = Command::new("mkfifo");
         fifo.arg(&keys);
         assert_eq!(run(fifo).status, Some(0));
+        // The emulator below is told when by a character that terminals leave out.
+        let narrow = narrowed.map_or(String::new(), |columns| {
+            let when = format!("until [ -e {} ]; do sleep 0.1; done", now.display());
+            format!("({when}; stty -F /dev/tty cols {columns}; printf \"\\0\" >/dev/tty) &")
+        });
         let script = format!(
-            "exec script -qefc 'stty -echo rows {rows} cols {columns}; exec {live}' {} <{}",
+            "exec script -qefc '{narrow} stty -echo rows {rows} cols {columns}; exec {live}' {} <{}",
             shown.display(),
             keys.display()
         );
@@ -86,6 +91,11 @@ fn on_a_terminal_it_stays_where_it_is_and_leaves_nothing_behind() {
         sender.args(["--ignored", "--exact", "sends_hostile_names"]);
         assert_eq!(run(sender).status, Some(0));
         (0..3).for_each(|_| drop(terminal.wait_for("\x1b[J")));
+        if narrowed.is_some() {
+            fs::write(&now, "").expect("it writes");
+            terminal.wait_for("\0");
+            (0..2).for_each(|_| drop(terminal.wait_for("\x1b[J")));
+        }
         keyboard.write_all(b"\x03").expect("a terminal takes it");
         assert_eq!(terminal.wait(), Some(1), "violations were seen");
         drop(keyboard);
@@ -95,20 +105,14 @@ fn on_a_terminal_it_stays_where_it_is_and_leaves_nothing_behind() {
         // The first and last line are the program's that makes the terminal.
         let (_, said) = said.split_once('\n').expect("its first line");
         let (said, _) = said.rsplit_once("\nScript done").expect("its last line");
-        let mut screen = Screen { rows, columns, ..Screen::default() };
-        let mut drawn = Vec::new();
-        for part in said.split_inclusive("\x1b[J") {
-            screen.write(part.strip_suffix("\x1b[J").unwrap_or(part));
-            if part.ends_with("\x1b[J") {
-                screen.clear();
-            }
-            drawn.push(screen.lines.join("\n"));
-        }
-        let last = drawn.pop().expect("the summary");
-        assert!(drawn.len() > 3, "{said:?}");
-        for blank in &drawn {
+        let mut screen = Screen { rows, columns, narrowed, ..Screen::default() };
+        screen.write(said);
+        assert!(screen.erased.len() > 3, "{said:?}");
+        for blank in &screen.erased {
             assert!(!blank.contains("auditing "), "{rows} rows: nothing is left behind:\n{blank}");
+            assert!(!blank.contains("latest violations"), "{rows} rows: nothing is left behind:\n{blank}");
         }
+        let last = screen.lines.join("\n");
         assert!(!last.contains("auditing ") && last.contains("flow"), "{last}");
         if rows > 20 {
             assert!(said.contains("no_row_for_port: ") && said.contains("handshake_failed: "), "{said}");
@@ -121,10 +125,14 @@ fn on_a_terminal_it_stays_where_it_is_and_leaves_nothing_behind() {
 struct Screen {
     rows: usize,
     columns: usize,
+    /// How wide it is made once it is.
+    narrowed: Option<usize>,
     /// All lines since the beginning; those before the last `rows` scrolled off.
     lines: Vec<String>,
     /// The cursor's line; its column is the end of it.
     at: usize,
+    /// What was left each time that something was erased.
+    erased: Vec<String>,
 }
 
 impl Screen {
@@ -135,12 +143,13 @@ impl Screen {
             match letter {
                 '\r' => {}
                 '\n' => self.at += 1,
+                '\0' => self.narrow(),
                 '\x1b' => {
-                    let sequence: String = letters.by_ref().take_while(|letter| *letter != 'A').collect();
-                    let up: usize =
-                        sequence.strip_prefix('[').and_then(|up| up.parse().ok()).expect("cursor up");
-                    // The cursor stops at the top.
-                    self.at = self.at.saturating_sub(up).max(self.lines.len().saturating_sub(self.rows));
+                    let mut sequence = String::new();
+                    while !sequence.ends_with(|letter: char| letter.is_ascii_alphabetic()) {
+                        sequence.push(letters.next().expect("a whole sequence"));
+                    }
+                    self.control(&sequence);
                 }
                 letter if letter.is_control() => panic!("{letter:?} on a terminal: {text:?}"),
                 letter => {
@@ -154,8 +163,36 @@ impl Screen {
         }
     }
 
-    fn clear(&mut self) {
-        self.lines.truncate(self.at);
+    fn control(&mut self, sequence: &str) {
+        let top = self.lines.len().saturating_sub(self.rows);
+        match sequence {
+            "[H" => self.at = top,
+            // From the cursor on, which stands at the beginning of its line.
+            "[J" | "[2J" => {
+                self.lines.truncate(if sequence == "[J" { self.at } else { top });
+                self.erased.push(self.lines.join("\n"));
+            }
+            up => {
+                let up = up.strip_prefix('[').and_then(|up| up.strip_suffix('A'));
+                let up: usize = up.and_then(|up| up.parse().ok()).expect("cursor up");
+                // The cursor stops at the top.
+                self.at = self.at.saturating_sub(up).max(top);
+            }
+        }
+    }
+
+    /// Lines that are longer than it is wide from now on go on in the next.
+    fn narrow(&mut self) {
+        self.columns = self.narrowed.expect("it is to be");
+        let below = self.lines.split_off(self.at);
+        let wrapped = std::mem::take(&mut self.lines).into_iter().flat_map(|line| {
+            let letters: Vec<char> = line.chars().collect();
+            let parts: Vec<String> = letters.chunks(self.columns).map(String::from_iter).collect();
+            if parts.is_empty() { vec![line] } else { parts }
+        });
+        self.lines = wrapped.collect();
+        self.at = self.lines.len();
+        self.lines.extend(below);
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -84,6 +84,22 @@ fn a_user_that_is_not_there_or_a_folder_out_of_reach_is_one_clear_line() {
         assert_eq!(run.status, Some(2));
         assert!(run.stderr.contains(words), "{}", run.stderr);
     }
+}
+
+#[test]
+fn who_looks_into_processes_ends_quietly_once_nobody_listens() {
+    // At least this one socket is there to be told of.
+    let _socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let mut processes = Command::new(BINARY);
+    processes
+        .args(["processes", "/nowhere"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut processes = processes.spawn().expect("it starts");
+    drop(processes.stdout.take());
+    let ended = processes.wait_with_output().expect("it ends");
+    assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr)), (Some(0), "".into()));
 }
 
 #[test]

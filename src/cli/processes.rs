@@ -73,13 +73,19 @@ pub(super) fn run(jobs: PathBuf) -> Result<Status, Box<dyn Error>> {
     let mut scanner = Scanner::new(jobs);
     let mut output = io::stdout().lock();
     loop {
-        for change in scanner.scan()? {
-            serde_json::to_writer(&mut output, &change)?;
-            output.write_all(b"\n")?;
-        }
-        if output.write_all(b"\n").and_then(|()| output.flush()).is_err() {
+        if tell(&mut output, scanner.scan()?).is_err() {
             return Ok(Status::Clean);
         }
         thread::sleep(INTERVAL);
     }
+}
+
+/// Writes a line for each of these, and an empty one.
+fn tell(mut output: impl Write, changes: Vec<Change>) -> io::Result<()> {
+    for change in changes {
+        serde_json::to_writer(&mut output, &change)?;
+        output.write_all(b"\n")?;
+    }
+    output.write_all(b"\n")?;
+    output.flush()
 }

@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use super::{BINARY, Background, Folder, Namespace, certificates, mutual_grpc, run};
+use super::{BINARY, Background, Folder, Namespace, PATIENCE, certificates, mutual_grpc, run};
 
 /// The address of the Doppler.
 pub const DOPPLER: &str = "10.0.4.10";
@@ -81,6 +83,23 @@ impl Site {
         );
         command.args(["-c", &script]);
         run(command);
+    }
+
+    /// Waits until every connection is over and its last segment has passed: a client that ended is no sign of it.
+    pub fn settle(&self) {
+        let until = Instant::now() + PATIENCE;
+        // Of what is closed, only the end that closed first still knows, in TIME-WAIT; both ends are asked.
+        let is_open = |end: &Namespace| {
+            let mut ss = end.command("ss");
+            ss.args(["-Htn", "state", "connected", "exclude", "time-wait"]);
+            let run = run(ss);
+            assert_eq!(run.status, Some(0), "{}", run.stderr);
+            !run.stdout.is_empty()
+        };
+        while is_open(&self.doppler) || is_open(&self.cell) {
+            assert!(Instant::now() < until, "a connection does not end");
+            sleep(Duration::from_millis(20));
+        }
     }
 
     /// Runs a bash script on the cell.

@@ -13,6 +13,8 @@ use super::watch::{RECORDS, Watch};
 use crate::capture::{LiveOptions, Timestamp};
 use crate::cli::args::AuditArguments;
 
+/// What libpcap calls all interfaces together.
+const ANY: &str = "any";
 /// As many rings as one group may have (PACKET_FANOUT_MAX in Linux).
 const MOST_THREADS: usize = 256;
 
@@ -38,7 +40,7 @@ pub(in crate::cli) struct LiveArguments {
     #[command(flatten)]
     pub(super) privileges: PrivilegeArguments,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "As for `check`")]
     pub(super) audit: AuditArguments,
 }
 
@@ -152,6 +154,22 @@ impl RecordsArguments {
 }
 
 impl LiveArguments {
+    /// Whether every packet is captured once.
+    ///
+    /// # Errors
+    /// An interface that is named twice.
+    pub(super) fn once(&self) -> Result<(), String> {
+        for (at, name) in self.interfaces.iter().enumerate() {
+            if self.interfaces[..at].contains(name) {
+                return Err(format!("{name}: named twice; name every interface once"));
+            }
+        }
+        match self.interfaces.iter().any(|name| name == ANY) && self.interfaces.len() > 1 {
+            true => Err(format!("{ANY}: is all interfaces; name it alone, or each of those that are meant")),
+            false => Ok(()),
+        }
+    }
+
     /// What is audited, with the records of BOSH DNS among the inventory as soon as they are there.
     pub(super) fn audit_with(&self, records: Option<&Watch>) -> AuditArguments {
         let mut audit = self.audit.clone();
@@ -173,7 +191,38 @@ impl LiveArguments {
 
 #[cfg(test)]
 mod tests {
+    use clap::{CommandFactory, Parser};
+
     use super::*;
+    use crate::cli::args::{Arguments, Command};
+
+    fn arguments(line: &str) -> LiveArguments {
+        let words = ["flowaudit", "live"].into_iter().chain(line.split(' '));
+        match Arguments::try_parse_from(words).map(|arguments| arguments.command) {
+            Ok(Command::Live(arguments)) => *arguments,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_packet_is_captured_once() {
+        for line in ["-i any", "-i eth0", "-i eth0 -i lo"] {
+            assert_eq!(arguments(line).once(), Ok(()));
+        }
+        assert!(arguments("-i eth0 -i lo -i eth0").once().unwrap_err().starts_with("eth0: named twice"));
+        assert!(arguments("-i eth0 -i any").once().unwrap_err().starts_with("any: is all interfaces"));
+    }
+
+    #[test]
+    fn help_tells_options_of_the_audit_apart_from_those_of_privileges() {
+        let command = Arguments::command();
+        let live = command.find_subcommand("live").unwrap();
+        let heading = |id: &str| live.get_arguments().find(|a| a.get_id() == id).unwrap().get_help_heading();
+        for id in ["policy", "inventory", "output", "quiet"] {
+            assert_eq!(heading(id), Some("As for `check`"), "{id}");
+        }
+        assert_eq!(heading("user"), Some("Privileges"));
+    }
 
     #[test]
     fn metrics_are_for_this_machine_only() {

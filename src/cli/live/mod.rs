@@ -28,6 +28,7 @@ pub(super) fn run(arguments: &LiveArguments) -> Result<Status, Box<dyn Error>> {
         output::print(privileges::UNIT.as_bytes())?;
         return Ok(Status::Clean);
     }
+    arguments.once()?;
     whole::is_none_of(arguments.audit.output.as_deref(), arguments.audit.judging.files())?;
     let watch = arguments.records.file().map(Watch::new);
     let mut plan = first_plan(arguments, watch.as_ref())?;

@@ -211,7 +211,7 @@ impl Session<'_> {
             let updated =
                 self.metrics.update(&self.standing, &self.audited.plan().policy, self.audited.rows());
             if let Err(error) = updated {
-                self.view.say(&error);
+                self.wrong(&error);
             }
         }
         if self.view.is_due() {

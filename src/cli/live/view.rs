@@ -30,8 +30,7 @@ pub(super) struct View<W = io::Stderr> {
 enum Kind {
     Silent,
     Terminal {
-        /// Lines that stand there now.
-        drawn: usize,
+        drawn: Drawn,
         latest: VecDeque<String>,
     },
     Log {
@@ -41,6 +40,14 @@ enum Kind {
     },
 }
 
+/// What stands on the terminal now.
+#[derive(Clone, Copy, Default)]
+struct Drawn {
+    lines: usize,
+    /// How wide the terminal was then.
+    columns: usize,
+}
+
 impl View {
     /// A view for standard error as it is; `every` is the log's interval.
     pub(super) fn new(quiet: bool, every: Duration) -> View {
@@ -48,7 +55,7 @@ impl View {
         let kind = if quiet {
             Kind::Silent
         } else if output.is_terminal() {
-            Kind::Terminal { drawn: 0, latest: VecDeque::new() }
+            Kind::Terminal { drawn: Drawn::default(), latest: VecDeque::new() }
         } else {
             Kind::Log { every, violations: 0 }
         };
@@ -103,12 +110,12 @@ impl<W: Write> View<W> {
                 let mut lines = screen(standing, &before, latest);
                 // What scrolled off the top could not be taken back.
                 lines.truncate(rows - 1);
-                let mut text = erase(*drawn);
+                let mut text = drawn.erase(columns);
                 for line in &lines {
                     text.push_str(cut(line, columns));
                     text.push('\n');
                 }
-                *drawn = lines.len();
+                *drawn = Drawn { lines: lines.len(), columns };
                 let _ = self.output.write_all(text.as_bytes());
             }
             // Nothing has happened yet.
@@ -127,7 +134,8 @@ impl<W: Write> View<W> {
     /// Takes the lines off the terminal.
     pub(super) fn clear(&mut self) {
         if let Kind::Terminal { drawn, .. } = &mut self.kind {
-            let _ = self.output.write_all(erase(std::mem::take(drawn)).as_bytes());
+            let [_, columns] = size();
+            let _ = self.output.write_all(std::mem::take(drawn).erase(columns).as_bytes());
         }
     }
 }
@@ -150,9 +158,17 @@ fn cut(line: &str, columns: usize) -> &str {
     &line[..end.map_or(line.len(), |(at, _)| at)]
 }
 
-/// Moves the cursor up over so many lines and clears from there on (ECMA-48 CUU and ED).
-fn erase(lines: usize) -> String {
-    if lines == 0 { String::new() } else { format!("\x1b[{lines}A\x1b[J") }
+impl Drawn {
+    /// Takes the lines off a terminal that is as wide as this now: moves the cursor up over them and clears from
+    /// there on (ECMA-48 CUU and ED). On one that became narrower a line may have become several, or may not have:
+    /// all of the screen is cleared (CUP and ED).
+    fn erase(self, columns: usize) -> String {
+        match self.lines {
+            0 => String::new(),
+            _ if columns < self.columns => "\x1b[H\x1b[2J".to_owned(),
+            lines => format!("\x1b[{lines}A\x1b[J"),
+        }
+    }
 }
 
 /// The log's line: what was counted in its interval, and what stands.
@@ -273,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_terminal_is_redrawn_in_place_and_cleaned_up() {
-        let mut view = view(Kind::Terminal { drawn: 0, latest: VecDeque::new() });
+        let mut view = view(Kind::Terminal { drawn: Drawn::default(), latest: VecDeque::new() });
         view.show(&standing(1000, 10));
         let first = said(&mut view);
         assert!(!first.contains('\x1b') && first.contains("  none\n"), "{first}");
@@ -290,6 +306,16 @@ mod tests {
         assert!(said(&mut view).ends_with("\x1b[Jflowaudit: news\n"));
         view.clear();
         assert_eq!(said(&mut view), "");
+    }
+
+    #[test]
+    fn lines_that_may_have_been_wrapped_anew_are_cleared_with_all_else() {
+        let drawn = Drawn { lines: 7, columns: 80 };
+        assert_eq!(
+            [81, 80, 79].map(|columns| drawn.erase(columns)),
+            ["\x1b[7A\x1b[J", "\x1b[7A\x1b[J", "\x1b[H\x1b[2J"]
+        );
+        assert_eq!(Drawn { lines: 0, columns: 80 }.erase(20), "");
     }
 
     #[test]
