@@ -200,8 +200,8 @@ impl RowWriter {
         row.made(decides.map_or(&[], |row| &row.table));
         row.harmless(|out| judgement.row.iter().for_each(|at| out.number(at.row as u64 + 1)));
         row.text(|out| joined(judgement.also.iter().filter_map(|at| documented(*at)), out));
-        row.text(|out| words::vm(record, subject.source.ip, out));
-        row.text(|out| words::vm(record, subject.destination.ip, out));
+        row.text(|out| words::vm(record, words::SOURCE, out));
+        row.text(|out| words::vm(record, words::DESTINATION, out));
         row.harmless(|out| out.ip(subject.source.ip));
         row.number(subject.source.port.into());
         row.harmless(|out| out.ip(subject.destination.ip));

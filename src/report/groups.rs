@@ -120,14 +120,14 @@ impl Groups {
     /// Adds one reported flow.
     pub(super) fn add(&mut self, record: &Record<'_>) {
         let subject = &record.subject;
-        let inventory = record.policy.inventory();
-        let end = |ip: IpAddr| inventory.name(ip).map_or(End::Address(ip), End::Vm);
+        let [source, destination] = record.names;
+        let end = |name: Option<VmName>, ip: IpAddr| name.map_or(End::Address(ip), End::Vm);
         let key = Key {
             verdict: record.judgement.verdict,
             reason: record.judgement.reason,
             deviation: record.known_deviation,
-            source: end(subject.source.ip),
-            destination: end(subject.destination.ip),
+            source: end(source, subject.source.ip),
+            destination: end(destination, subject.destination.ip),
             port: subject.destination.port,
         };
         if self.told_all && self.list.len() < GROUPS {
