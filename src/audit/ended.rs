@@ -150,7 +150,7 @@ impl Leaves {
 }
 
 fn leaf(chain: &tls::Chain, known: &mut KnownCertificates) -> (Certificate, Option<Arc<Leaf>>) {
-    match chain.certificates.first().map(|der| known.leaf(der)) {
+    match chain.certificates.first().map(|_| known.leaf(&chain.certificates)) {
         None => (Certificate::Empty, None),
         Some(Some(leaf)) => (Certificate::Names(Arc::clone(&leaf.text)), Some(leaf)),
         Some(None) => (Certificate::Unreadable, None),

@@ -13,9 +13,9 @@ use crate::flow::First;
 use crate::inventory::Names;
 use crate::packet::Side;
 use crate::pki::Leaf;
-use crate::policy::{Shown, Subject, Verdict};
+use crate::policy::{Place, Shown, Subject, Verdict};
 use crate::protocol::tls;
-use crate::report::{Record, RowState, RowStatistics, RowWriter, Summary};
+use crate::report::{Record, RowState, RowStatistics, RowWriter, Rows, Summary};
 
 /// Open flows that are remembered as told to be violations; further ones may be told again.
 const TOLD: usize = 1 << 20;
@@ -37,7 +37,7 @@ pub(super) struct Judge<'p> {
 #[derive(Debug)]
 pub(super) struct Judged {
     /// Rows of the report.
-    pub(super) csv: Vec<u8>,
+    pub(super) csv: Rows,
     pub(super) summary: Summary,
     pub(super) rows: RowStatistics,
     pub(super) out_of_scope: u64,
@@ -47,7 +47,7 @@ impl Judged {
     /// Nothing yet.
     pub(super) fn new(plan: &Plan) -> Judged {
         Judged {
-            csv: Vec::new(),
+            csv: Rows::default(),
             summary: Summary::new(plan.strict),
             rows: RowStatistics::new(&plan.policy),
             out_of_scope: 0,
@@ -132,17 +132,18 @@ impl<'p> Judge<'p> {
             source_shown: &more(source_shown, source),
             destination_shown: &more(destination_shown, source.other()),
         };
-        if plan.in_scope && !policy.in_scope(&subject) {
+        let ends = policy.ends_of(&subject);
+        if plan.in_scope && !policy.in_scope(&subject, &ends) {
             judged.out_of_scope += u64::from(flow.open.is_none());
             return false;
         }
-        let judgement = policy.judge(&subject);
+        let judgement = policy.judge(&subject, &ends);
         let is_violation = judgement.verdict == Verdict::Violation;
         if flow.open == Some(Open::Violation) && !is_violation {
             return false;
         }
         let known_deviation = match judgement.verdict {
-            Verdict::Violation => deviations.explains(&subject),
+            Verdict::Violation => deviations.explains(&subject, &ends),
             Verdict::Allowed | Verdict::Unproven => None,
         };
         let is_news = is_violation && self.is_news(flow);
@@ -150,6 +151,7 @@ impl<'p> Judge<'p> {
         let record = Record {
             policy,
             subject,
+            names: ends.each_ref().map(Place::name),
             judgement: &judgement,
             deviations,
             known_deviation,

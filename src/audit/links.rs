@@ -12,7 +12,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -64,6 +64,7 @@ impl Connection {
     pub(super) fn new<R>(flow: &Flow<R>, tls: &tls::Evidence) -> Option<Connection> {
         let client = tls.client()?;
         let hello = tls.client_hello();
+        let (authentication, given) = tls.authentication_and_given();
         Some(Connection {
             client: flow.key.end(client),
             server: flow.key.end(client.other()),
@@ -71,20 +72,16 @@ impl Connection {
             program: hello.and_then(|hello| hello.ja4?.ciphers().first_chunk().copied()),
             start: flow.start,
             ordinal: flow.first_ordinal,
-            shown: Showing::of(tls),
-            given: tls.given().filter(|_| !tls.midstream()),
+            shown: Showing::of(authentication, tls),
+            given: given.filter(|_| !tls.midstream()),
             resumes: tls.resumes(),
         })
-    }
-
-    fn peer(&self) -> Peer {
-        (self.client.ip, self.server, self.server_name.clone())
     }
 }
 
 impl Showing {
-    fn of(tls: &tls::Evidence) -> Showing {
-        match tls.authentication() {
+    fn of(authentication: Authentication, tls: &tls::Evidence) -> Showing {
+        match authentication {
             // Tickets given before that certificate was asked for do not hold it.
             Authentication::Mutual(_) => match tls.client_certificate() {
                 ClientCertificate::Presented { post_handshake: true, .. } => Showing::Nothing,
@@ -103,26 +100,48 @@ impl Showing {
 pub(super) struct Links {
     /// How many sessions are remembered at most.
     most: usize,
-    named: HashMap<Name, Began, RandomState>,
-    order: VecDeque<Name>,
-    peers: HashMap<Peer, Tied, RandomState>,
+    named: HashMap<Tag, Began, RandomState>,
+    order: VecDeque<Tag>,
+    peers: HashMap<Tag, Tied, RandomState>,
+    tags: Tags,
     /// Connections of all peers.
     ticketed: usize,
     /// Connections that a cap kept from being remembered.
     pub(super) dropped: u64,
 }
 
-type Name = (SessionName, IpAddr, Endpoint);
-/// Client, server, and the host name asked for.
-type Peer = (IpAddr, Endpoint, Option<Arc<[u8]>>);
+/// Stands for a client, a server, and the session or the host name between them: so many are remembered that
+/// what they take is what they cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Tag([u64; 2]);
+
+/// Makes tags, by seeds that nobody who sends packets can foresee: 128 bits tell all apart.
+#[derive(Debug, Default)]
+struct Tags([RandomState; 2]);
+
+impl Tags {
+    fn of_name(&self, name: SessionName, client: Endpoint, server: Endpoint) -> Tag {
+        self.of((name, client.ip, server))
+    }
+
+    /// Of a client and a server, and the host name asked for.
+    fn of_peer(&self, connection: &Connection) -> Tag {
+        self.of((connection.client.ip, connection.server, &connection.server_name))
+    }
+
+    fn of(&self, what: impl Hash) -> Tag {
+        Tag(self.0.each_ref().map(|seed| seed.hash_one(&what)))
+    }
+}
 
 /// The connection that began a session.
 #[derive(Clone, Copy, Debug)]
 struct Began {
+    at: i64,
+    /// The client's.
+    port: u16,
     /// `None` where two connections of one name differ.
     kind: Option<TlsKind>,
-    client: Endpoint,
-    at: i64,
 }
 
 /// What one server gave one client.
@@ -140,7 +159,8 @@ struct Ticketed {
     kind: Option<TlsKind>,
     tickets: Tickets,
     program: Option<[u8; 12]>,
-    client: Endpoint,
+    /// The client's.
+    port: u16,
     at: i64,
 }
 
@@ -152,6 +172,7 @@ impl Links {
             named: HashMap::default(),
             order: VecDeque::new(),
             peers: HashMap::default(),
+            tags: Tags::default(),
             ticketed: 0,
             dropped: 0,
         }
@@ -162,24 +183,26 @@ impl Links {
         let Some(given) = connection.given else { return };
         let kind = self.kind(connection);
         let Connection { client, server, ordinal, program, .. } = *connection;
-        if let Some(kind) = kind {
+        let port = client.port;
+        if kind.is_some() {
             for name in given.names.into_iter().flatten() {
-                self.learn_name((name, client.ip, server), Began { kind: Some(kind), client, at: given.at });
+                let tag = self.tags.of_name(name, client, server);
+                self.learn_name(tag, Began { at: given.at, port, kind });
             }
         }
         if given.tickets != Tickets::None {
             let (tickets, at) = (given.tickets, given.at);
-            let ticketed = Ticketed { ordinal, kind, tickets, program, client, at };
-            self.learn_ticket(connection.peer(), ticketed);
+            let ticketed = Ticketed { ordinal, kind, tickets, program, port, at };
+            self.learn_ticket(self.tags.of_peer(connection), ticketed);
         }
     }
 
     /// What a resumed session takes over.
     pub(super) fn inherited(&self, connection: &Connection) -> Option<Inherited> {
         let Connection { client, server, .. } = *connection;
-        let (kind, from, named) = match connection.resumes? {
+        let (kind, port, named) = match connection.resumes? {
             Resumes::Named(names) => {
-                let known = |name: SessionName| self.named.get(&(name, client.ip, server));
+                let known = |name: SessionName| self.named.get(&self.tags.of_name(name, client, server));
                 let mut began = names
                     .into_iter()
                     .flatten()
@@ -189,19 +212,19 @@ impl Links {
                 if began.any(|other| other.kind != first.kind) {
                     return None;
                 }
-                (first.kind?, first.client, true)
+                (first.kind?, first.port, true)
             }
             Resumes::Ticket { length, early_data } => {
                 let ticketed = self.ticket(connection, length, early_data)?;
-                (ticketed.kind?, ticketed.client, false)
+                (ticketed.kind?, ticketed.port, false)
             }
         };
-        Some(Inherited { kind, client: from, server, named })
+        Some(Inherited { kind, client: Endpoint { port, ..client }, server, named })
     }
 
     /// The latest connection that a ticket may come from, if all of them say the same.
     fn ticket(&self, connection: &Connection, length: u16, early_data: bool) -> Option<Ticketed> {
-        let given = self.peers.get(&connection.peer()).filter(|given| !given.full)?;
+        let given = self.peers.get(&self.tags.of_peer(connection)).filter(|given| !given.full)?;
         let start = connection.start.0;
         let mut found: Option<Ticketed> = None;
         for earlier in &given.connections {
@@ -228,7 +251,7 @@ impl Links {
         found
     }
 
-    fn learn_name(&mut self, name: Name, began: Began) {
+    fn learn_name(&mut self, name: Tag, began: Began) {
         match self.named.entry(name) {
             Entry::Occupied(mut known) => {
                 if known.get().kind != began.kind {
@@ -248,7 +271,7 @@ impl Links {
         }
     }
 
-    fn learn_ticket(&mut self, peer: Peer, new: Ticketed) {
+    fn learn_ticket(&mut self, peer: Tag, new: Ticketed) {
         if self.peers.len() >= self.most / SESSIONS_A_PEER && !self.peers.contains_key(&peer) {
             self.dropped += 1;
             return;
@@ -274,6 +297,10 @@ impl Links {
             self.ticketed -= 1;
         }
         self.ticketed += 1;
+        if given.connections.is_empty() {
+            // Most peers have one, and that is nearly all they take.
+            given.connections.reserve_exact(1);
+        }
         given.connections.push(new);
     }
 
@@ -294,30 +321,26 @@ mod tests {
 
     const NAMED: usize = 1000;
 
-    fn end(port: u16) -> Endpoint {
-        Endpoint { ip: IpAddr::from([10, 0, 4, 20]), port }
-    }
-
-    fn peer() -> Peer {
-        (end(0).ip, end(8082), None)
+    fn tag(number: u64) -> Tag {
+        Tag([number, 0])
     }
 
     fn ticketed(ordinal: u64, messages: u16, kind: Option<TlsKind>) -> Ticketed {
         let tickets = Tickets::Record { layout: Layout::Apart, messages };
-        Ticketed { ordinal, kind, tickets, program: None, client: end(40_000), at: 0 }
+        Ticketed { ordinal, kind, tickets, program: None, port: 40_000, at: 0 }
     }
 
     #[test]
     fn repetitions_take_the_place_of_older_ones_and_the_rest_silences_the_peer() {
         let mut links = Links::new(NAMED);
         for ordinal in 0..1000 {
-            links.learn_ticket(peer(), ticketed(ordinal, 217, Some(TlsKind::Mutual)));
+            links.learn_ticket(tag(0), ticketed(ordinal, 217, Some(TlsKind::Mutual)));
         }
-        let given = &links.peers[&peer()];
+        let given = &links.peers[&tag(0)];
         assert_eq!((given.connections.len(), given.full, links.dropped), (PER_PEER, false, 0));
         assert_eq!(given.connections.last().map(|last| last.ordinal), Some(999));
-        links.learn_ticket(peer(), ticketed(1000, 217, Some(TlsKind::Server)));
-        assert!(links.peers[&peer()].full);
+        links.learn_ticket(tag(0), ticketed(1000, 217, Some(TlsKind::Server)));
+        assert!(links.peers[&tag(0)].full);
         assert_eq!(links.dropped, 1);
     }
 
@@ -325,17 +348,17 @@ mod tests {
     fn what_was_said_of_a_connection_stands() {
         let mut links = Links::new(NAMED);
         for kind in [None, Some(TlsKind::Server), Some(TlsKind::Mutual), None] {
-            links.learn_ticket(peer(), ticketed(1, 217, kind));
+            links.learn_ticket(tag(0), ticketed(1, 217, kind));
         }
-        let known: Vec<_> = links.peers[&peer()].connections.iter().map(|known| known.kind).collect();
+        let known: Vec<_> = links.peers[&tag(0)].connections.iter().map(|known| known.kind).collect();
         assert_eq!(known, [Some(TlsKind::Server)]);
     }
 
     #[test]
     fn two_answers_under_one_name_are_none() {
         let mut links = Links::new(NAMED);
-        let name = (SessionName::of(b"ticket").expect("not empty"), end(0).ip, end(8082));
-        let began = |kind| Began { kind: Some(kind), client: end(40_000), at: 0 };
+        let name = tag(1);
+        let began = |kind| Began { at: 0, port: 40_000, kind: Some(kind) };
         links.learn_name(name, began(TlsKind::Mutual));
         assert_eq!(links.named[&name].kind, Some(TlsKind::Mutual));
         links.learn_name(name, began(TlsKind::Server));
@@ -346,15 +369,11 @@ mod tests {
     #[test]
     fn the_oldest_names_give_way() {
         let mut links = Links::new(NAMED);
-        let name = |number: usize| {
-            let name = SessionName::of(&number.to_be_bytes()).expect("not empty");
-            (name, end(0).ip, end(8082))
-        };
-        for number in 0..NAMED + 2 {
-            let began = Began { kind: Some(TlsKind::Mutual), client: end(40_000), at: 0 };
-            links.learn_name(name(number), began);
+        for number in 0..NAMED as u64 + 2 {
+            let began = Began { at: 0, port: 40_000, kind: Some(TlsKind::Mutual) };
+            links.learn_name(tag(number), began);
         }
         assert_eq!((links.named.len(), links.order.len(), links.dropped), (NAMED, NAMED, 2));
-        assert!(!links.named.contains_key(&name(1)) && links.named.contains_key(&name(2)));
+        assert!(!links.named.contains_key(&tag(1)) && links.named.contains_key(&tag(2)));
     }
 }

@@ -19,6 +19,7 @@ use super::linker::Linker;
 use super::writer::Writer;
 use super::{Outcome, Plan, outcome};
 use crate::capture::{Filter, FilterError, Packet, Secrets};
+use crate::report::Rows;
 pub(super) use schedule::Run;
 use schedule::{Schedule, Step, Task, Work};
 
@@ -120,7 +121,7 @@ struct Shared<'p> {
     schedule: Mutex<Waited<Schedule>>,
     wake: Condvar,
     /// Emptied buffers for the rows of a run: memory that is new each time costs more than the rows.
-    spare: Mutex<Vec<Vec<u8>>>,
+    spare: Mutex<Vec<Rows>>,
 }
 
 /// What threads wait for, and how many do: nobody is woken where nobody waits.
@@ -280,7 +281,7 @@ impl<W: io::Write> Caller<W> {
     }
 
     /// Gives back the buffer that the rows were in.
-    fn write(&mut self, mut judged: Judged) -> Vec<u8> {
+    fn write(&mut self, mut judged: Judged) -> Rows {
         let mut rows = std::mem::take(&mut judged.csv);
         self.writer.write(&mut rows);
         self.judged.merge(judged);

@@ -62,7 +62,7 @@ pub(super) struct Claim {
 
 /// Who holds an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Holder {
+pub enum Holder {
     /// The VM at this index.
     One(usize),
     /// The conflict at this index.
@@ -103,9 +103,9 @@ impl Instances {
         Ok(merging.finish())
     }
 
-    pub(super) fn name(&self, address: &IpAddr) -> Option<VmName> {
+    pub(super) fn name(&self, holder: Holder) -> Option<VmName> {
         let [vms, conflicts] = &self.first;
-        Some(VmName(match *self.holders.get(address)? {
+        Some(VmName(match holder {
             Holder::One(index) => Holder::One(*vms.get(index)?),
             Holder::Several(index) => Holder::Several(*conflicts.get(index)?),
         }))

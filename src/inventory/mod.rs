@@ -25,13 +25,13 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use instances::{Holder, Instances};
+use instances::Instances;
 use read::Said;
 use subnets::Subnets;
 
 pub use canonical::canonical;
 pub use error::{InventoryError, Place};
-pub use instances::{Conflict, MAX_CLAIMANTS, Vm, VmName};
+pub use instances::{Conflict, Holder, MAX_CLAIMANTS, Vm, VmName};
 pub use learnt::{Dispute, Learnt, LearntFrom, LearntGroup};
 pub use names::Names;
 pub use read::MAX_FILE_BYTES;
@@ -119,21 +119,31 @@ impl Inventory {
 
     /// Which VM has an address.
     pub fn vm(&self, address: IpAddr) -> Lookup<'_> {
-        match self.instances.holders.get(&address) {
+        self.vm_of(self.holder(address))
+    }
+
+    /// Who holds an address, to be asked for one thing after another.
+    pub fn holder(&self, address: IpAddr) -> Option<Holder> {
+        self.instances.holders.get(&address).copied()
+    }
+
+    /// Which VM that is.
+    pub fn vm_of(&self, holder: Option<Holder>) -> Lookup<'_> {
+        match holder {
             None => Lookup::Unknown,
-            Some(&Holder::One(index)) => {
+            Some(Holder::One(index)) => {
                 self.instances.vms.get(index).map_or(Lookup::Unknown, |vm| Lookup::One(vm))
             }
-            Some(&Holder::Several(index)) => {
+            Some(Holder::Several(index)) => {
                 let conflict = self.instances.conflicts.get(index);
                 conflict.map_or(Lookup::Unknown, |conflict| Lookup::Ambiguous(&conflict.vms))
             }
         }
     }
 
-    /// What an address is called: the name of its VM, or of all that claim it.
-    pub fn name(&self, address: IpAddr) -> Option<VmName> {
-        self.instances.name(&address)
+    /// What it is called: the name of the VM, or of all that claim the address.
+    pub fn name_of(&self, holder: Holder) -> Option<VmName> {
+        self.instances.name(holder)
     }
 
     /// The VMs of that name: one, or all that claim an address of that name. They bear the same instance

@@ -11,6 +11,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
 
+use foldhash::fast::RandomState;
+
 /// The most datagrams in progress.
 pub(super) const MAX_DATAGRAMS: usize = 4096;
 /// The most memory held for datagrams in progress, in bytes, bookkeeping of pieces included.
@@ -53,7 +55,7 @@ pub(super) struct Reassembled<'a> {
 /// Datagrams in progress.
 #[derive(Debug)]
 pub(super) struct Fragments {
-    datagrams: HashMap<Key, Datagram>,
+    datagrams: HashMap<Key, Datagram, RandomState>,
     clock: Timestamp,
     next_sweep: Timestamp,
     bytes: usize,
@@ -66,7 +68,7 @@ pub(super) struct Fragments {
 impl Fragments {
     pub fn new() -> Fragments {
         Fragments {
-            datagrams: HashMap::new(),
+            datagrams: HashMap::default(),
             clock: Timestamp(i64::MIN),
             next_sweep: Timestamp(i64::MIN),
             bytes: 0,

@@ -15,10 +15,14 @@ const BYTES_CAP: usize = 8 << 20;
 /// What certificates were read to name, within caps; who reads certificates has one of its own.
 #[derive(Debug, Default)]
 pub struct KnownCertificates {
-    /// By their bytes; without a value if they are no certificate.
-    known: HashMap<Box<[u8]>, Option<Arc<Leaf>>, RandomState>,
+    /// By where the chains are kept that begin with them, which is nobody else's place while they are held
+    /// here; without a value if they are no certificates.
+    known: HashMap<usize, (Chain, Option<Arc<Leaf>>), RandomState>,
     bytes: usize,
 }
+
+/// Certificates in DER, leaf first; chains that are alike are one as a rule.
+type Chain = Arc<[Box<[u8]>]>;
 
 /// A certificate that can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,23 +34,25 @@ pub struct Leaf {
 }
 
 impl KnownCertificates {
-    /// Reads a certificate in DER, or remembers it; `None` if it cannot be read.
-    pub fn leaf(&mut self, der: &[u8]) -> Option<Arc<Leaf>> {
-        if let Some(known) = self.known.get(der) {
-            return known.clone();
+    /// Reads the first certificate of a chain, or remembers it; `None` if it cannot be read.
+    pub fn leaf(&mut self, chain: &Chain) -> Option<Arc<Leaf>> {
+        let place = Arc::as_ptr(chain).addr();
+        if let Some((_, leaf)) = self.known.get(&place) {
+            return leaf.clone();
         }
-        let leaf = CertificateNames::from_der(der).ok().map(|names| {
+        let leaf = CertificateNames::from_der(chain.first()?).ok().map(|names| {
             let text = names.to_string().into();
             Arc::new(Leaf { names, text })
         });
+        let bytes = chain.iter().map(|der| der.len()).sum();
         // When full it begins anew: which of them will come again is not known.
-        if self.known.len() >= CERTIFICATES_CAP || self.bytes.saturating_add(der.len()) > BYTES_CAP {
+        if self.known.len() >= CERTIFICATES_CAP || self.bytes.saturating_add(bytes) > BYTES_CAP {
             self.known.clear();
             self.bytes = 0;
         }
-        if der.len() <= BYTES_CAP {
-            self.bytes += der.len();
-            self.known.insert(der.into(), leaf.clone());
+        if bytes <= BYTES_CAP {
+            self.bytes += bytes;
+            self.known.insert(place, (Arc::clone(chain), leaf.clone()));
         }
         leaf
     }
@@ -57,21 +63,25 @@ mod tests {
     use super::*;
     use rcgen::{CertificateParams, KeyPair};
 
+    fn chain(der: &[u8]) -> Chain {
+        Arc::from([Box::from(der)])
+    }
+
     #[test]
     fn what_is_remembered_is_what_was_read() {
-        let der = |name: &str| {
+        let signed = |name: &str| {
             let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-            params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+            chain(params.self_signed(&KeyPair::generate().unwrap()).unwrap().der())
         };
         let mut known = KnownCertificates::default();
-        let (one, other) = (der("one"), der("other"));
+        let (one, other, none) = (signed("one"), signed("other"), chain(b"no certificate"));
         for _ in 0..2 {
-            for der in [&one, &other] {
-                let names = CertificateNames::from_der(der).unwrap();
-                let leaf = known.leaf(der).unwrap();
+            for chain in [&one, &other] {
+                let names = CertificateNames::from_der(&chain[0]).unwrap();
+                let leaf = known.leaf(chain).unwrap();
                 assert_eq!((&*leaf.text, &leaf.names), (names.to_string().as_str(), &names));
             }
-            assert_eq!(known.leaf(b"no certificate"), None);
+            assert_eq!(known.leaf(&none), None);
         }
         assert_eq!(known.known.len(), 3);
     }
@@ -80,14 +90,14 @@ mod tests {
     fn however_many_come_no_more_than_the_caps_are_kept() {
         let mut known = KnownCertificates::default();
         for number in 0..=CERTIFICATES_CAP {
-            assert_eq!(known.leaf(&number.to_be_bytes()), None);
+            assert_eq!(known.leaf(&chain(&number.to_be_bytes())), None);
         }
         assert_eq!((known.known.len(), known.bytes), (1, size_of::<usize>()));
         for number in 0..20u8 {
-            assert_eq!(known.leaf(&vec![number; 1 << 20]), None);
+            assert_eq!(known.leaf(&chain(&vec![number; 1 << 20])), None);
             assert!(known.bytes <= BYTES_CAP, "{}", known.bytes);
         }
-        assert_eq!(known.leaf(&vec![0; BYTES_CAP + 1]), None);
+        assert_eq!(known.leaf(&chain(&vec![0; BYTES_CAP + 1])), None);
         assert_eq!((known.known.len(), known.bytes), (0, 0));
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::finding::{Because, Finding, Reason};
 use crate::inventory::{LearntFrom, LearntGroup, Names, Vm};
 
@@ -76,7 +78,7 @@ impl Shown {
     }
 
     /// Its address is learnt to be of one of these groups.
-    pub(super) fn learnt_as(&self, groups: &HashSet<String>) -> Option<LearntFrom> {
+    pub(super) fn learnt_as(&self, groups: &HashSet<String, RandomState>) -> Option<LearntFrom> {
         self.learnt.as_ref()?.iter().find(|learnt| groups.contains(&learnt.group)).map(|learnt| learnt.from)
     }
 

@@ -5,11 +5,13 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::cell::End;
 use super::component::{Component, Shown};
 use super::finding::{Because, Finding, Grade, Reason};
 use super::{Options, SubnetScope};
-use crate::inventory::{Inventory, Lookup, Names, SubnetLookup, Vm, canonical};
+use crate::inventory::{Holder, Inventory, Lookup, Names, SubnetLookup, Vm, VmName, canonical};
 
 /// A source or destination cell with its names looked up.
 #[derive(Debug)]
@@ -21,7 +23,7 @@ pub(super) enum BoundEnd {
         named: bool,
     },
     Vm {
-        groups: HashSet<String>,
+        groups: HashSet<String, RandomState>,
         /// The inventory holds some VM of these groups.
         named: bool,
         component: Option<Component>,
@@ -30,9 +32,10 @@ pub(super) enum BoundEnd {
 }
 
 /// One end of a flow; what the inventory has at its address is looked up once for all rows.
-pub(super) struct Place<'a> {
+#[derive(Debug)]
+pub struct Place<'a> {
     ip: IpAddr,
-    vm: OnceCell<Lookup<'a>>,
+    holder: Option<Holder>,
     subnet: OnceCell<SubnetLookup<'a>>,
     shown: &'a Shown,
     inventory: &'a Inventory,
@@ -40,7 +43,12 @@ pub(super) struct Place<'a> {
 
 impl<'a> Place<'a> {
     pub(super) fn new(ip: IpAddr, shown: &'a Shown, inventory: &'a Inventory) -> Place<'a> {
-        Place { ip, vm: OnceCell::new(), subnet: OnceCell::new(), shown, inventory }
+        Place { ip, holder: inventory.holder(ip), subnet: OnceCell::new(), shown, inventory }
+    }
+
+    /// What the inventory calls it.
+    pub fn name(&self) -> Option<VmName> {
+        self.inventory.name_of(self.holder?)
     }
 
     /// The VMs that have this address: one, or several that claim it.
@@ -67,7 +75,7 @@ impl<'a> Place<'a> {
     }
 
     fn vm(&self) -> Lookup<'a> {
-        *self.vm.get_or_init(|| self.inventory.vm(self.ip))
+        self.inventory.vm_of(self.holder)
     }
 
     fn subnet(&self) -> SubnetLookup<'a> {
@@ -101,7 +109,7 @@ impl BoundEnd {
                 BoundEnd::AnyVmRunning { component, named }
             }
             End::Vm { vm, component } => {
-                let mut groups: HashSet<String> = names.groups(vm).into_iter().collect();
+                let mut groups: HashSet<String, RandomState> = names.groups(vm).into_iter().collect();
                 groups.insert(canonical(vm).into_owned());
                 let named = groups.iter().any(|group| inventory.has_group(group));
                 let component = component.as_ref().map(|name| Component::bind(name, names));

@@ -220,21 +220,28 @@ impl Policy {
             || self.by_range.iter().any(|(t, range, _)| *t == transport && range.contains(&port))
     }
 
+    /// Source and destination, as the inventory knows them: also for other policies that are bound to it.
+    pub fn ends_of<'a>(&'a self, subject: &Subject<'a>) -> [Place<'a>; 2] {
+        [
+            Place::new(subject.source.ip, subject.source_shown, &self.inventory),
+            Place::new(subject.destination.ip, subject.destination_shown, &self.inventory),
+        ]
+    }
+
     /// The flow touches a destination group or a port of the policy.
-    pub fn in_scope(&self, subject: &Subject<'_>) -> bool {
+    pub fn in_scope(&self, subject: &Subject<'_>, ends: &[Place<'_>; 2]) -> bool {
         let is_destination = |vm: &Vm| {
             let near = self.nearby.rows([vm].into_iter(), [].into_iter());
             near.iter().any(|&index| self.rows[index].destination.holds(vm))
         };
         self.documents(subject.transport, subject.destination.port)
-            || self.ends_of(subject).iter().flat_map(Place::vms).any(is_destination)
+            || ends.iter().flat_map(Place::vms).any(is_destination)
     }
 
     /// Holds every candidate row against the flow.
-    pub fn judge(&self, subject: &Subject<'_>) -> Judgement {
-        let ends = self.ends_of(subject);
-        self.best_candidate(subject, &ends, usize::MAX)
-            .unwrap_or_else(|| self.closest_elsewhere(subject, &ends))
+    pub fn judge(&self, subject: &Subject<'_>, ends: &[Place<'_>; 2]) -> Judgement {
+        self.best_candidate(subject, ends, usize::MAX)
+            .unwrap_or_else(|| self.closest_elsewhere(subject, ends))
     }
 
     /// Every candidate row with its findings, in table order; where no row has the port, the closest one, if any is close.
@@ -254,17 +261,9 @@ impl Policy {
     }
 
     /// The row that would allow the flow or leave it unproven.
-    pub fn explains(&self, subject: &Subject<'_>) -> Option<RowRef> {
-        let judgement = self.best_candidate(subject, &self.ends_of(subject), 0)?;
+    pub fn explains(&self, subject: &Subject<'_>, ends: &[Place<'_>; 2]) -> Option<RowRef> {
+        let judgement = self.best_candidate(subject, ends, 0)?;
         judgement.row.filter(|_| judgement.verdict != Verdict::Violation)
-    }
-
-    /// Source and destination.
-    fn ends_of<'a>(&'a self, subject: &Subject<'a>) -> [Place<'a>; 2] {
-        [
-            Place::new(subject.source.ip, subject.source_shown, &self.inventory),
-            Place::new(subject.destination.ip, subject.destination_shown, &self.inventory),
-        ]
     }
 
     /// What the candidate that decides says; `None` where there is no candidate, or none whose ends have at
@@ -605,7 +604,8 @@ mod tests {
     fn in_scope_is_what_touches_a_destination_or_a_port_of_the_tables() {
         let policy = policy();
         let in_scope = |source, destination, port| {
-            policy.in_scope(&Case::new(source, destination, port, silent()).subject())
+            let case = Case::new(source, destination, port, silent());
+            policy.in_scope(&case.subject(), &policy.ends_of(&case.subject()))
         };
         assert!(in_scope(STRANGER, DOPPLER, 9999) && in_scope(DOPPLER, STRANGER, 9999));
         assert!(in_scope(STRANGER, "192.0.2.1", 8082));

@@ -25,6 +25,7 @@ pub mod table;
 pub(crate) mod testing;
 
 pub use component::{Process, Shown};
+pub use ends::Place;
 pub use finding::{Because, Column, Finding, Grade, Missing, Reason, Verdict};
 pub use judge::{Judgement, OpenedBy, Policy, RowRef, Subject, columns};
 pub use observed::{Application, Basis, Circumstances, Inherited, Observed, Security, TlsKind};

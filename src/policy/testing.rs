@@ -117,7 +117,7 @@ impl Case {
     }
 
     pub fn judge(&self, policy: &Policy) -> Judgement {
-        policy.judge(&self.subject())
+        policy.judge(&self.subject(), &policy.ends_of(&self.subject()))
     }
 }
 

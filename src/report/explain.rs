@@ -352,7 +352,10 @@ impl Words<'_> {
             Piece::Number(number) => out.number(*number),
             Piece::Show(shown) => out.show(shown),
             Piece::Ip => out.ip(self.end().ip),
-            Piece::Vm => words::vm(self.record, self.end().ip, out),
+            Piece::Vm => {
+                let end = if self.column == Column::Destination { words::DESTINATION } else { words::SOURCE };
+                words::vm(self.record, end, out);
+            }
             Piece::Learnt => self.learnt(out),
             Piece::Process => out.clean(self.shown().process().unwrap_or_default()),
             Piece::Documented => self.documented(out),

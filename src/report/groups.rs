@@ -89,7 +89,8 @@ impl Hash for End {
 struct Group {
     key: Key,
     flows: u64,
-    told: Told,
+    /// `None` in a part, of a group that another part tells.
+    told: Option<Box<Told>>,
 }
 
 /// What is told of a group's first flow, escaped.
@@ -119,20 +120,22 @@ impl Groups {
     /// Adds one reported flow.
     pub(super) fn add(&mut self, record: &Record<'_>) {
         let subject = &record.subject;
-        let inventory = record.policy.inventory();
-        let end = |ip: IpAddr| inventory.name(ip).map_or(End::Address(ip), End::Vm);
+        let [source, destination] = record.names;
+        let end = |name: Option<VmName>, ip: IpAddr| name.map_or(End::Address(ip), End::Vm);
         let key = Key {
             verdict: record.judgement.verdict,
             reason: record.judgement.reason,
             deviation: record.known_deviation,
-            source: end(subject.source.ip),
-            destination: end(subject.destination.ip),
+            source: end(source, subject.source.ip),
+            destination: end(destination, subject.destination.ip),
             port: subject.destination.port,
         };
-        self.count(key, 1, |told_before, text| match told_before {
-            true => Told::default(),
-            false => Told::of(record, text),
-        });
+        if self.told_all && self.list.len() < GROUPS {
+            // Where groups are that many, few flows are of one: who merges the parts finds out.
+            self.list.push(Group { key, flows: 1, told: None });
+            return;
+        }
+        self.count(key, 1, |told_before, text| (!told_before).then(|| Box::new(Told::of(record, text))));
     }
 
     /// Adds the groups of flows that came later.
@@ -144,7 +147,7 @@ impl Groups {
     }
 
     /// Adds flows to their group. A new one is `told`, given whether it was in an earlier part.
-    fn count(&mut self, key: Key, flows: u64, told: impl FnOnce(bool, &mut Text) -> Told) {
+    fn count(&mut self, key: Key, flows: u64, told: impl FnOnce(bool, &mut Text) -> Option<Box<Told>>) {
         let place = Place { part: self.parts, at: self.list.len() };
         let has_room = place.at < GROUPS;
         let told_before = match self.places.entry(key) {
@@ -158,7 +161,7 @@ impl Groups {
             }
             Entry::Vacant(new) if has_room => {
                 new.insert(place);
-                self.told_all
+                false
             }
             _ => {
                 self.ungrouped += flows;
@@ -175,14 +178,15 @@ impl Groups {
         let mut list: Vec<Group> = Vec::new();
         for mut group in std::mem::take(&mut self.list) {
             let Key { verdict, reason, source, destination, port, .. } = group.key;
-            let ends = group.told.ends.take();
+            let told = group.told.get_or_insert_default();
+            let ends = told.ends.take();
             let ends = ends.unwrap_or_else(|| [source, destination].map(|end| named(end, policy)));
-            let meaning = (verdict, reason, group.told.deviation.clone(), ends.clone(), port);
+            let meaning = (verdict, reason, told.deviation.clone(), ends.clone(), port);
             match meant.entry(meaning) {
                 Entry::Occupied(place) => list[*place.get()].flows += group.flows,
                 Entry::Vacant(place) => {
                     place.insert(list.len());
-                    group.told.ends = Some(ends);
+                    told.ends = Some(ends);
                     list.push(group);
                 }
             }
@@ -274,7 +278,8 @@ fn named(end: End, policy: &Policy) -> String {
 fn write_list(groups: &[&Group], policy: &Policy, output: &mut impl Write) -> io::Result<()> {
     for Group { key, flows, told } in groups.iter().take(SHOWN_GROUPS) {
         let reason = key.reason.map_or("inferred", Reason::word);
-        let ends = told.ends.clone();
+        let told = told.as_deref();
+        let ends = told.and_then(|told| told.ends.clone());
         let [source, destination] =
             ends.unwrap_or_else(|| [key.source, key.destination].map(|end| named(end, policy)));
         write!(
@@ -285,11 +290,11 @@ fn write_list(groups: &[&Group], policy: &Policy, output: &mut impl Write) -> io
             number(*flows, "flow")
         )?;
         match key.deviation {
-            Some(_) => writeln!(output, ", known as {}", told.deviation)?,
+            Some(_) => writeln!(output, ", known as {}", told.map_or("", |told| &told.deviation))?,
             None => writeln!(output)?,
         }
         write!(output, "      e.g. ")?;
-        output.write_all(&told.example)?;
+        output.write_all(told.map_or(&[], |told| &told.example))?;
         writeln!(output)?;
     }
     if let Some(hidden) = groups.get(SHOWN_GROUPS..).filter(|hidden| !hidden.is_empty()) {
@@ -385,7 +390,7 @@ mod tests {
         merged.merge(parts.take());
         [GROUPS + 1, GROUPS + 1, 7].iter().for_each(|number| add(&mut parts, *number));
         let part = parts.take();
-        assert!(part.list.iter().all(|group| group.told.example.is_empty()));
+        assert!(part.list.iter().all(|group| group.told.is_none()));
         merged.merge(part);
         assert_eq!((merged.ungrouped, merged.flows()), (2, GROUPS as u64 + 3));
         assert_eq!(written(&merged, &policy), written(&whole, &policy));

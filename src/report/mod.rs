@@ -22,7 +22,7 @@ mod timeline;
 mod words;
 
 pub use account::Account;
-pub use csv_report::{COLUMNS, CsvReport, RowWriter};
+pub use csv_report::{COLUMNS, CsvReport, RowWriter, Rows};
 pub use escape::{clean, clean_bytes, clean_field, clean_line};
 pub use explain::evidence;
 pub use packets::{PacketCounts, PacketFolder};
@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 use crate::capture::{Precision, Timestamp};
 use crate::flow::ConnState;
+use crate::inventory::VmName;
 use crate::packet::{Encapsulation, Endpoint};
 use crate::policy::{Judgement, Policy, Reason, RowRef, Subject, Verdict};
 
@@ -45,6 +46,8 @@ pub struct Record<'a> {
     pub policy: &'a Policy,
     /// Its ends and what was observed of it.
     pub subject: Subject<'a>,
+    /// What the inventory calls its source and its destination.
+    pub names: [Option<VmName>; 2],
     /// What the tables say of it.
     pub judgement: &'a Judgement,
     /// The overlays that are not in force.
@@ -124,15 +127,20 @@ pub enum Certificate {
 /// A violation in one line, for people: why, who, and what was seen.
 pub fn violation(record: &Record<'_>) -> String {
     let subject = &record.subject;
-    let end = |end: Endpoint| {
-        let name = text::text(|out| words::vm(record, end.ip, out));
+    let end = |which: usize, end: Endpoint| {
+        let name = text::text(|out| words::vm(record, which, out));
         match name.is_empty() {
             true => SocketAddr::new(end.ip, end.port).to_string(),
             false => format!("{name} ({})", SocketAddr::new(end.ip, end.port)),
         }
     };
     let reason = record.judgement.reason.map_or("", Reason::word);
-    format!("{reason}: {} -> {}: {}", end(subject.source), end(subject.destination), evidence(record))
+    format!(
+        "{reason}: {} -> {}: {}",
+        end(words::SOURCE, subject.source),
+        end(words::DESTINATION, subject.destination),
+        evidence(record)
+    )
 }
 
 /// A count with its noun: `1 flow`, `2 flows`.

@@ -10,7 +10,7 @@ use super::{Record, clean, number, timeline, words};
 use crate::capture::Timestamp;
 use crate::flow::ConnState;
 use crate::flow::community_id::{DEFAULT_SEED, community_id};
-use crate::packet::{Endpoint, Transport};
+use crate::packet::Transport;
 use crate::policy::{Because, Column, Finding, Grade, Missing, OpenedBy, Reason, RowRef, Verdict, columns};
 use crate::protocol::tls::Why;
 
@@ -60,8 +60,8 @@ fn flow(record: &Record<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, ", resting on an inference")?;
     }
     writeln!(f)?;
-    writeln!(f, "  source       {}", end(record, subject.source))?;
-    writeln!(f, "  destination  {}", end(record, subject.destination))?;
+    writeln!(f, "  source       {}", end(record, words::SOURCE))?;
+    writeln!(f, "  destination  {}", end(record, words::DESTINATION))?;
     writeln!(f, "  direction    {}: {}", subject.opened_by.word(), direction_words(subject.opened_by))?;
     writeln!(f, "  transport    {}", text(|out| words::transport(subject.transport, out)))?;
     writeln!(f, "  application  {} ({})", observed.application, observed.application_basis)?;
@@ -87,8 +87,9 @@ fn flow(record: &Record<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
 }
 
-fn end(record: &Record<'_>, end: Endpoint) -> String {
-    match text(|out| words::vm(record, end.ip, out)) {
+fn end(record: &Record<'_>, which: usize) -> String {
+    let end = [record.subject.source, record.subject.destination][which];
+    match text(|out| words::vm(record, which, out)) {
         name if name.is_empty() => format!("{} port {}, VM unknown", end.ip, end.port),
         name => format!("{} port {}, {name}", end.ip, end.port),
     }

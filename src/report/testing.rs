@@ -5,7 +5,7 @@ use crate::capture::{Precision, Timestamp};
 use crate::flow::ConnState;
 use crate::packet::Encapsulation;
 use crate::policy::testing::Case;
-use crate::policy::{Judgement, Policy};
+use crate::policy::{Judgement, Place, Policy};
 
 /// A judged flow with all that its record borrows.
 pub(super) struct Judged<'a> {
@@ -30,6 +30,7 @@ impl Judged<'_> {
         Record {
             policy: self.policy,
             subject: self.case.subject(),
+            names: self.policy.ends_of(&self.case.subject()).each_ref().map(Place::name),
             judgement: &self.judgement,
             deviations: self.policy,
             known_deviation: None,

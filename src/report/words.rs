@@ -1,6 +1,5 @@
 //! Words that several reports share: who an address is, what it went over, when.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::text::{Text, eight_digits};
@@ -10,12 +9,16 @@ use crate::inventory::Vm;
 use crate::packet::{Encapsulation, Layer, Transport};
 use crate::protocol::tls;
 
-/// The instance name the inventory gives an address; several, joined, when they conflict; nothing if it
+/// Which end of a flow.
+pub(super) const SOURCE: usize = 0;
+/// The other one.
+pub(super) const DESTINATION: usize = 1;
+
+/// The instance name the inventory gives an end; several, joined, when they conflict; nothing if it
 /// gives none.
-pub(super) fn vm(record: &Record<'_>, ip: IpAddr, out: &mut Text) {
-    let inventory = record.policy.inventory();
-    if let Some(name) = inventory.name(ip) {
-        instances(inventory.instances(name), out);
+pub(super) fn vm(record: &Record<'_>, end: usize, out: &mut Text) {
+    if let Some(name) = record.names[end] {
+        instances(record.policy.inventory().instances(name), out);
     }
 }
 

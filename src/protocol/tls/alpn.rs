@@ -5,7 +5,7 @@ use super::evidence::{Alpn, Basis, Evidence, Offer};
 use super::hello::Version;
 use super::infer;
 use super::lengths::Padding;
-use super::modern::Records;
+use super::modern::Reading;
 use super::record::Kind;
 use super::why::Why;
 
@@ -22,8 +22,8 @@ const EMPTY_EXTENSIONS: u16 = 6;
 /// The most groups believed in a server's `supported_groups`.
 const GROUPS: u16 = 32;
 
-/// The application protocol the server chose.
-pub(super) fn chosen(evidence: &Evidence) -> Alpn<'_> {
+/// The application protocol the server chose; `reading` is that of TLS 1.3.
+pub(super) fn chosen<'e>(evidence: &'e Evidence, reading: Option<&Reading<'e>>) -> Alpn<'e> {
     let Some(server) = evidence.server_hello() else {
         return Alpn::Unseen(match evidence.client() {
             Some(client) => evidence.why_missing(client.other()),
@@ -47,27 +47,25 @@ pub(super) fn chosen(evidence: &Evidence) -> Alpn<'_> {
         Offer::None => return Alpn::None(Basis::Clear),
         Offer::List(offered) => offered,
     };
-    if let Some(choice) = by_extensions(evidence, offered) {
+    if let Some(choice) = reading.and_then(|reading| by_extensions(reading, offered)) {
         return choice.map_or(Alpn::None(Basis::Inferred), |name| Alpn::Chosen(name, Basis::Inferred));
     }
     match offered.iter().find(|name| name.as_ref() == b"h2") {
-        Some(h2) if looks_like_http2(evidence) => Alpn::Chosen(h2, Basis::Inferred),
+        Some(h2) if reading.is_some_and(looks_like_http2) => Alpn::Chosen(h2, Basis::Inferred),
         _ => Alpn::Unseen(Why::Encrypted),
     }
 }
 
 /// Whether the encrypted records show the preface alone, or an acknowledgement of SETTINGS.
-fn looks_like_http2(evidence: &Evidence) -> bool {
-    let (Some(client), Some(version)) = (evidence.client(), evidence.version()) else { return false };
-    if version < Version::Tls13 || evidence.midstream() {
+fn looks_like_http2(reading: &Reading<'_>) -> bool {
+    if reading.evidence.midstream() {
         return false;
     }
-    let Some(records) = Records::new(evidence, client) else { return false };
-    let seen = records.observed(evidence, client);
-    let start = if evidence.resumed() == Some(true) {
+    let Some(seen) = reading.seen() else { return false };
+    let start = if reading.is_resumed() {
         infer::resumed_finished(&seen).map(|at| at + 1)
     } else {
-        Some(infer::client_flight(&seen, &infer::server_flight(&seen)).records).filter(|&records| records > 0)
+        Some(reading.client_flight(&seen).records).filter(|&records| records > 0)
     };
     let Some(start) = start else { return false };
     let Some(data) = seen.client.get(start..) else { return false };
@@ -86,29 +84,24 @@ fn looks_like_http2(evidence: &Evidence) -> bool {
 
 /// Solves the length of EncryptedExtensions for the protocol in it: `None` without one solution,
 /// `Some(None)` if the server chose none.
-fn by_extensions<'a>(evidence: &Evidence, offered: &'a [Box<[u8]>]) -> Option<Option<&'a [u8]>> {
-    let client = evidence.client()?;
-    let hello = evidence.client_hello()?;
-    let records = Records::new(evidence, client)?;
-    let seen = records.observed(evidence, client);
-    let (length, padding) = infer::encrypted_extensions(&seen, evidence.resumed() == Some(true))?;
+fn by_extensions<'a>(reading: &Reading<'_>, offered: &'a [Box<[u8]>]) -> Option<Option<&'a [u8]>> {
+    let hello = reading.evidence.client_hello()?;
+    let seen = reading.seen()?;
+    let flight = (!reading.is_resumed()).then(|| reading.server_flight(&seen));
+    let (length, padding) = infer::encrypted_extensions(&seen, flight)?;
     let padding = match padding {
         Padding::None => 0,
         Padding::Plus16 => 16,
         Padding::Grid(_) => return None,
     };
     let extensions = length.checked_sub(seen.sizes.tag + 1 + padding)?.checked_sub(EMPTY_EXTENSIONS)?;
-    only(solutions(hello, offered, extensions, false))
-        .or_else(|| only(solutions(hello, offered, extensions, true)))?
+    let others = other_extensions(hello);
+    only(solutions(offered, extensions, &others, false))
+        .or_else(|| only(solutions(offered, extensions, &others, true)))?
 }
 
-/// The choices under which the extensions are exactly `length` bytes.
-fn solutions<'a>(
-    hello: &ClientHello,
-    offered: &'a [Box<[u8]>],
-    length: u16,
-    groups: bool,
-) -> impl Iterator<Item = Option<&'a [u8]>> {
+/// How long the extensions may be that a server adds for what was offered besides.
+fn other_extensions(hello: &ClientHello) -> [bool; 30] {
     let optional = [
         (hello.server_name.is_some(), 4),
         (hello.record_size_limit.is_some(), 6),
@@ -117,23 +110,33 @@ fn solutions<'a>(
         (hello.certificate_types, 5),
         (hello.certificate_types, 5),
     ];
+    let mut lengths = [false; 30];
+    lengths[0] = true;
+    for (_, cost) in optional.into_iter().filter(|(was_offered, _)| *was_offered) {
+        // From the longest down, so that each is added once.
+        for length in (cost..lengths.len()).rev() {
+            lengths[length] |= lengths[length - cost];
+        }
+    }
+    lengths
+}
+
+/// The choices under which the extensions are exactly `length` bytes.
+fn solutions<'a>(
+    offered: &'a [Box<[u8]>],
+    length: u16,
+    others: &[bool],
+    groups: bool,
+) -> impl Iterator<Item = Option<&'a [u8]>> {
     let choices = std::iter::once(None).chain(offered.iter().map(|name| Some(name.as_ref())));
     choices.filter(move |choice| {
         let chosen = choice.map_or(0, |name| 7 + name.len());
-        (0u32..1 << optional.len()).any(|subset| {
-            let taken = optional.iter().enumerate().filter(|(at, _)| subset & (1 << at) != 0);
-            let mut sum = chosen;
-            for (_, (was_offered, cost)) in taken {
-                if !was_offered {
-                    return false;
-                }
-                sum += cost;
-            }
-            match usize::from(length).checked_sub(sum) {
-                Some(0) => !groups,
-                Some(rest) => groups && rest >= 8 && rest % 2 == 0 && rest <= usize::from(6 + 2 * GROUPS),
-                None => false,
-            }
+        let Some(rest) = usize::from(length).checked_sub(chosen) else { return false };
+        let mut others = others.iter().enumerate().filter(|(_, possible)| **possible);
+        others.any(|(other, _)| match rest.checked_sub(other) {
+            Some(0) => !groups,
+            Some(rest) => groups && rest >= 8 && rest % 2 == 0 && rest <= usize::from(6 + 2 * GROUPS),
+            None => false,
         })
     })
 }

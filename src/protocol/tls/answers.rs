@@ -1,8 +1,110 @@
 //! The answers of a connection that is over: worked out once, asked for by every row it is held against.
 
-use super::evidence::{Alpn, Basis, ClientCertificate, Evidence, Offer, Outcome};
-use super::resume::Given;
+use super::evidence::{Alpn, Authentication, Basis, ClientCertificate, Evidence, Offer, Outcome};
+use super::hello::Version;
+use super::modern::Reading;
+use super::resume::{Given, given_encrypted, given_in_clear};
 use super::why::Why;
+use super::{alpn, classic, modern};
+use crate::protocol::Side;
+
+/// What is asked of a connection at one time: what several questions rest on is read once.
+pub(super) struct Questions<'e> {
+    evidence: &'e Evidence,
+    /// `None` before a version is negotiated.
+    family: Option<Family<'e>>,
+}
+
+enum Family<'e> {
+    /// TLS 1.2 and before, and the client's side.
+    Classic(Side),
+    /// TLS 1.3.
+    Modern(Reading<'e>),
+}
+
+impl<'e> Questions<'e> {
+    pub(super) fn of(evidence: &'e Evidence) -> Questions<'e> {
+        let family = evidence.client().zip(evidence.version()).map(|(client, version)| match version {
+            Version::Tls13 => Family::Modern(Reading::new(evidence, client)),
+            _ => Family::Classic(client),
+        });
+        Questions { evidence, family }
+    }
+
+    pub(super) fn certificate(&self) -> ClientCertificate<'e> {
+        match &self.family {
+            Some(Family::Classic(client)) => classic::client_certificate(self.evidence, *client),
+            Some(Family::Modern(reading)) => modern::client_certificate(reading),
+            None => ClientCertificate::Unseen(self.evidence.why_no_server_hello()),
+        }
+    }
+
+    pub(super) fn certificate_requested(&self) -> Option<bool> {
+        match self.family.as_ref()? {
+            Family::Classic(client) => classic::certificate_requested(self.evidence, *client),
+            Family::Modern(reading) => modern::certificate_requested(reading),
+        }
+    }
+
+    pub(super) fn resumed(&self) -> Option<bool> {
+        match self.family.as_ref()? {
+            Family::Classic(client) => classic::resumed(self.evidence, *client),
+            Family::Modern(reading) => Some(reading.is_resumed()),
+        }
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        match &self.family {
+            Some(Family::Classic(client)) => classic::outcome(self.evidence, *client),
+            Some(Family::Modern(reading)) => modern::outcome(reading),
+            None => self.evidence.outcome_without_server_hello(),
+        }
+    }
+
+    pub(super) fn renegotiated(&self) -> bool {
+        matches!(&self.family, Some(Family::Classic(client)) if classic::renegotiated(self.evidence, *client))
+    }
+
+    pub(super) fn authentication(&self) -> Authentication {
+        let (certificate, outcome, resumed) = match self.evidence.answers() {
+            Some(answers) => (answers.certificate(self.evidence), answers.outcome, answers.resumed),
+            None => (self.certificate(), self.outcome(), self.resumed()),
+        };
+        match (outcome, certificate) {
+            (Outcome::Refused { basis, .. }, _) => Authentication::Refused(basis),
+            _ if resumed == Some(true) => Authentication::Resumed,
+            (_, ClientCertificate::None(basis)) if self.evidence.version() == Some(Version::Tls13) => {
+                Authentication::OneWay(basis)
+            }
+            (_, ClientCertificate::Unseen(why)) => Authentication::Unseen(why),
+            (Outcome::Unseen(why), _) => Authentication::Unseen(why),
+            // The weaker of the two carries the answer.
+            (Outcome::Accepted(by), ClientCertificate::Presented { basis, .. }) => {
+                Authentication::Mutual(basis.max(by))
+            }
+            (Outcome::Accepted(by), ClientCertificate::Empty(basis)) => Authentication::Empty(basis.max(by)),
+            (Outcome::Accepted(by), ClientCertificate::None(basis)) => Authentication::OneWay(basis.max(by)),
+        }
+    }
+
+    pub(super) fn given(&self) -> Option<Given> {
+        if let Some(answers) = self.evidence.answers() {
+            return answers.given;
+        }
+        match self.family.as_ref()? {
+            Family::Classic(_) => given_in_clear(self.evidence),
+            Family::Modern(reading) => Some(given_encrypted(reading)),
+        }
+    }
+
+    pub(super) fn alpn(&self) -> Alpn<'e> {
+        let reading = match &self.family {
+            Some(Family::Modern(reading)) => Some(reading),
+            _ => None,
+        };
+        alpn::chosen(self.evidence, reading)
+    }
+}
 
 /// What [`Evidence`] answers, with nothing borrowed from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +134,11 @@ enum Choice {
 
 impl Answers {
     pub(super) fn of(evidence: &Evidence) -> Answers {
-        let certificate = evidence.client_certificate();
-        let (certificate, chain) = match certificate {
+        if let Some(known) = evidence.answers() {
+            return *known;
+        }
+        let questions = Questions::of(evidence);
+        let (certificate, chain) = match questions.certificate() {
             ClientCertificate::Presented { basis, chain, post_handshake } => {
                 (ClientCertificate::Presented { basis, chain: None, post_handshake }, chain.is_some())
             }
@@ -44,13 +149,13 @@ impl Answers {
         Answers {
             certificate,
             chain,
-            requested: evidence.certificate_requested(),
-            outcome: evidence.outcome(),
-            resumed: evidence.resumed(),
-            renegotiated: evidence.renegotiated(),
-            given: evidence.given(),
+            requested: questions.certificate_requested(),
+            outcome: questions.outcome(),
+            resumed: questions.resumed(),
+            renegotiated: questions.renegotiated(),
+            given: questions.given(),
             progress: evidence.progress(),
-            alpn: Choice::of(evidence),
+            alpn: Choice::of(questions.alpn(), evidence),
         }
     }
 
@@ -79,8 +184,8 @@ impl Answers {
 }
 
 impl Choice {
-    fn of(evidence: &Evidence) -> Choice {
-        match evidence.alpn() {
+    fn of(alpn: Alpn<'_>, evidence: &Evidence) -> Choice {
+        match alpn {
             Alpn::None(basis) => Choice::None(basis),
             Alpn::Unseen(why) => Choice::Unseen(why),
             Alpn::Chosen(name, basis @ Basis::Inferred) => {

@@ -8,14 +8,13 @@ use std::sync::{Arc, LazyLock};
 use foldhash::fast::RandomState;
 
 use super::alert::Alert;
-use super::answers::Answers;
+use super::answers::{Answers, Questions};
 use super::client_hello::ClientHello;
 use super::decrypted::{Decrypted, Decryption};
 use super::hello::{Opening, ServerHello, Version};
-use super::resume::SessionName;
+use super::resume::{Given, SessionName};
 use super::trace::Trace;
 use super::why::Why;
-use super::{alpn, classic, modern};
 use crate::protocol::Side;
 
 /// Alerts in clear that are kept.
@@ -235,7 +234,7 @@ impl Evidence {
     /// The application protocol the server chose.
     pub fn alpn(&self) -> Alpn<'_> {
         let known = self.answers().and_then(|answers| answers.alpn(self));
-        known.unwrap_or_else(|| alpn::chosen(self))
+        known.unwrap_or_else(|| Questions::of(self).alpn())
     }
 
     /// What the client showed of itself.
@@ -243,11 +242,7 @@ impl Evidence {
         if let Some(answers) = self.answers() {
             return answers.certificate(self);
         }
-        match self.family() {
-            Some(Family::Classic(client)) => classic::client_certificate(self, client),
-            Some(Family::Modern(client)) => modern::client_certificate(self, client),
-            None => ClientCertificate::Unseen(self.why_no_server_hello()),
-        }
+        Questions::of(self).certificate()
     }
 
     /// The server's chain, in clear up to TLS 1.2, or decrypted.
@@ -260,10 +255,7 @@ impl Evidence {
         if let Some(answers) = self.answers() {
             return answers.requested;
         }
-        match self.family()? {
-            Family::Classic(client) => classic::certificate_requested(self, client),
-            Family::Modern(client) => modern::certificate_requested(self, client),
-        }
+        Questions::of(self).certificate_requested()
     }
 
     /// Whether an earlier session was resumed (in TLS 1.3, or a pre-shared key used); `None` if it cannot be told.
@@ -271,10 +263,7 @@ impl Evidence {
         if let Some(answers) = self.answers() {
             return answers.resumed;
         }
-        match self.family()? {
-            Family::Classic(client) => classic::resumed(self, client),
-            Family::Modern(_) => self.server_hello().map(|hello| hello.psk_accepted),
-        }
+        Questions::of(self).resumed()
     }
 
     /// How the handshake ended.
@@ -282,33 +271,25 @@ impl Evidence {
         if let Some(answers) = self.answers() {
             return answers.outcome;
         }
-        match self.family() {
-            Some(Family::Classic(client)) => classic::outcome(self, client),
-            Some(Family::Modern(client)) => modern::outcome(self, client),
-            None => self.outcome_without_server_hello(),
-        }
+        Questions::of(self).outcome()
     }
 
     /// Certificate and outcome taken together.
     ///
     /// A client that presents nothing in TLS 1.3 is one-way whatever follows: its Finished was seen.
     pub fn authentication(&self) -> Authentication {
-        let certificate = self.client_certificate();
-        match (self.outcome(), certificate) {
-            (Outcome::Refused { basis, .. }, _) => Authentication::Refused(basis),
-            _ if self.resumed() == Some(true) => Authentication::Resumed,
-            (_, ClientCertificate::None(basis)) if self.version() == Some(Version::Tls13) => {
-                Authentication::OneWay(basis)
-            }
-            (_, ClientCertificate::Unseen(why)) => Authentication::Unseen(why),
-            (Outcome::Unseen(why), _) => Authentication::Unseen(why),
-            // The weaker of the two carries the answer.
-            (Outcome::Accepted(by), ClientCertificate::Presented { basis, .. }) => {
-                Authentication::Mutual(basis.max(by))
-            }
-            (Outcome::Accepted(by), ClientCertificate::Empty(basis)) => Authentication::Empty(basis.max(by)),
-            (Outcome::Accepted(by), ClientCertificate::None(basis)) => Authentication::OneWay(basis.max(by)),
-        }
+        Questions::of(self).authentication()
+    }
+
+    /// The same, and what it gave its client to resume it by: cheaper than to ask for one after the other.
+    pub fn authentication_and_given(&self) -> (Authentication, Option<Given>) {
+        let questions = Questions::of(self);
+        (questions.authentication(), questions.given())
+    }
+
+    /// What this connection gave its client to resume it by; `None` before anything could be.
+    pub fn given(&self) -> Option<Given> {
+        Questions::of(self).given()
     }
 
     /// The first [`ALERT_CAP`] alerts sent in clear.
@@ -351,7 +332,7 @@ impl Evidence {
         if let Some(answers) = self.answers() {
             return answers.renegotiated;
         }
-        matches!(self.family(), Some(Family::Classic(client)) if classic::renegotiated(self, client))
+        Questions::of(self).renegotiated()
     }
 
     /// The chains that the sides showed in clear.
@@ -478,22 +459,16 @@ impl Evidence {
         }
     }
 
-    fn family(&self) -> Option<Family> {
-        let client = self.client?;
-        let version = self.version()?;
-        Some(if version >= Version::Tls13 { Family::Modern(client) } else { Family::Classic(client) })
-    }
-
     fn why_no_hello(&self, side: Option<Side>) -> Why {
         side.map_or(if self.midstream { Why::Midstream } else { Why::Hole }, |side| self.why_missing(side))
     }
 
-    fn why_no_server_hello(&self) -> Why {
+    pub(super) fn why_no_server_hello(&self) -> Why {
         self.why_no_hello(self.client.map(Side::other))
     }
 
     /// A server that answers a whole ClientHello with an alert, or by closing, has refused.
-    fn outcome_without_server_hello(&self) -> Outcome {
+    pub(super) fn outcome_without_server_hello(&self) -> Outcome {
         let unseen = Outcome::Unseen(self.why_no_server_hello());
         let (Some(client), Some(_)) = (self.client, &self.client_hello) else { return unseen };
         let (ours, theirs) = (self.trace.side(client), self.trace.side(client.other()));
@@ -513,11 +488,4 @@ impl Evidence {
             && !self.malformed;
         if closed_first && known { refused(None) } else { unseen }
     }
-}
-
-enum Family {
-    /// TLS 1.2 and before, and the client's side.
-    Classic(Side),
-    /// TLS 1.3, and the client's side.
-    Modern(Side),
 }

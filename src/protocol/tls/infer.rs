@@ -94,8 +94,8 @@ pub enum Acceptance {
 /// Reads the server's flight: EncryptedExtensions, CertificateRequest if any, Certificate,
 /// CertificateVerify, Finished, when each has a record of its own.
 pub fn server_flight(seen: &Observed) -> ServerFlight {
-    let coarse = grid(seen.server, seen.sizes.tag).filter(|&grid| grid >= COARSE_GRID).map(Padding::Grid);
-    for padding in EXACT.into_iter().chain(coarse) {
+    let coarse = || grid(seen.server, seen.sizes.tag).filter(|&grid| grid >= COARSE_GRID).map(Padding::Grid);
+    for padding in EXACT.into_iter().chain(std::iter::once_with(coarse).flatten()) {
         let wire = seen.wire(padding);
         let Some(last) = finished_after_verify(seen.server, &wire, 3) else { continue };
         let count = last + 1;
@@ -115,14 +115,15 @@ pub fn server_flight(seen: &Observed) -> ServerFlight {
 }
 
 /// The length of the record that holds EncryptedExtensions alone, and how the server pads, where the
-/// flight shows both; a resumption's flight is EncryptedExtensions and Finished only.
-pub fn encrypted_extensions(seen: &Observed, resumed: bool) -> Option<(u16, Padding)> {
+/// flight shows both. Without a `flight` it is that of a resumption: EncryptedExtensions and Finished only.
+pub fn encrypted_extensions(seen: &Observed, flight: Option<&ServerFlight>) -> Option<(u16, Padding)> {
     let lengths = |at: usize| seen.server.get(at).map(|record| record.length);
-    let padding = if resumed {
-        let finished = lengths(1)?;
-        *EXACT.iter().find(|&&padding| Wire { sizes: seen.sizes, padding }.is_finished(finished))?
-    } else {
-        server_flight(seen).padding?
+    let padding = match flight {
+        Some(flight) => flight.padding?,
+        None => {
+            let finished = lengths(1)?;
+            *EXACT.iter().find(|&&padding| Wire { sizes: seen.sizes, padding }.is_finished(finished))?
+        }
     };
     Some((lengths(0)?, padding))
 }

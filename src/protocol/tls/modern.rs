@@ -2,19 +2,55 @@
 //! [`infer`] reads off the rest.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use super::alert::CLOSE_NOTIFY;
 use super::decrypted;
 use super::evidence::{Basis, ClientCertificate, Evidence, Outcome};
-use super::infer::{self, Acceptance, Observed, Presented};
+use super::infer::{self, Acceptance, Flight, Observed, Presented, ServerFlight};
 use super::lengths::{AlertSize, Sizes};
 use super::record::Kind;
 use super::trace::{Moment, Record};
 use super::why::Why;
 use crate::protocol::Side;
 
+/// What a connection's record lengths say, read once for all that is asked of it.
+pub(super) struct Reading<'e> {
+    pub(super) evidence: &'e Evidence,
+    pub(super) client: Side,
+    records: OnceCell<Option<Records<'e>>>,
+    server: OnceCell<ServerFlight>,
+    flight: OnceCell<Flight>,
+}
+
+impl<'e> Reading<'e> {
+    pub(super) fn new(evidence: &'e Evidence, client: Side) -> Reading<'e> {
+        let (records, server, flight) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Reading { evidence, client, records, server, flight }
+    }
+
+    /// A session was resumed, or another pre-shared key used.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.evidence.server_hello().is_some_and(|hello| hello.psk_accepted)
+    }
+
+    /// `None` if there is nothing to read lengths by; see [`Records::new`].
+    pub(super) fn seen(&self) -> Option<Observed<'_>> {
+        let records = self.records.get_or_init(|| Records::new(self.evidence, self.client));
+        records.as_ref().map(|records| records.observed(self.evidence, self.client))
+    }
+
+    pub(super) fn server_flight(&self, seen: &Observed) -> &ServerFlight {
+        self.server.get_or_init(|| infer::server_flight(seen))
+    }
+
+    pub(super) fn client_flight(&self, seen: &Observed) -> &Flight {
+        self.flight.get_or_init(|| infer::client_flight(seen, self.server_flight(seen)))
+    }
+}
+
 /// The application-data records after the ServerHello.
-pub(super) struct Records<'a> {
+struct Records<'a> {
     sizes: Sizes,
     client: Cow<'a, [Record]>,
     server: Cow<'a, [Record]>,
@@ -22,14 +58,14 @@ pub(super) struct Records<'a> {
 
 impl<'e> Records<'e> {
     /// `None` if the cipher suite is not one of TLS 1.3, or the ServerHello has no place in the trace.
-    pub(super) fn new(evidence: &'e Evidence, client: Side) -> Option<Records<'e>> {
+    fn new(evidence: &'e Evidence, client: Side) -> Option<Records<'e>> {
         let sizes = Sizes::of(evidence.cipher()?)?;
         let hello = evidence.trace().server_hello()?;
         let of = |side| data_after(evidence.trace().side(side).before_hole(), hello);
         Some(Records { sizes, client: of(client), server: of(client.other()) })
     }
 
-    pub(super) fn observed<'a>(&'a self, evidence: &Evidence, client: Side) -> Observed<'a> {
+    fn observed<'a>(&'a self, evidence: &Evidence, client: Side) -> Observed<'a> {
         let (ours, theirs) = (evidence.trace().side(client), evidence.trace().side(client.other()));
         let offered = evidence.client_hello();
         Observed {
@@ -49,9 +85,11 @@ impl<'e> Records<'e> {
 
 /// The application data after `hello`. As a rule nothing else stands between, and nothing is copied.
 fn data_after(records: &[Record], hello: Moment) -> Cow<'_, [Record]> {
-    let wanted = |record: &&Record| record.kind == Kind::ApplicationData && record.at > hello;
-    let start = records.iter().position(|record| wanted(&record)).unwrap_or(records.len());
-    let rest = records.get(start..).unwrap_or_default();
+    let wanted = |record: &&Record| record.kind == Kind::ApplicationData;
+    // In the order of their moments, so that all behind the first are later as well.
+    let later = records.get(records.partition_point(|record| record.at <= hello)..).unwrap_or_default();
+    let start = later.iter().position(|record| wanted(&record)).unwrap_or(later.len());
+    let rest = later.get(start..).unwrap_or_default();
     if rest.iter().all(|record| wanted(&record)) {
         Cow::Borrowed(rest)
     } else {
@@ -60,32 +98,33 @@ fn data_after(records: &[Record], hello: Moment) -> Cow<'_, [Record]> {
 }
 
 /// What the client showed of itself.
-pub(super) fn client_certificate(evidence: &Evidence, client: Side) -> ClientCertificate<'_> {
-    if evidence.server_hello().is_some_and(|hello| hello.psk_accepted) {
+pub(super) fn client_certificate<'e>(reading: &Reading<'e>) -> ClientCertificate<'e> {
+    let Reading { evidence, client, .. } = *reading;
+    if reading.is_resumed() {
         return ClientCertificate::Unseen(Why::Resumed);
     }
     if let Some(shown) = decrypted::client_certificate(evidence, client) {
         return shown;
     }
-    let Some(why) = unreadable(evidence, client) else { return read_certificate(evidence, client) };
+    let Some(why) = unreadable(evidence, client) else { return read_certificate(reading) };
     ClientCertificate::Unseen(why)
 }
 
 /// Whether the server asked for a certificate during the handshake.
-pub(super) fn certificate_requested(evidence: &Evidence, client: Side) -> Option<bool> {
-    if evidence.server_hello()?.psk_accepted {
+pub(super) fn certificate_requested(reading: &Reading<'_>) -> Option<bool> {
+    let Reading { evidence, client, .. } = *reading;
+    if reading.is_resumed() {
         return Some(false);
     }
     if let Some(requested) = decrypted::certificate_requested(evidence, client) {
         return Some(requested);
     }
-    let records = Records::new(evidence, client)?;
-    let seen = records.observed(evidence, client);
-    let server = infer::server_flight(&seen);
+    let seen = reading.seen()?;
+    let server = reading.server_flight(&seen);
     if unreadable(evidence, client).is_some() {
         return server.asked;
     }
-    match infer::client_flight(&seen, &server).presented {
+    match reading.client_flight(&seen).presented {
         Presented::Certificate | Presented::Empty => Some(true),
         Presented::Nothing => Some(false),
         Presented::Unclear(Why::Contradiction) => None,
@@ -94,7 +133,8 @@ pub(super) fn certificate_requested(evidence: &Evidence, client: Side) -> Option
 }
 
 /// How the handshake ended.
-pub(super) fn outcome(evidence: &Evidence, client: Side) -> Outcome {
+pub(super) fn outcome(reading: &Reading<'_>) -> Outcome {
+    let Reading { evidence, client, .. } = *reading;
     let server_side = client.other();
     let refused = |by, alert, basis| Outcome::Refused { by, alert, basis };
     if let Some(alert) = evidence.fatal_alert(server_side) {
@@ -103,8 +143,7 @@ pub(super) fn outcome(evidence: &Evidence, client: Side) -> Outcome {
     if let Some(shown) = decrypted::outcome(evidence, client) {
         return shown;
     }
-    let Some(records) = Records::new(evidence, client) else { return Outcome::Unseen(Why::Encrypted) };
-    let seen = records.observed(evidence, client);
+    let Some(seen) = reading.seen() else { return Outcome::Unseen(Why::Encrypted) };
     // Once the client encrypts, a record in clear is not from TLS.
     let clear = evidence.alerts().iter().find(|alert| alert.side == client && seen.client.is_empty());
     if let Some(alert) = clear {
@@ -113,16 +152,15 @@ pub(super) fn outcome(evidence: &Evidence, client: Side) -> Outcome {
     if let Some(why) = unreadable(evidence, client) {
         return Outcome::Unseen(why);
     }
-    if evidence.server_hello().is_some_and(|hello| hello.psk_accepted) {
+    if reading.is_resumed() {
         return resumption(&seen);
     }
-    let server = infer::server_flight(&seen);
-    let flight = infer::client_flight(&seen, &server);
+    let (server, flight) = (reading.server_flight(&seen), reading.client_flight(&seen));
     match flight.presented {
-        Presented::Silence => silence(evidence, client, &seen, &server),
+        Presented::Silence => silence(evidence, client, &seen, server),
         Presented::Alert => refused(client, None, Basis::Inferred),
         Presented::Unclear(why) => Outcome::Unseen(why),
-        _ => match infer::acceptance(&seen, &flight, &server) {
+        _ => match infer::acceptance(&seen, flight, server) {
             Acceptance::Yes => Outcome::Accepted(Basis::Inferred),
             Acceptance::No => refused(server_side, None, Basis::Inferred),
             Acceptance::Unknown(Why::Hole) => {
@@ -134,13 +172,12 @@ pub(super) fn outcome(evidence: &Evidence, client: Side) -> Outcome {
     }
 }
 
-fn read_certificate(evidence: &Evidence, client: Side) -> ClientCertificate<'_> {
-    let Some(records) = Records::new(evidence, client) else {
+fn read_certificate<'e>(reading: &Reading<'e>) -> ClientCertificate<'e> {
+    let Reading { evidence, client, .. } = *reading;
+    let Some(seen) = reading.seen() else {
         return ClientCertificate::Unseen(Why::Encrypted);
     };
-    let seen = records.observed(evidence, client);
-    let server = infer::server_flight(&seen);
-    let flight = infer::client_flight(&seen, &server);
+    let (server, flight) = (reading.server_flight(&seen), reading.client_flight(&seen));
     let presented =
         |post_handshake| ClientCertificate::Presented { basis: Basis::Inferred, chain: None, post_handshake };
     match flight.presented {
@@ -148,7 +185,7 @@ fn read_certificate(evidence: &Evidence, client: Side) -> ClientCertificate<'_> 
         Presented::Empty => ClientCertificate::Empty(Basis::Inferred),
         Presented::Nothing => {
             let offered = evidence.client_hello().is_some_and(|hello| hello.post_handshake_auth);
-            if offered && infer::post_handshake_certificate(&seen, &flight, &server) {
+            if offered && infer::post_handshake_certificate(&seen, flight, server) {
                 presented(true)
             } else if offered
                 && [client, client.other()].iter().any(|&side| evidence.trace().side(side).has_hole())
@@ -177,7 +214,7 @@ fn unreadable(evidence: &Evidence, client: Side) -> Option<Why> {
 
 /// No flight came from the client. Who closes a stream that is whole has broken off, unless records
 /// beyond the server's flight show that the client's flight escaped the capture.
-fn silence(evidence: &Evidence, client: Side, seen: &Observed, server: &infer::ServerFlight) -> Outcome {
+fn silence(evidence: &Evidence, client: Side, seen: &Observed, server: &ServerFlight) -> Outcome {
     let first = |ours: Option<Moment>, theirs: Option<Moment>| match (ours, theirs) {
         (Some(ours), Some(theirs)) => ours < theirs,
         (ours, _) => ours.is_some(),

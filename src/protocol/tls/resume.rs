@@ -12,9 +12,9 @@ use ring::digest::{SHA256, digest};
 
 use super::evidence::Evidence;
 use super::hello::Version;
-use super::infer::{self, Observed};
+use super::infer::{Observed, ServerFlight};
 use super::lengths::{Padding, Wire};
-use super::modern::Records;
+use super::modern::Reading;
 use crate::protocol::Side;
 
 /// A ticket this long or longer has room for a certificate; see [`Tickets::tells`].
@@ -131,21 +131,6 @@ impl Tickets {
 }
 
 impl Evidence {
-    /// What this connection gave its client to resume it by; `None` before anything could be.
-    pub fn given(&self) -> Option<Given> {
-        if let Some(answers) = self.answers() {
-            return answers.given;
-        }
-        let (client, version) = (self.client()?, self.version()?);
-        if version < Version::Tls13 {
-            let names = [self.server_hello()?.session_name, self.session_ticket];
-            let at = self.trace().server_hello()?;
-            return Some(Given { names, tickets: Tickets::None, at: self.trace().time(at) });
-        }
-        let (tickets, at) = self.tickets(client);
-        Some(Given { names: [None, None], tickets, at })
-    }
-
     /// What this connection resumed, if it did and it can be told.
     pub fn resumes(&self) -> Option<Resumes> {
         if self.resumed() != Some(true) || self.midstream() {
@@ -170,32 +155,47 @@ impl Evidence {
         }
         [Side::A, Side::B].iter().map(|&side| self.trace().side(side).records.len()).sum()
     }
+}
 
-    fn tickets(&self, client: Side) -> (Tickets, i64) {
-        let hello = self.trace().server_hello().map_or(0, |at| self.trace().time(at));
-        let records = (!self.midstream()).then(|| Records::new(self, client)).flatten();
-        let Some(records) = records else { return (Tickets::Unread, hello) };
-        let seen = records.observed(self, client);
-        let resumed = self.server_hello().is_some_and(|hello| hello.psk_accepted);
-        let flight = if resumed { resumption_flight(&seen) } else { full_flight(&seen) };
-        let nothing = if self.trace().side(client.other()).has_hole() || self.early_data {
-            Tickets::Unread
-        } else {
-            Tickets::None
-        };
-        let Some((layout, count)) = flight else {
-            return (if seen.client.is_empty() { nothing } else { Tickets::Unread }, hello);
-        };
-        let Some(record) = seen.server.get(count) else { return (nothing, hello) };
-        let padding = 1 + seen.sizes.tag + if layout == Layout::Padded { 16 } else { 0 };
-        let messages = record.length.saturating_sub(padding);
-        (Tickets::Record { layout, messages }, self.trace().time(record.at))
-    }
+/// What a connection up to TLS 1.2 gave its client, in clear.
+pub(super) fn given_in_clear(evidence: &Evidence) -> Option<Given> {
+    let names = [evidence.server_hello()?.session_name, evidence.session_ticket];
+    let at = evidence.trace().server_hello()?;
+    Some(Given { names, tickets: Tickets::None, at: evidence.trace().time(at) })
+}
+
+/// What a connection of TLS 1.3 gave its client.
+pub(super) fn given_encrypted(reading: &Reading<'_>) -> Given {
+    let (tickets, at) = tickets(reading);
+    Given { names: [None, None], tickets, at }
+}
+
+fn tickets(reading: &Reading<'_>) -> (Tickets, i64) {
+    let Reading { evidence, client, .. } = *reading;
+    let trace = evidence.trace();
+    let hello = trace.server_hello().map_or(0, |at| trace.time(at));
+    let seen = (!evidence.midstream()).then(|| reading.seen()).flatten();
+    let Some(seen) = seen else { return (Tickets::Unread, hello) };
+    let flight = match reading.is_resumed() {
+        true => resumption_flight(&seen),
+        false => full_flight(&seen, reading.server_flight(&seen)),
+    };
+    let nothing = if trace.side(client.other()).has_hole() || evidence.early_data {
+        Tickets::Unread
+    } else {
+        Tickets::None
+    };
+    let Some((layout, count)) = flight else {
+        return (if seen.client.is_empty() { nothing } else { Tickets::Unread }, hello);
+    };
+    let Some(record) = seen.server.get(count) else { return (nothing, hello) };
+    let padding = 1 + seen.sizes.tag + if layout == Layout::Padded { 16 } else { 0 };
+    let messages = record.length.saturating_sub(padding);
+    (Tickets::Record { layout, messages }, trace.time(record.at))
 }
 
 /// Layout and records of the server's flight in a full handshake.
-fn full_flight(seen: &Observed) -> Option<(Layout, usize)> {
-    let flight = infer::server_flight(seen);
+fn full_flight(seen: &Observed, flight: &ServerFlight) -> Option<(Layout, usize)> {
     match (flight.padding, flight.records) {
         (Some(Padding::None), Some(count)) => Some((Layout::Apart, count)),
         (Some(Padding::Plus16), Some(count)) => Some((Layout::Padded, count)),

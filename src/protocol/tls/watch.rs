@@ -1,5 +1,6 @@
 //! When a connection that goes on shows what others may resume.
 
+use super::answers::Questions;
 use super::evidence::{Authentication, Evidence};
 use super::resume::Tickets;
 
@@ -25,11 +26,12 @@ impl Watch {
             return false;
         }
         self.progress = progress;
-        let Some(given) = tls.given() else { return false };
+        let questions = Questions::of(tls);
+        let Some(given) = questions.given() else { return false };
         self.looks += 1;
         self.told = !matches!(given.tickets, Tickets::Unread)
             && (given.names != [None, None] || given.tickets != Tickets::None)
-            && !matches!(tls.authentication(), Authentication::Refused(_) | Authentication::Unseen(_));
+            && !matches!(questions.authentication(), Authentication::Refused(_) | Authentication::Unseen(_));
         self.told
     }
 }
