@@ -91,8 +91,13 @@ impl<W: io::Write> CsvReport<W> {
 
     /// Writes whole rows that a [`RowWriter`] made elsewhere.
     pub fn append(&mut self, rows: &[u8]) -> io::Result<()> {
-        self.buffer.extend_from_slice(rows);
-        self.write_when_full()
+        if rows.len() < BUFFERED / 4 {
+            self.buffer.extend_from_slice(rows);
+            return self.write_when_full();
+        }
+        // So many are worth a call of their own, and not copied.
+        self.write_buffer()?;
+        self.output.as_mut().map_or(Ok(()), |output| output.write_all(rows))
     }
 
     /// Everything written so far reaches the output.
