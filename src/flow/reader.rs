@@ -56,8 +56,8 @@ pub trait Reader {
     fn gap(&mut self, side: Side, cause: Gap, covered: u64, at: Timestamp) -> u64;
     /// This side closed its direction, in order, or reset the connection.
     fn closed(&mut self, side: Side, reset: bool, at: Timestamp);
-    /// Whether something came to be known that other flows wait for; asked after every packet of a flow
-    /// that is still read, and says so once.
+    /// Whether something came to be known that other flows wait for; asked after every packet with something
+    /// to read for it, and says so once.
     fn has_news(&mut self) -> bool {
         false
     }
