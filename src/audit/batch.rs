@@ -5,14 +5,14 @@
 //! batch itself.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::IpAddr;
+use std::net::Ipv6Addr;
 
 use super::follower::{Event, Follower};
 use super::intake::{Downstream, Intake};
 use super::pool::Take;
 use crate::capture::{FilterError, Mapped, Packet, Secrets, Timestamp};
 use crate::flow::{Limits, Stamp};
-use crate::packet::{Endpoint, Head, Segment};
+use crate::packet::{Addresses, Head, Segment};
 use crate::protocol::tls::KeyStore;
 
 /// How many flow tables an audit is spread over, whatever the number of threads: what a cap on one of them
@@ -23,8 +23,9 @@ pub(super) const SHARDS: usize = 8;
 const PACKETS: usize = 1024;
 /// Bytes of payload that a batch keeps itself before it is handed over, but for the last packet's.
 const KEPT_BYTES: usize = 1 << 20;
-/// Packets of one shard that are looked up together: beyond some dozens it does not matter.
-pub(super) const RUN: usize = 256;
+/// Packets of one shard that are looked up together: enough to keep memory busy, and few of those that come
+/// soon after the packet that began their flow.
+pub(super) const RUN: usize = 32;
 /// Flows left at the end are let go by their first packets, so many packets of the audit at a time.
 pub(super) const RANGE: u64 = 4096;
 
@@ -115,12 +116,15 @@ impl Batch {
         follower: &mut Follower<'_>,
         events: &mut Vec<Event>,
     ) {
-        let mut ticks = self.ticks.iter().peekable();
+        let mut ticks = &self.ticks[..];
         for run in self.items(shard).chunks(RUN) {
             follower.expect(run.iter().map(|item| &item.head));
             for item in run {
-                while let Some((ordinal, now)) = ticks.next_if(|tick| tick.0 <= item.stamp.ordinal) {
+                while let [(ordinal, now), rest @ ..] = ticks
+                    && *ordinal <= item.stamp.ordinal
+                {
                     follower.tick(*ordinal, *now, events);
+                    ticks = rest;
                 }
                 follower.packet(&item.head, self.payload(item, maps), &item.stamp, events);
             }
@@ -173,29 +177,27 @@ const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Spread {
     /// The seed is the first packet of the audit, and when it was captured.
+    #[cold]
     fn begin(&mut self, packet: &Packet<'_>) {
-        self.seed.get_or_insert_with(|| {
-            let mut hasher = DefaultHasher::new();
-            (packet.time, packet.bytes).hash(&mut hasher);
-            hasher.finish()
-        });
+        let mut hasher = DefaultHasher::new();
+        (packet.time, packet.bytes).hash(&mut hasher);
+        self.seed = Some(hasher.finish());
     }
 
+    #[inline(always)]
     fn shard(self, head: &Head) -> usize {
         let seed = self.seed.unwrap_or_default();
-        let end = |end: Endpoint| {
-            let ip = match end.ip {
-                IpAddr::V4(ip) => u64::from(ip.to_bits()),
-                IpAddr::V6(ip) => {
-                    let bits = ip.to_bits();
-                    (bits >> 64) as u64 ^ (bits as u64).wrapping_mul(MIX)
-                }
-            };
-            fold(ip ^ seed, MIX ^ u64::from(end.port))
+        let addresses = match head.ends.addresses {
+            Addresses::V4([a, b]) => u64::from(a) << 32 | u64::from(b),
+            Addresses::V6([a, b]) => {
+                let fold = |ip: Ipv6Addr| fold((ip.to_bits() >> 64) as u64 ^ seed, ip.to_bits() as u64 ^ MIX);
+                fold(a).rotate_left(32) ^ fold(b)
+            }
         };
-        // Adding has no direction.
-        let both = end(head.ends.a).wrapping_add(end(head.ends.b));
-        (fold(both, MIX) % SHARDS as u64) as usize
+        // The ends stand in one order for both directions.
+        let [a, b] = head.ends.ports;
+        let both = fold(addresses ^ seed, MIX ^ u64::from(u32::from(a) << 16 | u32::from(b)));
+        (both % SHARDS as u64) as usize
     }
 }
 
@@ -207,39 +209,58 @@ fn fold(a: u64, b: u64) -> u64 {
 
 /// Fills a batch from the intake.
 pub(super) struct Filling<'a> {
-    pub(super) intake: &'a mut Intake,
-    pub(super) spread: &'a mut Spread,
+    intake: &'a mut Intake,
     /// Secrets for the next batch.
-    pub(super) secrets: &'a mut Vec<Box<[u8]>>,
-    pub(super) maps: &'a Maps,
-    pub(super) batch: Box<Batch>,
+    secrets: &'a mut Vec<Box<[u8]>>,
+    pouring: Pouring<'a>,
+}
+
+impl<'a> Filling<'a> {
+    /// Goes on with a batch that was begun.
+    pub(super) fn new(
+        intake: &'a mut Intake,
+        spread: &'a mut Spread,
+        secrets: &'a mut Vec<Box<[u8]>>,
+        maps: &'a Maps,
+        batch: Box<Batch>,
+    ) -> Filling<'a> {
+        Filling { intake, secrets, pouring: Pouring { spread, maps, batch } }
+    }
+
+    /// What it filled.
+    pub(super) fn into_batch(self) -> Box<Batch> {
+        self.pouring.batch
+    }
 }
 
 impl Take for Filling<'_> {
     fn packet(&mut self, packet: &Packet<'_>) -> Result<(), FilterError> {
-        self.spread.begin(packet);
-        self.batch.packets += 1;
-        let mut pouring = Pouring { spread: *self.spread, maps: self.maps, batch: &mut self.batch };
-        self.intake.packet(packet, &mut pouring)
+        if self.pouring.spread.seed.is_none() {
+            self.pouring.spread.begin(packet);
+        }
+        self.pouring.batch.packets += 1;
+        self.intake.packet(packet, &mut self.pouring)
     }
 
     fn secrets(&mut self, secrets: &Secrets<'_>) {
         if secrets.kind == Secrets::TLS_KEY_LOG {
-            let place = if self.batch.packets == 0 { &mut self.batch.secrets } else { &mut *self.secrets };
+            let batch = &mut *self.pouring.batch;
+            let place = if batch.packets == 0 { &mut batch.secrets } else { &mut *self.secrets };
             place.push(secrets.bytes.into());
         }
     }
 
     fn has_enough(&self) -> bool {
-        self.batch.packets >= PACKETS || self.batch.kept.len() >= KEPT_BYTES || !self.secrets.is_empty()
+        let batch = &*self.pouring.batch;
+        batch.packets >= PACKETS || batch.kept.len() >= KEPT_BYTES || !self.secrets.is_empty()
     }
 }
 
 /// A batch, as the intake sees it.
 struct Pouring<'a> {
-    spread: Spread,
+    spread: &'a mut Spread,
     maps: &'a Maps,
-    batch: &'a mut Batch,
+    batch: Box<Batch>,
 }
 
 impl Downstream for Pouring<'_> {

@@ -122,20 +122,33 @@ impl<'p> Follower<'p> {
             open.begun(id, flow.first(), flow.start);
         }
         let order = (stamp.ordinal, Part::Packet, (0, depth));
-        if self.plan.learn && head.transport == Transport::UDP && depth == 0 {
-            let addresses = self.table.last_reader().map(|reader| reader.conversation.take_addresses());
-            if let Some(addresses) = addresses.filter(|addresses| !addresses.is_empty()) {
-                events.push(Event { order, what: What::Answers(addresses) });
-            }
+        if head.transport == Transport::UDP && depth == 0 && self.plan.learn {
+            self.answered(order, events);
         }
+        if self.table.has_news() {
+            self.settled(order, events);
+        }
+        if !self.ended.is_empty() {
+            self.hand_on_ended(|_| order, events);
+        }
+    }
+
+    /// What the last packet answered, if it was DNS.
+    fn answered(&mut self, order: Order, events: &mut Vec<Event>) {
+        let addresses = self.table.last_reader().map(|reader| reader.conversation.take_addresses());
+        if let Some(addresses) = addresses.filter(|addresses| !addresses.is_empty()) {
+            events.push(Event { order, what: What::Answers(addresses) });
+        }
+    }
+
+    /// The last packet settled the handshake of its flow.
+    #[inline(never)]
+    fn settled(&mut self, order: Order, events: &mut Vec<Event>) {
         if let Some(flow) = self.table.take_news()
             && let Some(tls) = flow.reader.conversation.tls()
             && let Some(connection) = Connection::new(&flow, tls)
         {
             events.push(Event { order, what: What::Settled(Box::new(connection)) });
-        }
-        if !self.ended.is_empty() {
-            self.hand_on_ended(|_| order, events);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::capture::{CaptureError, Filter, FilterError, LinkType, Packet, Timestamp, link_name};
 use crate::flow::{Clock, Stamp};
-use crate::packet::{Decoded, Decoder, Inside, Segment, Uncounted, inside};
+use crate::packet::{Decoded, Decoder, Inside, Segment, Uncounted, inside, is_tunnel};
 use crate::report::Account;
 
 /// Filters, decodes, stamps, and counts what goes no further.
@@ -61,24 +61,26 @@ impl Intake {
             self.account.filtered_out += 1;
             return Ok(());
         }
+        // Nothing here but moves what was decoded out of the processor's registers before it is downstream.
+        match self.decoder.plain(packet) {
+            Some(segment) if !is_tunnel(&segment.head) => {
+                let stamp = stamp(&mut self.clock, self.ordinal, packet, downstream);
+                downstream.segment(&segment, &stamp);
+            }
+            _ => self.any(packet, downstream),
+        }
+        Ok(())
+    }
+
+    /// Takes a packet of any kind.
+    #[inline(never)]
+    fn any(&mut self, packet: &Packet<'_>, downstream: &mut impl Downstream) {
         match self.decoder.decode(packet) {
             Decoded::Segment(segment) => {
-                let (clock, is_due) = self.clock.advance(packet.time);
-                if is_due {
-                    downstream.tick(self.ordinal, clock);
-                }
-                let stamp = Stamp {
-                    capture: packet.capture,
-                    number: packet.number,
-                    ordinal: self.ordinal,
-                    time: packet.time,
-                    precision: packet.precision,
-                    clock,
-                };
+                let stamp = stamp(&mut self.clock, self.ordinal, packet, downstream);
                 downstream.segment(&segment, &stamp);
-                if let Some(inside) = inside(&segment) {
-                    let is_unread = tunnelled(inside, &stamp, downstream);
-                    self.account.tunnelled_unread += is_unread * u64::from(segment.head.packets);
+                if is_tunnel(&segment.head) {
+                    self.account.tunnelled_unread += tunnelled(&segment, &stamp, downstream);
                 }
             }
             Decoded::Held => {}
@@ -89,7 +91,6 @@ impl Intake {
                 }
             }
         }
-        Ok(())
     }
 
     /// Time goes on without packets.
@@ -126,13 +127,29 @@ impl Intake {
     }
 }
 
-/// What a tunnel carries is a flow besides the tunnel's own, accounted apart; 1 if what is innermost could not
-/// be read, else 0.
-#[inline(never)]
-fn tunnelled(outermost: Inside<'_>, stamp: &Stamp, downstream: &mut impl Downstream) -> u64 {
-    let mut next = Some(outermost);
+/// The clock goes on with a packet that belongs to a flow.
+#[inline(always)]
+fn stamp(clock: &mut Clock, ordinal: u64, packet: &Packet<'_>, downstream: &mut impl Downstream) -> Stamp {
+    let (clock, is_due) = clock.advance(packet.time);
+    if is_due {
+        downstream.tick(ordinal, clock);
+    }
+    Stamp {
+        capture: packet.capture,
+        number: packet.number,
+        ordinal,
+        time: packet.time,
+        precision: packet.precision,
+        clock,
+    }
+}
+
+/// What a tunnel carries is a flow besides the tunnel's own, accounted apart; says how many packets could not
+/// be read to the innermost.
+fn tunnelled(outermost: &Segment<'_>, stamp: &Stamp, downstream: &mut impl Downstream) -> u64 {
+    let mut next = inside(outermost);
     while let Some(this) = next {
-        let Inside::Segment(inner) = this else { return 1 };
+        let Inside::Segment(inner) = this else { return outermost.head.packets.into() };
         downstream.segment(&inner, stamp);
         next = inside(&inner);
     }

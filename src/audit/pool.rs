@@ -219,11 +219,12 @@ impl Shared<'_> {
 impl Linking<'_> {
     /// Takes what all followers made of one piece of work; gives the flows that can be judged, by runs.
     fn link(&mut self, events: Vec<Vec<Event>>, is_last: bool) -> Vec<Run> {
-        let mut events: Vec<Event> = events.into_iter().flatten().collect();
+        let mut all = Vec::with_capacity(events.iter().map(Vec::len).sum());
+        events.into_iter().for_each(|events| all.extend(events));
         // Each follower's are in order already, and the order of those that are alike stays.
-        events.sort_by_key(Event::order);
+        all.sort_by_key(Event::order);
         let mut runs = Vec::new();
-        for event in events {
+        for event in all {
             self.waiting.extend(self.linker.link(event.what));
             if self.waiting.len() >= FLOWS_IN_RUN {
                 runs.push(std::mem::take(&mut self.waiting));
@@ -297,9 +298,9 @@ impl<W: io::Write> Caller<W> {
     ) -> Result<(Box<Batch>, Option<u64>), FilterError> {
         batch.begin(std::mem::take(&mut self.secrets));
         let (intake, spread, secrets) = (&mut self.intake, &mut self.spread, &mut self.secrets);
-        let mut filling = Filling { intake, spread, secrets, maps, batch };
+        let mut filling = Filling::new(intake, spread, secrets, maps, batch);
         let has_more = !self.writer.has_failed() && feed.feed(&mut filling)?;
-        let batch = filling.batch;
+        let batch = filling.into_batch();
         let is_last = !has_more && self.secrets.is_empty();
         Ok((batch, is_last.then(|| self.intake.ordinal())))
     }

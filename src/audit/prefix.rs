@@ -91,10 +91,9 @@ fn each_batch(
     let (maps, mut batch) = (feed.maps(), Box::<Batch>::default());
     loop {
         batch.begin(std::mem::take(&mut secrets));
-        let mut filling =
-            Filling { intake: &mut intake, spread: &mut spread, secrets: &mut secrets, maps: &maps, batch };
+        let mut filling = Filling::new(&mut intake, &mut spread, &mut secrets, &maps, batch);
         let has_more = feed.feed(&mut filling)?;
-        batch = filling.batch;
+        batch = filling.into_batch();
         take(&batch, &maps);
         if !has_more && secrets.is_empty() {
             return Ok(intake);

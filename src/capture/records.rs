@@ -37,6 +37,17 @@ enum Format {
     Pcapng(Pcapng),
 }
 
+impl Format {
+    /// What is at the front of a window.
+    #[inline]
+    fn next(&mut self, window: &[u8]) -> Result<Found, Damage> {
+        match self {
+            Format::Pcap(pcap) => pcap.next(window),
+            Format::Pcapng(pcapng) => pcapng.next(window),
+        }
+    }
+}
+
 /// What became of the record at the front of the window.
 enum Head {
     Unread,
@@ -131,20 +142,12 @@ impl<W: Window> Records<W> {
             }
             Head::Unread => {}
         }
-        match self.parse() {
+        match self.format.next(self.window.bytes()) {
             Ok(Found::Packet(record)) => {
                 self.head = Head::Packet(record);
                 Ok(Next::Packet(record.time))
             }
             other => self.look_further(other),
-        }
-    }
-
-    #[inline]
-    fn parse(&mut self) -> Result<Found, Damage> {
-        match &mut self.format {
-            Format::Pcap(pcap) => pcap.next(self.window.bytes()),
-            Format::Pcapng(pcapng) => pcapng.next(self.window.bytes()),
         }
     }
 
@@ -176,7 +179,7 @@ impl<W: Window> Records<W> {
                 },
                 Err(Damage { what, advice }) => return Err(self.fail(what, advice)),
             }
-            found = self.parse();
+            found = self.format.next(self.window.bytes());
         }
     }
 
@@ -188,7 +191,7 @@ impl<W: Window> Records<W> {
         };
         self.head = Head::Lent(record.size);
         self.number += 1;
-        Some(self.packet(&record))
+        Some(packet(self.capture, self.number, &record, self.window.bytes()))
     }
 
     /// Lends packets until `each` breaks: those after the last one lent, one after the other, as long as
@@ -198,37 +201,28 @@ impl<W: Window> Records<W> {
         until: Timestamp,
         each: &mut impl FnMut(&Packet<'_>) -> ControlFlow<B>,
     ) -> Result<Option<B>, CaptureError> {
-        let Head::Lent(mut size) = self.head else { return Ok(None) };
-        loop {
-            self.window.consume(size as usize);
-            self.offset = self.offset.saturating_add(u64::from(size));
-            let record = match self.parse() {
+        let Head::Lent(size) = self.head else { return Ok(None) };
+        // What is in memory is gone through without moving the window for every record.
+        let mut rest = self.window.bytes().get(size as usize..).unwrap_or_default();
+        let mut passed = size as usize;
+        let stopped = loop {
+            let record = match self.format.next(rest) {
                 Ok(Found::Packet(record)) if record.time <= until => record,
-                Ok(Found::Packet(record)) => {
-                    self.head = Head::Packet(record);
-                    return Ok(None);
-                }
-                other => return self.look_further(other).map(|_| None),
+                other => break Err(other),
             };
             self.number += 1;
-            size = record.size;
-            if let ControlFlow::Break(with) = each(&self.packet(&record)) {
-                self.head = Head::Lent(size);
-                return Ok(Some(with));
+            if let ControlFlow::Break(with) = each(&packet(self.capture, self.number, &record, rest)) {
+                self.head = Head::Lent(record.size);
+                break Ok(with);
             }
-        }
-    }
-
-    #[inline]
-    fn packet(&self, record: &Record) -> Packet<'_> {
-        Packet {
-            capture: self.capture,
-            number: self.number,
-            time: record.time,
-            precision: record.precision,
-            link: record.link,
-            wire_length: record.wire_length,
-            bytes: slice(self.window.bytes(), record.start, record.length),
+            rest = rest.get(record.size as usize..).unwrap_or_default();
+            passed += record.size as usize;
+        };
+        self.window.consume(passed);
+        self.offset = self.offset.saturating_add(passed as u64);
+        match stopped {
+            Ok(with) => Ok(Some(with)),
+            Err(found) => self.look_further(found).map(|_| None),
         }
     }
 
@@ -302,6 +296,19 @@ impl<W: Window> Records<W> {
 }
 
 const READ_ADVICE: &str = "check the disk, or the compressed file (`gzip -t`, `zstd -t`)";
+
+#[inline]
+fn packet<'a>(capture: u16, number: u64, record: &Record, window: &'a [u8]) -> Packet<'a> {
+    Packet {
+        capture,
+        number,
+        time: record.time,
+        precision: record.precision,
+        link: record.link,
+        wire_length: record.wire_length,
+        bytes: slice(window, record.start, record.length),
+    }
+}
 
 fn slice(window: &[u8], start: u32, length: u32) -> &[u8] {
     window.get(start as usize..).and_then(|rest| rest.get(..length as usize)).unwrap_or_default()

@@ -1,17 +1,16 @@
 //! What tells one flow from another.
 
 use std::hash::{Hash, Hasher};
-use std::net::IpAddr;
 
-use crate::packet::{Endpoint, Ends, Head, Side, Transport};
+use crate::packet::{Addresses, Endpoint, Head, Side, Transport};
 
 /// The two ends of a flow in a fixed order, lower first, so that both directions find the same flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// The lower endpoint, [`Side::A`].
-    pub a: Endpoint,
-    /// The higher endpoint, [`Side::B`].
-    pub b: Endpoint,
+    /// Addresses of the lower endpoint, [`Side::A`], and of the higher, [`Side::B`].
+    pub addresses: Addresses,
+    /// Their ports.
+    pub ports: [u16; 2],
     /// The IP protocol.
     pub transport: Transport,
     /// The VXLAN network it is in, if any: the same addresses in another are others.
@@ -22,36 +21,31 @@ impl Key {
     /// The key of a packet.
     #[inline(always)]
     pub fn of(head: &Head) -> Key {
-        let (Ends { a, b, .. }, transport) = (head.ends, head.transport);
-        Key { a, b, transport, network: head.encapsulation.network() }
+        let (ends, transport) = (&head.ends, head.transport);
+        let network = head.encapsulation.network();
+        Key { addresses: ends.addresses, ports: ends.ports, transport, network }
     }
 
     /// The endpoint on `side`.
     pub fn end(&self, side: Side) -> Endpoint {
-        match side {
-            Side::A => self.a,
-            Side::B => self.b,
-        }
+        Endpoint { ip: self.addresses.on(side), port: self.ports[side.index()] }
     }
 }
 
 /// A few whole words, where deriving would feed a hasher every part of every address by itself.
 impl Hash for Key {
-    #[inline]
+    #[inline(always)]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let ports = u64::from(self.a.port) << 32 | u64::from(self.b.port) << 16;
+        let ports = u64::from(self.ports[0]) << 32 | u64::from(self.ports[1]) << 16;
         let rest = ports | u64::from(self.transport.0);
-        match (self.a.ip, self.b.ip) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => {
-                let both = u64::from(a.to_bits()) << 32 | u64::from(b.to_bits());
+        match self.addresses {
+            Addresses::V4([a, b]) => {
+                let both = u64::from(a) << 32 | u64::from(b);
                 state.write_u128(u128::from(both) << 64 | u128::from(rest));
             }
-            (a, b) => {
-                for ip in [a, b] {
-                    state.write_u128(match ip {
-                        IpAddr::V4(ip) => u128::from(ip.to_bits()),
-                        IpAddr::V6(ip) => ip.to_bits(),
-                    });
+            Addresses::V6(both) => {
+                for ip in both {
+                    state.write_u128(ip.to_bits());
                 }
                 state.write_u64(rest);
             }

@@ -88,7 +88,7 @@ impl Hot {
         let next = |at: usize| (self.ends[at] != Endpoint::Inactive).then_some(self.next[at]);
         Connection {
             ends: self.ends,
-            initial: [Side::A, Side::B].map(|side| self.initial(side)),
+            initial: [self.initial(Side::A), self.initial(Side::B)],
             next: [next(0), next(1)],
         }
     }

@@ -2,7 +2,7 @@
 
 use std::hash::BuildHasher;
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -18,7 +18,7 @@ use super::slab::Slab;
 use super::wheel::{Entry, Wheel};
 use super::{Ambiguity, Counters, Doubt, Flow, Key, Stamp};
 use crate::capture::Timestamp;
-use crate::packet::{Endpoint, Gap, Head, Side, Tcp, Transport};
+use crate::packet::{Addresses, Gap, Head, Side, Tcp, Transport};
 
 /// How long a connection attempt without an answer is waited for.
 const ATTEMPT: i64 = 60 * Timestamp::SECOND;
@@ -41,6 +41,8 @@ const AT_ONCE: usize = 2048;
 const WITH_EACH: usize = 2;
 /// Entries of ended flows that the wheel may hold besides those of live ones before it is swept.
 const STALE: usize = 1 << 16;
+/// So few flows are near the processor anyway: they need not be asked for ahead.
+const FEW: usize = 1024;
 /// Flows looked at for the one that is worth least when there is no room for another.
 const LOOKED_AT: usize = 32;
 
@@ -71,7 +73,7 @@ pub struct FlowTable<R: Reader> {
     hot: Slab<Hot>,
     cold: Slab<Cold<R>>,
     /// IPv6 addresses of sides A and B.
-    wide: Slab<[u128; 2]>,
+    wide: Slab<[Ipv6Addr; 2]>,
     free: Vec<u32>,
     free_wide: Vec<u32>,
     /// What some flows counted beyond 32 bits, to be added to what their records say.
@@ -193,6 +195,9 @@ impl<R: Reader> FlowTable<R> {
             let same = |named: &Named| named.half == half;
             found.id = self.index.find(Named::hash(&Named { half, id: 0 }), same).map_or(NOWHERE, |it| it.id);
         }
+        if self.live < FEW {
+            return;
+        }
         let flags = |found: &Found| self.hot.get(found.id).map_or(0, |hot| hot.flags);
         black_box(found.iter().fold(0, |all, found| all | flags(found)));
         let reads = |found: &&Found| flags(found) & READ != 0;
@@ -216,38 +221,65 @@ impl<R: Reader> FlowTable<R> {
         stamp: &Stamp,
         ended: &mut Vec<Flow<R>>,
     ) {
-        let (half, side) = (found.half, head.ends.sender);
         self.allowance = (self.allowance + WITH_EACH).min(AT_ONCE);
         if !self.due.is_empty() {
-            self.end_due_before(half, head, stamp.clock, ended);
+            self.end_due_before(found.half, head, stamp.clock, ended);
         }
-        let is_found = self.is_newest(found.id, &Key::of(head));
-        let newest = if is_found { Some(found.id) } else { self.find(half, &Key::of(head)) };
-        let (id, is_new) = match newest.map(|id| self.choose(id, side, head.tcp)) {
-            Some(Choice::This(id)) => (id, false),
+        let (id, is_new) = match self.simply_goes_to(found.id, head) {
+            true => (found.id, false),
+            false => self.find_or_begin(found.half, head, stamp, ended),
+        };
+        (self.last, self.was_read) = (Some(id), false);
+        let closed = self.follow(id, head, payload, stamp);
+        // Its first packet tells which time-out a flow has; a close brings the deadline forward.
+        if is_new || closed {
+            self.wait_for_end(id);
+        }
+    }
+
+    /// Whether a packet goes to this flow, and there is nothing to choose.
+    #[inline(always)]
+    fn simply_goes_to(&self, id: u32, head: &Head) -> bool {
+        let Some(hot) = self.hot.get(id) else { return false };
+        hot.flags & (LIVE | OLD | FOLLOWS) == LIVE
+            && !is_opening(head)
+            && self.has_key(id, hot, &Key::of(head))
+    }
+
+    /// The flow that a packet goes to, and whether it begins with it.
+    #[inline(never)]
+    fn find_or_begin(
+        &mut self,
+        half: u32,
+        head: &Head,
+        stamp: &Stamp,
+        ended: &mut Vec<Flow<R>>,
+    ) -> (u32, bool) {
+        let key = Key::of(head);
+        let previous = match self.find(half, &key).map(|id| self.choose(id, head)) {
+            Some(Choice::This(id)) => return (id, false),
             Some(Choice::Successor(id)) => {
                 self.end_oldest(id, ended);
                 self.make_room(ended);
                 // Either may have ended this one.
-                let previous = self.find(half, &Key::of(head));
-                (self.begin(half, head, stamp, previous), true)
+                self.find(half, &key)
             }
             None => {
                 self.make_room(ended);
-                (self.begin(half, head, stamp, None), true)
+                None
             }
         };
-        (self.last, self.was_read) = (Some(id), false);
-        let closed = self.follow(id, side, head, payload, stamp);
-        // Its first packet tells which time-out a flow has; a close brings the deadline forward.
-        if is_new || closed {
-            let deadline = deadline(&self.hot[id]);
-            let entry = Entry { id, generation: self.cold[id].generation };
-            self.wheel.insert(entry, deadline);
-            if self.wheel.len() > 3 * self.live + STALE {
-                let Self { wheel, hot, cold, .. } = self;
-                wheel.retain(|entry| is_named(hot, cold, *entry));
-            }
+        (self.begin(half, head, stamp, previous), true)
+    }
+
+    /// Puts a flow where it comes up when it is due.
+    #[inline(never)]
+    fn wait_for_end(&mut self, id: u32) {
+        let entry = Entry { id, generation: self.cold[id].generation };
+        self.wheel.insert(entry, deadline(&self.hot[id]));
+        if self.wheel.len() > 3 * self.live + STALE {
+            let Self { wheel, hot, cold, .. } = self;
+            wheel.retain(|entry| is_named(hot, cold, *entry));
         }
     }
 
@@ -255,6 +287,12 @@ impl<R: Reader> FlowTable<R> {
     pub fn last_reader(&mut self) -> Option<&mut R> {
         let id = self.last.filter(|_| self.was_read)?;
         self.hot.get(id)?.is(LIVE).then(|| &mut self.cold[id].reader)
+    }
+
+    /// Whether there is news to take.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.news.is_some()
     }
 
     /// The flow that the last packet belonged to, if its reader has news ([`Reader::has_news`]).
@@ -403,46 +441,35 @@ impl<R: Reader> FlowTable<R> {
         Found { half: self.hasher.hash_one(key) as u32, id: NOWHERE }
     }
 
-    #[inline(never)]
+    #[inline]
     fn find(&self, half: u32, key: &Key) -> Option<u32> {
-        let same = |named: &Named| named.half == half && self.has_key(named.id, key);
+        let same = |named: &Named| named.half == half && self.has_key(named.id, &self.hot[named.id], key);
         self.index.find(Named { half, id: 0 }.hash(), same).map(|named| named.id)
-    }
-
-    /// Whether the newest flow of a key has this number.
-    #[inline(always)]
-    fn is_newest(&self, id: u32, key: &Key) -> bool {
-        self.hot.get(id).is_some_and(|hot| hot.flags & (LIVE | OLD) == LIVE) && self.has_key(id, key)
     }
 
     /// Whether a live flow has this key.
     #[inline(always)]
-    fn has_key(&self, id: u32, key: &Key) -> bool {
-        let hot = &self.hot[id];
-        if hot.ports != [key.a.port, key.b.port] || hot.transport != key.transport.0 {
-            return false;
-        }
-        let (a, b) = (key.a.ip, key.b.ip);
-        let same = match (a, b) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => !hot.is(WIDE) && (hot.a, hot.b) == (a.to_bits(), b.to_bits()),
-            _ => hot.is(WIDE) && self.wide[hot.a] == [a, b].map(bits),
+    fn has_key(&self, id: u32, hot: &Hot, key: &Key) -> bool {
+        let same = match key.addresses {
+            Addresses::V4(both) => !hot.is(WIDE) && [hot.a, hot.b] == both,
+            Addresses::V6(both) => hot.is(WIDE) && self.wide[hot.a] == both,
         };
         // What is in no network does not look at the encapsulation.
-        same && hot.is(NETWORK) == key.network.is_some()
+        same && hot.ports == key.ports
+            && hot.transport == key.transport.0
+            && hot.is(NETWORK) == key.network.is_some()
             && (key.network.is_none() || self.cold[id].encapsulation.network() == key.network)
     }
 
     /// The key of a live flow.
     fn key(&self, id: u32) -> Key {
         let hot = &self.hot[id];
-        let [a, b] = if hot.is(WIDE) {
-            self.wide[hot.a].map(|ip| IpAddr::V6(Ipv6Addr::from_bits(ip)))
-        } else {
-            [hot.a, hot.b].map(|ip| IpAddr::V4(Ipv4Addr::from_bits(ip)))
-        };
         Key {
-            a: Endpoint { ip: a, port: hot.ports[0] },
-            b: Endpoint { ip: b, port: hot.ports[1] },
+            addresses: match hot.is(WIDE) {
+                true => Addresses::V6(self.wide[hot.a]),
+                false => Addresses::V4([hot.a, hot.b]),
+            },
+            ports: hot.ports,
             transport: Transport(hot.transport),
             network: if hot.is(NETWORK) { self.cold[id].encapsulation.network() } else { None },
         }
@@ -465,13 +492,13 @@ impl<R: Reader> FlowTable<R> {
 
     /// Which of the connections that used these ports one after the other a packet belongs to.
     #[inline]
-    fn choose(&self, newest: u32, side: Side, tcp: Option<Tcp>) -> Choice {
-        let Some(tcp) = tcp else { return Choice::This(newest) };
-        let opening = tcp.flags.syn() && !tcp.flags.ack();
-        if !opening && !self.hot[newest].is(FOLLOWS) {
-            return Choice::This(newest);
+    fn choose(&self, newest: u32, head: &Head) -> Choice {
+        match head.tcp {
+            Some(tcp) if is_opening(head) || self.hot[newest].is(FOLLOWS) => {
+                self.choose_among(newest, head.ends.sender, tcp, is_opening(head))
+            }
+            _ => Choice::This(newest),
         }
-        self.choose_among(newest, side, tcp, opening)
     }
 
     fn choose_among(&self, newest: u32, side: Side, tcp: Tcp, opening: bool) -> Choice {
@@ -495,14 +522,14 @@ impl<R: Reader> FlowTable<R> {
         let (key, side) = (Key::of(head), head.ends.sender);
         let mut hot = Hot::EMPTY;
         (hot.flags, hot.end, hot.touched) = (LIVE, stamp.time, stamp.clock);
-        (hot.ports, hot.transport) = ([key.a.port, key.b.port], key.transport.0);
+        (hot.ports, hot.transport) = (key.ports, key.transport.0);
         hot.set(READ, head.tcp.is_some() || key.transport == Transport::UDP);
         hot.set(NETWORK, key.network.is_some());
-        match (key.a.ip, key.b.ip) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => (hot.a, hot.b) = (a.to_bits(), b.to_bits()),
-            (a, b) => {
+        match key.addresses {
+            Addresses::V4(both) => [hot.a, hot.b] = both,
+            Addresses::V6(both) => {
                 hot.set(WIDE, true);
-                hot.a = self.widen([a, b].map(bits));
+                hot.a = self.widen(both);
             }
         }
         let reader = R::new(&self.context);
@@ -566,7 +593,7 @@ impl<R: Reader> FlowTable<R> {
         }
     }
 
-    fn widen(&mut self, addresses: [u128; 2]) -> u32 {
+    fn widen(&mut self, addresses: [Ipv6Addr; 2]) -> u32 {
         match self.free_wide.pop() {
             Some(at) => {
                 self.wide[at] = addresses;
@@ -578,17 +605,15 @@ impl<R: Reader> FlowTable<R> {
 
     /// Lets a flow follow one packet of it; says whether that closed it.
     #[inline(always)]
-    fn follow(&mut self, id: u32, side: Side, head: &Head, payload: &[u8], stamp: &Stamp) -> bool {
-        let (at, length, me) = (stamp.time, head.payload_length, side.index());
+    fn follow(&mut self, id: u32, head: &Head, payload: &[u8], stamp: &Stamp) -> bool {
+        let (at, length, side) = (stamp.time, head.payload_length, head.ends.sender);
+        let me = side.index();
         let hot = &mut self.hot[id];
         let packets = u64::from(hot.packets[me]) + u64::from(head.packets);
         let bytes = u64::from(hot.bytes[me]).saturating_add(head.wire_bytes);
         (hot.packets[me], hot.bytes[me]) = (packets as u32, bytes as u32);
         if (packets | bytes) > u64::from(u32::MAX) {
-            const CARRY: u64 = !(u32::MAX as u64);
-            let carried = &mut self.carried.entry(id).or_default()[me];
-            carried.packets += packets & CARRY;
-            carried.bytes += bytes & CARRY;
+            carry(&mut self.carried, (id, side), packets, bytes);
         }
         if at >= hot.end {
             hot.end = at;
@@ -601,8 +626,7 @@ impl<R: Reader> FlowTable<R> {
         if head.differing && hot.is(READ) {
             let sequence = head.tcp.map_or(0, |tcp| tcp.sequence);
             let sequence = sequence.wrapping_sub(hot.initial(side).unwrap_or(0));
-            let ambiguity = Ambiguity { doubt: Doubt::Fragments, sequence, packet: stamp.number };
-            self.ambiguous.entry(id).or_insert(ambiguity);
+            note(&mut self.ambiguous, id, Doubt::Fragments, sequence, stamp.number);
         }
         let Some(tcp) = head.tcp else {
             if hot.is(READ) && length > 0 {
@@ -610,7 +634,9 @@ impl<R: Reader> FlowTable<R> {
                 let cold = &mut self.cold[id];
                 hot.set(READ, cold.datagram(side, payload, cut, at, &mut self.budget));
                 self.was_read = true;
-                self.news = cold.reader.has_news().then_some(id).or(self.news);
+                if cold.reader.has_news() {
+                    self.news = Some(id);
+                }
             }
             return false;
         };
@@ -635,8 +661,7 @@ impl<R: Reader> FlowTable<R> {
                 self.news = cold.reader.has_news().then_some(id).or(self.news);
                 if let Some((doubt, sequence)) = doubt {
                     let sequence = sequence.wrapping_sub(hot.initial(side).unwrap_or(0));
-                    let ambiguity = Ambiguity { doubt, sequence, packet: stamp.number };
-                    self.ambiguous.entry(id).or_insert(ambiguity);
+                    note(&mut self.ambiguous, id, doubt, sequence, stamp.number);
                 }
             }
         }
@@ -737,6 +762,23 @@ enum Choice {
     Successor(u32),
 }
 
+/// What one side of a flow sent goes beyond what its record counts.
+#[cold]
+#[inline(never)]
+fn carry(carried: &mut HashMap<u32, [Counters; 2]>, (id, side): (u32, Side), packets: u64, bytes: u64) {
+    const CARRY: u64 = !(u32::MAX as u64);
+    let carried = &mut carried.entry(id).or_default()[side.index()];
+    carried.packets += packets & CARRY;
+    carried.bytes += bytes & CARRY;
+}
+
+/// Bytes of a flow can be read in more than one way; the first time that shows is remembered.
+#[cold]
+#[inline(never)]
+fn note(ambiguous: &mut HashMap<u32, Ambiguity>, id: u32, doubt: Doubt, sequence: u32, packet: u64) {
+    ambiguous.entry(id).or_insert(Ambiguity { doubt, sequence, packet });
+}
+
 /// What flows are worth when there is no room for all, from the least on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Worth {
@@ -784,11 +826,10 @@ fn time_out(hot: &Hot) -> i64 {
     }
 }
 
-fn bits(ip: IpAddr) -> u128 {
-    match ip {
-        IpAddr::V4(ip) => u128::from(ip.to_bits()),
-        IpAddr::V6(ip) => ip.to_bits(),
-    }
+/// A SYN that answers none: it may begin another connection.
+#[inline(always)]
+fn is_opening(head: &Head) -> bool {
+    head.tcp.is_some_and(|tcp| tcp.flags.syn() && !tcp.flags.ack())
 }
 
 #[cfg(test)]

@@ -45,16 +45,20 @@ impl Decoder {
     ///
     /// A whole packet's segment borrows from the packet, a reassembled one's from the decoder. Only
     /// fragments allocate.
-    #[inline(always)]
     pub fn decode<'a>(&'a mut self, packet: &Packet<'a>) -> Decoded<'a> {
         self.fragments.advance(packet.time);
-        let captured = u32::try_from(packet.bytes.len()).unwrap_or(u32::MAX);
-        // A record that lies about its length on the wire is taken to be as long as what it holds.
-        let wire_length = packet.wire_length.max(captured);
+        let (captured, wire_length) = lengths(packet);
         match plain::segment(packet, wire_length) {
             Some(segment) => Decoded::Segment(segment),
             None => self.decode_any(packet, captured, wire_length),
         }
+    }
+
+    /// As [`Decoder::decode`], for what most captures are made of; any other packet is yet to be decoded.
+    #[inline(always)]
+    pub fn plain<'a>(&mut self, packet: &Packet<'a>) -> Option<Segment<'a>> {
+        self.fragments.advance(packet.time);
+        plain::plainest(packet, lengths(packet).1)
     }
 
     /// Packets given up since this was last asked, to be counted by reason.
@@ -139,10 +143,17 @@ impl Decoder {
     }
 }
 
+/// How long a packet is as captured and on the wire; a record that lies about the latter is taken to be as
+/// long as what it holds.
+#[inline(always)]
+fn lengths(packet: &Packet<'_>) -> (u32, u32) {
+    let captured = u32::try_from(packet.bytes.len()).unwrap_or(u32::MAX);
+    (captured, packet.wire_length.max(captured))
+}
+
 /// The datagram that a packet is a fragment of, if it is one.
 pub fn datagram(packet: &Packet<'_>) -> Option<Key> {
-    let captured = u32::try_from(packet.bytes.len()).unwrap_or(u32::MAX);
-    let (encapsulation, found) = parse(packet, packet.wire_length.max(captured)).ok()?;
+    let (encapsulation, found) = parse(packet, lengths(packet).1).ok()?;
     match &found.part {
         Part::Fragment(fragment) => Some(key(packet.capture, encapsulation, &found, fragment)),
         Part::Whole(_) => None,
@@ -472,6 +483,8 @@ mod tests {
             let packet = packet(&bytes);
             let answered = plain::segment(&packet, packet.wire_length).is_some();
             assert_eq!(answered, kind < 6, "kind {kind}");
+            let is_plainest = plain::plainest(&packet, packet.wire_length).is_some();
+            assert_eq!(is_plainest, kind < 2, "kind {kind}");
         }
     }
 
@@ -493,7 +506,11 @@ mod tests {
             let wire_length = bytes.len() as u32 + extra;
             bytes.truncate(bytes.len().saturating_sub(cut));
             let packet = Packet { wire_length, ..packet(&bytes) };
-            if let Some(short) = plain::segment(&packet, wire_length) {
+            let short = plain::segment(&packet, wire_length);
+            if let Some(shortest) = plain::plainest(&packet, wire_length) {
+                prop_assert_eq!(Some(shortest), short);
+            }
+            if let Some(short) = short {
                 let mut decoder = Decoder::new();
                 match decoder.decode_any(&packet, bytes.len() as u32, wire_length) {
                     Decoded::Segment(long) => prop_assert_eq!(short, long),

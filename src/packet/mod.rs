@@ -5,6 +5,7 @@
 
 mod decoder;
 mod encapsulation;
+mod ends;
 mod fragments;
 mod ip;
 mod link;
@@ -17,9 +18,10 @@ mod corpus;
 
 pub use decoder::{Decoder, GivenUp, datagram};
 pub use encapsulation::{Encapsulation, Layer};
+pub use ends::{Addresses, Ends};
 pub use fragments::Key as DatagramKey;
 pub use transport::icmp_counterpart;
-pub use vxlan::{Inside, inside};
+pub use vxlan::{Inside, inside, is_tunnel};
 
 use std::net::IpAddr;
 
@@ -52,59 +54,6 @@ impl Side {
     /// 0 for A and 1 for B, to index a pair.
     pub fn index(self) -> usize {
         self as usize
-    }
-}
-
-/// The two ends of a packet in a fixed order, so that both directions of a flow have the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ends {
-    /// The lower endpoint, [`Side::A`].
-    pub a: Endpoint,
-    /// The higher endpoint, [`Side::B`].
-    pub b: Endpoint,
-    /// The end that sent the packet.
-    pub sender: Side,
-}
-
-impl Ends {
-    /// The ends of a packet from `source` to `destination`.
-    #[inline(always)]
-    pub fn new(source: Endpoint, destination: Endpoint) -> Ends {
-        if is_ordered(&source, &destination) {
-            Ends { a: source, b: destination, sender: Side::A }
-        } else {
-            Ends { a: destination, b: source, sender: Side::B }
-        }
-    }
-
-    /// Who sent it.
-    pub fn source(&self) -> Endpoint {
-        self.end(self.sender)
-    }
-
-    /// To whom.
-    pub fn destination(&self) -> Endpoint {
-        self.end(self.sender.other())
-    }
-
-    #[inline]
-    fn end(&self, side: Side) -> Endpoint {
-        match side {
-            Side::A => self.a,
-            Side::B => self.b,
-        }
-    }
-}
-
-/// As `a <= b`, in one comparison for the addresses nearly every packet has.
-#[inline(always)]
-fn is_ordered(a: &Endpoint, b: &Endpoint) -> bool {
-    match (a.ip, b.ip) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let whole = |ip: u32, port: u16| u64::from(ip) << 16 | u64::from(port);
-            whole(from.to_bits(), a.port) <= whole(to.to_bits(), b.port)
-        }
-        _ => a <= b,
     }
 }
 
@@ -230,27 +179,4 @@ pub enum Decoded<'a> {
     Held,
     /// It belongs to no flow, for this reason.
     Uncounted(Uncounted),
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn any_end() -> impl Strategy<Value = Endpoint> {
-        let ip = prop_oneof![
-            3 => (0u32..4).prop_map(|ip| IpAddr::from(ip.to_be_bytes())),
-            1 => (0u128..3).prop_map(|ip| IpAddr::from(ip.to_be_bytes())),
-        ];
-        (ip, 0u16..4).prop_map(|(ip, port)| Endpoint { ip, port })
-    }
-
-    proptest! {
-        #[test]
-        fn ends_are_ordered_as_their_type_orders_them(a in any_end(), b in any_end()) {
-            let ends = Ends::new(a, b);
-            prop_assert_eq!((ends.a, ends.b), (a.min(b), a.max(b)));
-            prop_assert_eq!((ends.source(), ends.destination()), (a, b));
-        }
-    }
 }

@@ -6,12 +6,11 @@
 //! is wrong with it; where both answer, they say the same.
 
 use super::link::{IPV4, IPV6, VLAN, VLAN_DOUBLE, VLAN_PROVIDER};
-use super::{Encapsulation, Endpoint, Ends, Head, Segment, Tcp, TcpFlags, Transport};
+use super::{Addresses, Encapsulation, Ends, Head, Segment, Tcp, TcpFlags, Transport};
 use crate::capture::{LinkType, Packet};
-use std::net::IpAddr;
+use std::net::Ipv6Addr;
 
 /// Decodes a plain packet of `wire_length` bytes; `None` sends it the long way.
-#[inline(always)]
 pub(super) fn segment<'a>(packet: &Packet<'a>, wire_length: u32) -> Option<Segment<'a>> {
     if packet.link != LinkType::Ethernet {
         return None;
@@ -26,21 +25,35 @@ pub(super) fn segment<'a>(packet: &Packet<'a>, wire_length: u32) -> Option<Segme
         }
         (ether_type, rest) = (u16::from_be_bytes([*c, *d]), inner);
     }
-    let found = match ether_type {
-        IPV4 => v4(rest)?,
-        IPV6 => v6(rest)?,
-        _ => return None,
-    };
+    match ether_type {
+        IPV4 => upper(v4(rest)?, encapsulation, wire_length),
+        IPV6 => upper(v6(rest)?, encapsulation, wire_length),
+        _ => None,
+    }
+}
+
+/// The same for the plainest of them, IPv4 without tags; `None` says nothing of others.
+#[inline(always)]
+pub(super) fn plainest<'a>(packet: &Packet<'a>, wire_length: u32) -> Option<Segment<'a>> {
+    let ([_, _, _, _, _, _, _, _, _, _, _, _, a, b], rest) = packet.bytes.split_first_chunk::<14>()?;
+    if packet.link != LinkType::Ethernet || u16::from_be_bytes([*a, *b]) != IPV4 {
+        return None;
+    }
+    upper(v4(rest)?, Encapsulation::NONE, wire_length)
+}
+
+#[inline(always)]
+fn upper(found: Found<'_>, encapsulation: Encapsulation, wire_length: u32) -> Option<Segment<'_>> {
     let upper = match found.transport {
         Transport::TCP => tcp(found.body, found.length)?,
         Transport::UDP => udp(found.body, found.length)?,
         _ => return None,
     };
     let head = Head {
-        ends: Ends::new(
-            Endpoint { ip: found.source, port: upper.ports[0] },
-            Endpoint { ip: found.destination, port: upper.ports[1] },
-        ),
+        ends: match found.addresses {
+            Addresses::V4(both) => Ends::v4(both, upper.ports),
+            Addresses::V6(both) => Ends::v6(both, upper.ports),
+        },
         transport: found.transport,
         tcp: upper.tcp,
         payload_length: upper.payload_length,
@@ -53,8 +66,8 @@ pub(super) fn segment<'a>(packet: &Packet<'a>, wire_length: u32) -> Option<Segme
 }
 
 struct Found<'a> {
-    source: IpAddr,
-    destination: IpAddr,
+    /// The sender's first.
+    addresses: Addresses,
     transport: Transport,
     /// What was captured of the datagram's body, never more than `length`.
     body: &'a [u8],
@@ -84,8 +97,10 @@ fn v4(ip: &[u8]) -> Option<Found<'_>> {
     let length = u16::from_be_bytes([t0, t1]).checked_sub(header)?;
     let body = ip.get(usize::from(header)..)?;
     Some(Found {
-        source: IpAddr::from([s0, s1, s2, s3]),
-        destination: IpAddr::from([d0, d1, d2, d3]),
+        addresses: Addresses::V4([
+            u32::from_be_bytes([s0, s1, s2, s3]),
+            u32::from_be_bytes([d0, d1, d2, d3]),
+        ]),
         transport: Transport(protocol),
         body: body.get(..usize::from(length)).unwrap_or(body),
         length: u32::from(length),
@@ -102,8 +117,7 @@ fn v6(ip: &[u8]) -> Option<Found<'_>> {
     }
     let (source, rest) = head[8..].split_first_chunk::<16>()?;
     Some(Found {
-        source: IpAddr::from(*source),
-        destination: IpAddr::from(*rest.first_chunk::<16>()?),
+        addresses: Addresses::V6([*source, *rest.first_chunk::<16>()?].map(Ipv6Addr::from)),
         transport: Transport(head[6]),
         body: body.get(..usize::from(length)).unwrap_or(body),
         length: u32::from(length),

@@ -178,11 +178,9 @@ fn conversation(name: &str, port: u16) -> Vec<(Side, Vec<u8>)> {
         ended.extend(table.end(id));
     }
     ended.sort_by_key(|flow| flow.first_ordinal);
-    let flow = ended
-        .into_iter()
-        .find(|flow| (flow.key.a.port == port || flow.key.b.port == port) && !flow.reader.0.is_empty());
+    let flow = ended.into_iter().find(|flow| (flow.key.ports.contains(&port)) && !flow.reader.0.is_empty());
     let flow = flow.unwrap_or_else(|| panic!("{name}: nobody speaks on port {port}"));
-    let turned = flow.key.a.port == port;
+    let turned = flow.key.ports[0] == port;
     let side = |side: Side| if turned { side.other() } else { side };
     flow.reader.0.into_iter().map(|(from, bytes)| (side(from), bytes)).collect()
 }

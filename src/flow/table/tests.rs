@@ -3,8 +3,9 @@
 use super::*;
 use crate::capture::Precision;
 use crate::flow::{Clock, ConnState, Opener, Want};
-use crate::packet::{Encapsulation, Ends, TcpFlags};
+use crate::packet::{Encapsulation, Endpoint, Ends, TcpFlags};
 use proptest::prelude::*;
+use std::net::Ipv4Addr;
 
 const SYN: u8 = 0x02;
 const SYN_ACK: u8 = 0x12;
@@ -365,7 +366,7 @@ fn a_flow_beyond_the_cap_takes_the_place_of_the_one_that_is_worth_least() {
         run.send(1, attempt(port));
     }
     let evicted =
-        |run: &Run| run.ended.iter().map(|flow| (flow.key.a.port, flow.evicted)).collect::<Vec<_>>();
+        |run: &Run| run.ended.iter().map(|flow| (flow.key.ports[0], flow.evicted)).collect::<Vec<_>>();
     assert_eq!(evicted(&run), [(3, true)]);
     // An answer makes it worth more than what only one side sent, of which the older goes first.
     for port in [4, 5] {
@@ -378,7 +379,7 @@ fn a_flow_beyond_the_cap_takes_the_place_of_the_one_that_is_worth_least() {
     let account = run.table.account();
     assert_eq!((account.flows, account.evicted, account.most_flows), (9, 4, 5));
     let flows = run.finish();
-    let kept: Vec<_> = flows.iter().filter(|flow| !flow.evicted).map(|flow| flow.key.a.port).collect();
+    let kept: Vec<_> = flows.iter().filter(|flow| !flow.evicted).map(|flow| flow.key.ports[0]).collect();
     assert_eq!(kept, [CLIENT, 2, 4, 5, 8]);
 }
 
@@ -437,7 +438,7 @@ fn flows_end_in_the_order_of_their_first_packets() {
     for port in [9, 1] {
         run.send(501, datagram(Transport::UDP, port, "x"));
     }
-    let ports: Vec<_> = run.finish().iter().map(|flow| flow.key.a.port).collect();
+    let ports: Vec<_> = run.finish().iter().map(|flow| flow.key.ports[0]).collect();
     assert_eq!(ports, [7, 3, 5, 9, 1]);
 }
 
