@@ -13,6 +13,8 @@ pub(super) struct Budget {
     pub(super) cap: usize,
     /// Times a flow had to give up bytes because the cap was reached.
     pub(super) refused: u64,
+    /// Times a flow let go of bytes that were lent and acknowledged, and compared no more with them.
+    pub(super) uncompared: u64,
     /// What of `held` was lent, and is kept to be compared.
     pub(super) lent: usize,
     /// How many readers keep what they have in common.
@@ -21,7 +23,7 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(cap: usize) -> Budget {
-        Budget { held: 0, cap, refused: 0, lent: 0, shared: HashMap::default() }
+        Budget { held: 0, cap, refused: 0, uncompared: 0, lent: 0, shared: HashMap::default() }
     }
 
     /// What a reader keeps has changed since it kept `before`; `false` if it is to let go, since it grew and

@@ -55,6 +55,8 @@ pub struct Account {
     pub repeated: u64,
     /// Times a flow had to give up bytes because all of them together held too many.
     pub stream_refused: u64,
+    /// Times bytes that were read and acknowledged were let go for that reason: nothing was left to compare with.
+    pub uncompared: u64,
     /// The most flows held at once.
     pub most_flows: u64,
 }
@@ -160,7 +162,7 @@ impl<R: Reader> FlowTable<R> {
 
     /// What was counted so far.
     pub fn account(&self) -> Account {
-        Account { stream_refused: self.budget.refused, ..self.account }
+        Account { stream_refused: self.budget.refused, uncompared: self.budget.uncompared, ..self.account }
     }
 
     /// The audit's clock shows `now`: flows that are due go to `ended`, in the order of their first packets.
@@ -601,7 +603,8 @@ impl<R: Reader> FlowTable<R> {
         if head.differing && hot.is(READ) {
             let sequence = head.tcp.map_or(0, |tcp| tcp.sequence);
             let sequence = sequence.wrapping_sub(hot.initial(side).unwrap_or(0));
-            let ambiguity = Ambiguity { doubt: Doubt::Fragments, sequence, packet: stamp.number };
+            let ambiguity =
+                Ambiguity { doubt: Doubt::Fragments, sequence, packet: (stamp.capture, stamp.number) };
             self.ambiguous.entry(id).or_insert(ambiguity);
         }
         let Some(tcp) = head.tcp else {
@@ -634,7 +637,7 @@ impl<R: Reader> FlowTable<R> {
             self.news = cold.reader.has_news().then_some(id).or(self.news);
             if let Some((doubt, sequence)) = doubt {
                 let sequence = sequence.wrapping_sub(hot.initial(side).unwrap_or(0));
-                let ambiguity = Ambiguity { doubt, sequence, packet: stamp.number };
+                let ambiguity = Ambiguity { doubt, sequence, packet: (stamp.capture, stamp.number) };
                 self.ambiguous.entry(id).or_insert(ambiguity);
             }
         }
