@@ -25,8 +25,9 @@ const PACKETS: usize = 1024;
 const KEPT_BYTES: usize = 1 << 20;
 /// Packets of one shard that are looked up together: beyond some dozens it does not matter.
 pub(super) const RUN: usize = 256;
-/// Flows left at the end are let go by their first packets, so many packets of the audit at a time.
-pub(super) const RANGE: u64 = 4096;
+/// Flows left at the end are let go by their first packets, so many packets of the audit at a time: each of these may
+/// have begun a flow, and several ranges are on their way at once.
+pub(super) const RANGE: u64 = 1024;
 
 /// The memory maps of an audit's captures, by index; `None` where there is none.
 pub type Maps = Vec<Option<Mapped>>;
