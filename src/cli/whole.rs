@@ -136,7 +136,7 @@ pub(super) fn is_no_file(path: &Path) -> bool {
 /// The one line that a file which cannot be written is told by.
 pub(super) fn cannot_write(file: &Path, error: &dyn fmt::Display) -> String {
     format!(
-        "{}: cannot be written: {error}; name a file in a folder that exists and has room",
+        "{}: cannot be written: {error}; name a file in a folder that exists, has room and may be written to",
         file.display()
     )
 }
