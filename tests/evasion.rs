@@ -86,8 +86,13 @@ fn the_evidence_says_where() {
     http.stray(0, -back(GET), PUT);
     let frame = |bytes: &Vec<u8>| Frame { time: 0, link: LinkType::Ethernet, bytes: bytes.clone() };
     let rows = audit(&plan(), &http.packets.iter().map(frame).collect::<Vec<_>>());
-    let words = "packet 5 brings other bytes than came before (sequence number 1)";
-    assert!(rows[0]["evidence"].contains(words), "{}", rows[0]["evidence"]);
+    let words =
+        format!("packet 5 of {} brings other bytes than came before (sequence number 1)", rows[0]["capture"]);
+    assert!(
+        !rows[0]["capture"].is_empty() && rows[0]["evidence"].contains(&words),
+        "{}",
+        rows[0]["evidence"]
+    );
 }
 
 /// Different bytes for one place: receivers differ in which they keep (first or last, by system), so neither is

@@ -26,8 +26,9 @@ const KEPT_BYTES: usize = 1 << 20;
 /// Packets of one shard that are looked up together: enough to keep memory busy, and few of those that come
 /// soon after the packet that began their flow.
 pub(super) const RUN: usize = 32;
-/// Flows left at the end are let go by their first packets, so many packets of the audit at a time.
-pub(super) const RANGE: u64 = 4096;
+/// Flows left at the end are let go by their first packets, so many packets of the audit at a time: each of these may
+/// have begun a flow, and several ranges are on their way at once.
+pub(super) const RANGE: u64 = 1024;
 
 /// The memory maps of an audit's captures, by index; `None` where there is none.
 pub type Maps = Vec<Option<Mapped>>;

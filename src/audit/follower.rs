@@ -239,5 +239,6 @@ impl<'p> Follower<'p> {
         account.repeated_segments += flows.repeated;
         account.evicted_flows += flows.evicted;
         account.stream_cap += flows.stream_refused;
+        account.uncompared += flows.uncompared;
     }
 }

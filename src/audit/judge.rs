@@ -147,7 +147,9 @@ impl<'p> Judge<'p> {
             Verdict::Allowed | Verdict::Unproven => None,
         };
         let is_news = is_violation && self.is_news(flow);
-        let capture = self.captures.get(usize::from(flow.capture)).map_or("", String::as_str);
+        let captures = &self.captures;
+        let named = |capture: u16| captures.get(usize::from(capture)).map_or("", String::as_str);
+        let ambiguous_in = flow.observed.ambiguity.map(|ambiguity| named(ambiguity.packet.0));
         let record = Record {
             policy,
             subject,
@@ -156,7 +158,8 @@ impl<'p> Judge<'p> {
             deviations,
             known_deviation,
             counted,
-            capture,
+            capture: named(flow.capture),
+            ambiguous_in,
             certificates: leaves.as_ref().map(|Leaves { told, .. }| told),
             state: if flow.open.is_none() { RowState::Final } else { RowState::Interim },
         };

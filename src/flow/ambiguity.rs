@@ -29,8 +29,8 @@ pub struct Ambiguity {
     pub doubt: Doubt,
     /// Sequence number of the first byte in doubt: behind the SYN's if that was captured, as Wireshark counts.
     pub sequence: u32,
-    /// Number of the packet that showed it, within its capture.
-    pub packet: u64,
+    /// The packet that showed it: its capture, as [`Stamp`](super::Stamp) has it, and its number there.
+    pub packet: (u16, u64),
 }
 
 /// The bytes of one direction that were read last.

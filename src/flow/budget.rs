@@ -27,6 +27,8 @@ pub(super) struct Budget {
     pub(super) cap: usize,
     /// Times a flow had to give up bytes because the cap was reached.
     pub(super) refused: u64,
+    /// Times a flow let go of bytes that were lent and acknowledged, and compared no more with them.
+    pub(super) uncompared: u64,
     /// What of `held` was lent, and is kept to be compared.
     pub(super) lent: usize,
     /// How many readers keep what they have in common.
@@ -35,7 +37,7 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(cap: usize) -> Budget {
-        Budget { held: 0, cap, refused: 0, lent: 0, shared: HashMap::default() }
+        Budget { held: 0, cap, refused: 0, uncompared: 0, lent: 0, shared: HashMap::default() }
     }
 
     /// Counts what a reader keeps, where that changed since `counted`. `false` if it kept more and there is no

@@ -5,6 +5,9 @@
 /// its way to the report.
 const FLOW: u64 = 512;
 
+/// What a program takes that has no flows: itself, its threads, empty caches, packets on their way.
+const OWN: u64 = 24 << 20;
+
 /// What the flow table may grow to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -15,10 +18,11 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The shares that flows have in this many bytes: three eighths for all that stand in the table, a quarter
-    /// for what is kept of their bytes. The rest is for what is on its way to the report, for what flows know of
-    /// each other, and for the allocator.
+    /// The shares that flows have in this many bytes, without what every program takes: three eighths for all that
+    /// stand in the table, a quarter for what is kept of their bytes. The rest is for what is on its way to the
+    /// report, for what flows know of each other, and for the allocator.
     pub fn within(memory: u64) -> Limits {
+        let memory = memory.saturating_sub(OWN);
         let count = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         Limits { flows: count(memory / 8 * 3 / FLOW).max(1), stream_bytes: count(memory / 4) }
     }

@@ -161,7 +161,7 @@ impl Streams {
         if budget.lent > budget.cap / LENT_SHARE
             && half.lent.end().is_some_and(|end| !is_after(end, sequence))
         {
-            budget.refused += 1;
+            budget.uncompared += 1;
             half.release(budget);
             half.lent = Lent::default();
             half.hold(budget);

@@ -57,6 +57,8 @@ pub struct Account {
     pub repeated: u64,
     /// Times a flow had to give up bytes because all of them together held too many.
     pub stream_refused: u64,
+    /// Times bytes that were read and acknowledged were let go for that reason: nothing was left to compare with.
+    pub uncompared: u64,
     /// The most flows held at once.
     pub most_flows: u64,
 }
@@ -162,7 +164,7 @@ impl<R: Reader> FlowTable<R> {
 
     /// What was counted so far.
     pub fn account(&self) -> Account {
-        Account { stream_refused: self.budget.refused, ..self.account }
+        Account { stream_refused: self.budget.refused, uncompared: self.budget.uncompared, ..self.account }
     }
 
     /// The audit's clock shows `now`: flows that are due go to `ended`, in the order of their first packets.
@@ -626,7 +628,7 @@ impl<R: Reader> FlowTable<R> {
         if head.differing && hot.is(READ) {
             let sequence = head.tcp.map_or(0, |tcp| tcp.sequence);
             let sequence = sequence.wrapping_sub(hot.initial(side).unwrap_or(0));
-            note(&mut self.ambiguous, id, Doubt::Fragments, sequence, stamp.number);
+            note(&mut self.ambiguous, id, Doubt::Fragments, sequence, stamp);
         }
         let Some(tcp) = head.tcp else {
             if hot.is(READ) && length > 0 {
@@ -661,7 +663,7 @@ impl<R: Reader> FlowTable<R> {
                 self.news = cold.reader.has_news().then_some(id).or(self.news);
                 if let Some((doubt, sequence)) = doubt {
                     let sequence = sequence.wrapping_sub(hot.initial(side).unwrap_or(0));
-                    note(&mut self.ambiguous, id, doubt, sequence, stamp.number);
+                    note(&mut self.ambiguous, id, doubt, sequence, stamp);
                 }
             }
         }
@@ -775,7 +777,8 @@ fn carry(carried: &mut HashMap<u32, [Counters; 2]>, (id, side): (u32, Side), pac
 /// Bytes of a flow can be read in more than one way; the first time that shows is remembered.
 #[cold]
 #[inline(never)]
-fn note(ambiguous: &mut HashMap<u32, Ambiguity>, id: u32, doubt: Doubt, sequence: u32, packet: u64) {
+fn note(ambiguous: &mut HashMap<u32, Ambiguity>, id: u32, doubt: Doubt, sequence: u32, stamp: &Stamp) {
+    let packet = (stamp.capture, stamp.number);
     ambiguous.entry(id).or_insert(Ambiguity { doubt, sequence, packet });
 }
 

@@ -33,6 +33,8 @@ pub struct Account {
     pub evicted_flows: u64,
     /// Times a flow had to give up bytes because all of them together held too many.
     pub stream_cap: u64,
+    /// Times bytes that were read were not kept to be compared for that reason; no finding rests on them.
+    pub uncompared: u64,
     /// TLS sessions that could not be remembered for those that resume them, because there were too many.
     pub session_cap: u64,
     /// Key log lines left out because there were too many sessions.
@@ -84,6 +86,7 @@ impl Account {
             ("duplicates", "fragments_differing", self.differing_fragments),
             ("caps", "flows_evicted", self.evicted_flows),
             ("caps", "stream_bytes", self.stream_cap),
+            ("caps", "compared_bytes", self.uncompared),
             ("caps", "tls_sessions", self.session_cap),
             ("caps", "key_log_sessions", self.key_cap),
             ("caps", "learnt_names", self.learnt_names),

@@ -516,7 +516,11 @@ fn further(record: &Record<'_>, parts: &mut Parts<'_>) {
         };
         let out = parts.next();
         out.word("packet ");
-        out.number(ambiguity.packet);
+        out.number(ambiguity.packet.1);
+        if let Some(capture) = record.ambiguous_in {
+            out.word(" of ");
+            out.clean(capture);
+        }
         out.word(words);
         out.word(" (sequence number ");
         out.number(ambiguity.sequence.into());

@@ -58,6 +58,8 @@ pub struct Record<'a> {
     pub counted: Counted,
     /// The capture its first packet came from.
     pub capture: &'a str,
+    /// The capture of the packet that showed its bytes to be ambiguous.
+    pub ambiguous_in: Option<&'a str>,
     /// The certificates of the server and of the client, if there was TLS.
     pub certificates: Option<&'a [Certificate; 2]>,
     /// Whether it ended.

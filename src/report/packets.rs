@@ -239,7 +239,10 @@ fn create(part: &Path) -> io::Result<File> {
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> String {
-    format!("{}: cannot be written: {error}; name a folder for --evidence that has room", path.display())
+    format!(
+        "{}: cannot be written: {error}; name a folder for --evidence that has room and may be written to",
+        path.display()
+    )
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ impl Judged<'_> {
             known_deviation: None,
             counted: COUNTED,
             capture: "a.pcap",
+            ambiguous_in: None,
             certificates: self.certificates.as_ref(),
             state: RowState::Final,
         }

@@ -55,7 +55,7 @@ fn attacks_stay_below_the_ceiling_and_are_told() {
     );
     for attack in [&ORDINARY].into_iter().chain(&ATTACKS) {
         let taken = audit(attack, &scale);
-        let Attack { name, dropped, .. } = attack;
+        let Attack { name, dropped, most, .. } = attack;
         let mut fails = |is: bool, what: String| failures.extend(is.then(|| format!("{name}: {what}")));
         fails(!matches!(taken.status, Some(0 | 1)), format!("{:?} {}", taken.status, taken.said));
         let packets = count(&taken.said, "packets,read");
@@ -71,13 +71,13 @@ fn attacks_stay_below_the_ceiling_and_are_told() {
         fails(taken.peak >= scale.memory.1, format!("{} MiB", taken.peak >> 20));
         let is_told = dropped.is_none_or(|line| count(&taken.said, line) > 0);
         fails(!is_told, format!("nothing counted as {dropped:?}"));
-        fails(scale.is_full && ratio > 3.0, format!("{ratio:.1} times an ordinary packet"));
+        fails(scale.is_full && ratio > *most, format!("{ratio:.1} times an ordinary packet"));
     }
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
 #[test]
-fn operators_files_of_a_million_lines_are_read_or_refused_in_one_line() {
+fn operators_files_of_a_million_lines_are_read() {
     let scale = Scale::wanted();
     let lines = if scale.is_full { 1_000_000 } else { 10_000 };
     let folder = Folder::new("lines");
@@ -87,7 +87,7 @@ fn operators_files_of_a_million_lines_are_read_or_refused_in_one_line() {
         (
             "--policy",
             "Source VM,Destination VM,Port,Transport Layer Protocol,App Layer Protocol,Security and Authentication\n",
-            |n| format!("Any,doppler,{},TCP,HTTP,None\n", n % 65_000 + 1),
+            |n| format!("Any*,doppler,{},TCP,HTTP,None\n", n % 65_000 + 1),
             "",
         ),
         (
@@ -98,10 +98,11 @@ fn operators_files_of_a_million_lines_are_read_or_refused_in_one_line() {
         ),
         (
             "--inventory",
-            "{\"Tables\":[{\"Content\":\"instances\",\"Rows\":[{}",
+            "{\"Tables\":[{\"Content\":\"instances\",\"Rows\":[",
             |n| {
                 format!(
-                    ",{{\"instance\":\"vm{}/{n}\",\"ips\":\"{}\"}}\n",
+                    "{}{{\"instance\":\"vm{}/{n}\",\"ips\":\"{}\"}}\n",
+                    if n == 0 { "" } else { "," },
                     n / 8,
                     std::net::Ipv4Addr::from(0x0a00_0000 + n)
                 )
@@ -124,11 +125,7 @@ fn operators_files_of_a_million_lines_are_read_or_refused_in_one_line() {
         let taken = run(command, &scale, |_| Ok(()));
         println!("{option} {lines} lines: {:?}, {} MiB, {:?}", taken.status, taken.peak >> 20, taken.cpu);
         assert!(taken.peak < scale.memory.1, "{option}: {} MiB", taken.peak >> 20);
-        assert!(
-            taken.status.is_some_and(|status| status < 2) || taken.said.lines().count() == 1,
-            "{}",
-            taken.said
-        );
+        assert!(taken.status.is_some_and(|status| status < 2), "{option}: {}", taken.said);
     }
 }
 
