@@ -15,7 +15,7 @@ use crate::packet::Side;
 use crate::pki::Leaf;
 use crate::policy::{Place, Shown, Subject, Verdict};
 use crate::protocol::tls;
-use crate::report::{Record, RowState, RowStatistics, RowWriter, Summary};
+use crate::report::{Record, RowState, RowStatistics, RowWriter, Rows, Summary};
 
 /// Open flows that are remembered as told to be violations; further ones may be told again.
 const TOLD: usize = 1 << 20;
@@ -37,7 +37,7 @@ pub(super) struct Judge<'p> {
 #[derive(Debug)]
 pub(super) struct Judged {
     /// Rows of the report.
-    pub(super) csv: Vec<u8>,
+    pub(super) csv: Rows,
     pub(super) summary: Summary,
     pub(super) rows: RowStatistics,
     pub(super) out_of_scope: u64,
@@ -47,7 +47,7 @@ impl Judged {
     /// Nothing yet.
     pub(super) fn new(plan: &Plan) -> Judged {
         Judged {
-            csv: Vec::new(),
+            csv: Rows::default(),
             summary: Summary::new(plan.strict),
             rows: RowStatistics::new(&plan.policy),
             out_of_scope: 0,
@@ -57,7 +57,7 @@ impl Judged {
     /// Gives what came of the run so far, and begins another, which comes after it.
     pub(super) fn take(&mut self, plan: &Plan) -> Judged {
         // The next run's rows will take about as much.
-        let csv = Vec::with_capacity(self.csv.len());
+        let csv = Rows::with_capacity(self.csv.as_bytes().len());
         Judged {
             csv: std::mem::replace(&mut self.csv, csv),
             summary: self.summary.take(),

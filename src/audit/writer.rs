@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::report::CsvReport;
+use crate::report::{CsvReport, Rows};
 
 /// Writes the report, until that fails.
 pub(super) struct Writer<W: io::Write> {
@@ -27,7 +27,7 @@ impl<W: io::Write> Writer<W> {
     }
 
     /// Takes the rows that come next, and empties them.
-    pub(super) fn write(&mut self, rows: &mut Vec<u8>) {
+    pub(super) fn write(&mut self, rows: &mut Rows) {
         if let (Some(report), None) = (&mut self.report, &self.error) {
             self.error = report.append(rows).err().map(csv::Error::from);
         }

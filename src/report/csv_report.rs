@@ -68,18 +68,42 @@ pub struct CsvReport<W: io::Write> {
     /// There until it is given back.
     output: Option<W>,
     rows: RowWriter,
-    buffer: Vec<u8>,
+    buffer: Rows,
 }
 
 /// Rows are handed to the output when they come to this many bytes.
 const BUFFERED: usize = 256 * 1024;
+/// So many are not copied together with others first.
+const MANY: usize = BUFFERED / 4;
+
+/// Whole rows of a report, or its header, as bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Rows(Text);
+
+impl Rows {
+    /// None yet, with room for about so many bytes.
+    pub fn with_capacity(bytes: usize) -> Rows {
+        Rows(Text::with_capacity(bytes))
+    }
+
+    /// The rows.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// Forgets them.
+    pub fn clear(&mut self) {
+        self.0.cut(0);
+    }
+}
 
 impl<W: io::Write> CsvReport<W> {
     /// Begins a report: writes the header.
     pub fn new(output: W) -> csv::Result<CsvReport<W>> {
-        let mut header = csv::Writer::from_writer(Vec::with_capacity(BUFFERED));
+        let mut header = csv::Writer::from_writer(Vec::new());
         header.write_record(COLUMNS)?;
-        let buffer = header.into_inner().map_err(|error| error.into_error())?;
+        let mut buffer = Rows::with_capacity(BUFFERED);
+        buffer.0.put(&header.into_inner().map_err(|error| error.into_error())?);
         Ok(CsvReport { output: Some(output), rows: RowWriter::default(), buffer })
     }
 
@@ -90,8 +114,12 @@ impl<W: io::Write> CsvReport<W> {
     }
 
     /// Writes whole rows that a [`RowWriter`] made elsewhere.
-    pub fn append(&mut self, rows: &[u8]) -> io::Result<()> {
-        self.buffer.extend_from_slice(rows);
+    pub fn append(&mut self, rows: &Rows) -> io::Result<()> {
+        if rows.as_bytes().len() >= MANY {
+            self.write_buffer()?;
+            return self.output.as_mut().map_or(Ok(()), |output| output.write_all(rows.as_bytes()));
+        }
+        self.buffer.0.put(rows.as_bytes());
         self.write_when_full()
     }
 
@@ -108,11 +136,11 @@ impl<W: io::Write> CsvReport<W> {
     }
 
     fn write_when_full(&mut self) -> io::Result<()> {
-        if self.buffer.len() < BUFFERED { Ok(()) } else { self.write_buffer() }
+        if self.buffer.as_bytes().len() < BUFFERED { Ok(()) } else { self.write_buffer() }
     }
 
     fn write_buffer(&mut self) -> io::Result<()> {
-        let written = self.output.as_mut().map_or(Ok(()), |output| output.write_all(&self.buffer));
+        let written = self.output.as_mut().map_or(Ok(()), |output| output.write_all(self.buffer.as_bytes()));
         // What failed may have been written in part: it is not written again.
         self.buffer.clear();
         written
@@ -129,7 +157,6 @@ impl<W: io::Write> Drop for CsvReport<W> {
 /// Makes rows of the flows that one policy judged; a thread that makes rows has one of its own.
 #[derive(Clone, Debug, Default)]
 pub struct RowWriter {
-    text: Text,
     clock: Clock,
     capture: Made,
     documented: HashMap<RowRef, Documented, RandomState>,
@@ -176,7 +203,7 @@ impl Documented {
 
 impl RowWriter {
     /// Appends the row of one flow, with its line feed.
-    pub fn row(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
+    pub fn row(&mut self, record: &Record<'_>, Rows(out): &mut Rows) {
         let (policy, subject, judgement) = (record.policy, &record.subject, record.judgement);
         let (observed, counted) = (subject.observed, &record.counted);
         let tls = observed.tls();
@@ -193,8 +220,7 @@ impl RowWriter {
         let decides = judgement.row.and_then(documented);
         let clock = &mut self.clock;
 
-        self.text.cut(0);
-        let mut row = Fields::new(&mut self.text);
+        let mut row = Fields::new(out);
         row.word(judgement.verdict.word());
         row.word(judgement.reason.map_or("", Reason::word));
         row.made(decides.map_or(&[], |row| &row.table));
@@ -225,7 +251,7 @@ impl RowWriter {
         for column in 0..6 {
             row.word(judgement.findings.as_ref().map_or("", |findings| findings[column].grade.word()));
         }
-        row.text(|out| append_evidence(record, out));
+        row.sentences(|out| append_evidence(record, out));
         row.made(&community_id::bytes(subject.source, subject.destination, subject.transport, 0));
         row.made(decides.map_or(&[], |row| &row.cells));
         row.word(subject.opened_by.word());
@@ -239,7 +265,6 @@ impl RowWriter {
         let hello = tls.and_then(tls::Evidence::client_hello);
         row.word(hello.and_then(|hello| hello.ja4.as_ref()).map_or("", Ja4::as_str));
         row.finish();
-        out.extend_from_slice(self.text.as_bytes());
     }
 }
 

@@ -51,6 +51,22 @@ impl<'b> Fields<'b> {
         self.end();
     }
 
+    /// The same, of text that as a rule needs quotes.
+    #[inline]
+    pub(super) fn sentences(&mut self, append: impl FnOnce(&mut Text)) {
+        let start = self.out.length();
+        self.out.byte(b'"');
+        append(self.out);
+        let field = &self.out.as_bytes()[start + 1..];
+        if needs_quotes(field) && !is_formula(field) && memchr::memchr(b'"', field).is_none() {
+            self.out.byte(b'"');
+        } else {
+            self.out.remove(start);
+            guard(self.out, start);
+        }
+        self.end();
+    }
+
     /// Ends the record. It has two fields or more.
     #[inline]
     pub(super) fn finish(self) {
@@ -128,11 +144,13 @@ mod tests {
             let mut expected = csv::Writer::from_writer(b"before\n".to_vec());
             for text in &texts {
                 fields.text(|out| out.word(text));
+                fields.sentences(|out| out.word(text));
                 let formula = text != "-" && text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
                 let text = if formula { format!("'{text}") } else { text.clone() };
                 fields.made(&field(|out| out.word(&text)));
-                expected.write_field(&text).unwrap();
-                expected.write_field(&text).unwrap();
+                for _ in 0..3 {
+                    expected.write_field(&text).unwrap();
+                }
             }
             for number in numbers {
                 fields.number(number);

@@ -22,7 +22,7 @@ mod timeline;
 mod words;
 
 pub use account::Account;
-pub use csv_report::{COLUMNS, CsvReport, RowWriter};
+pub use csv_report::{COLUMNS, CsvReport, RowWriter, Rows};
 pub use escape::{clean, clean_bytes, clean_field, clean_line};
 pub use explain::evidence;
 pub use packets::{PacketCounts, PacketFolder};

@@ -13,13 +13,18 @@ pub(super) struct Text {
     length: usize,
 }
 
-/// Room is made in steps of this.
-const STEP: usize = 256;
+/// Room is made in steps of this: several rows.
+const STEP: usize = 4096;
 
 impl Text {
     /// What was put so far.
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
+    }
+
+    /// Nothing yet, of what will take so many bytes.
+    pub(super) fn with_capacity(bytes: usize) -> Text {
+        Text { bytes: Vec::with_capacity(bytes + STEP), length: 0 }
     }
 
     /// How long it is so far, bytes.
@@ -116,6 +121,12 @@ impl Text {
         self.put(bytes);
         self.bytes.copy_within(start..end, start + bytes.len());
         self.bytes[start..start + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Takes the byte at `place` out.
+    pub(super) fn remove(&mut self, place: usize) {
+        self.bytes.copy_within(place + 1..self.length, place);
+        self.length -= 1;
     }
 
     /// The first `wanted` of these bytes: copying as many as the compiler knows and cutting is quicker
