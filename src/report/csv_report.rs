@@ -73,6 +73,8 @@ pub struct CsvReport<W: io::Write> {
 
 /// Rows are handed to the output when they come to this many bytes.
 const BUFFERED: usize = 256 * 1024;
+/// Rows that come to so many bytes at once are handed on as they are.
+const NOT_COPIED: usize = BUFFERED / 4;
 
 impl<W: io::Write> CsvReport<W> {
     /// Begins a report: writes the header.
@@ -91,6 +93,10 @@ impl<W: io::Write> CsvReport<W> {
 
     /// Writes whole rows that a [`RowWriter`] made elsewhere.
     pub fn append(&mut self, rows: &[u8]) -> io::Result<()> {
+        if rows.len() >= NOT_COPIED {
+            self.write_buffer()?;
+            return self.output.as_mut().map_or(Ok(()), |output| output.write_all(rows));
+        }
         self.buffer.extend_from_slice(rows);
         self.write_when_full()
     }
