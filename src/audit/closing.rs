@@ -1,7 +1,8 @@
 //! The end of a live audit: the flows that are left are judged on all cores, since whoever stopped it waits.
 //!
 //! The calling thread follows, links and writes as before. Runs of flows go to helpers in turn, and what
-//! comes of them is taken back in the same order.
+//! comes of them is taken back in the same order. The pool's schedule is more than is wanted here: there is one flow
+//! table, nothing to read, and only judging to share out.
 
 use std::io;
 use std::num::NonZeroUsize;

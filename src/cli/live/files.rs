@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,6 +19,8 @@ use crate::cli::{complain, note};
 
 /// Files begun within one second that get names of their own.
 const SAME_SECOND: u32 = 1000;
+/// Between two times that a file is synchronised while it is written.
+const AHEAD: Duration = Duration::from_millis(100);
 
 /// Where rows go.
 pub(super) enum Output {
@@ -182,6 +185,17 @@ impl Files {
             }
         }
         self.finish(output, last)
+    }
+
+    /// Has the disk take what is written while more is, until what this returns is dropped: then there is little left
+    /// to wait for when the file is finished. An error is told by then, too, since that file was opened before.
+    pub(super) fn synchronise(&self) -> Option<Sender<()>> {
+        let file = OpenOptions::new().write(true).open(&self.part.as_ref()?.path).ok()?;
+        let (until, dropped) = channel();
+        thread::spawn(move || {
+            while dropped.recv_timeout(AHEAD) == Err(RecvTimeoutError::Timeout) && file.sync_data().is_ok() {}
+        });
+        Some(until)
     }
 
     /// Waits for the disk to have what was finished before.

@@ -348,7 +348,9 @@ impl Session<'_> {
         self.keylogs.look_now(&self.audited.plan().keys);
         self.count_drops();
         let dropped = self.dropped();
+        let synchronising = self.files.synchronise();
         let (mut outcome, report, plan) = self.audited.finish_with_report();
+        drop(synchronising);
         outcome.account.dropped = dropped;
         self.view.clear();
         let mut status = self.status;
