@@ -33,27 +33,16 @@ impl CredentialFields {
     /// Looks at one header field; names compare without regard to case (RFC 9110 section 5.1).
     pub fn field(&mut self, name: &[u8], value: &[u8]) {
         if name.eq_ignore_ascii_case(b"authorization") {
-            self.authorization(scheme(value));
+            self.authorization = match (self.authorization, scheme(value)) {
+                (Credentials::None, new) => new,
+                (old, Credentials::None) => old,
+                (old, new) if old == new => old,
+                // Which of them the server believes cannot be told from here.
+                _ => Credentials::Other,
+            };
         } else if name.eq_ignore_ascii_case(b"cookie") {
             self.bearer_cookie |= carries_bearer(value);
         }
-    }
-
-    /// Adds what further fields of the same request said.
-    pub fn join(&mut self, further: CredentialFields) {
-        self.authorization(further.authorization);
-        self.bearer_cookie |= further.bearer_cookie;
-        self.signed |= further.signed;
-    }
-
-    fn authorization(&mut self, further: Credentials) {
-        self.authorization = match (self.authorization, further) {
-            (Credentials::None, new) => new,
-            (old, Credentials::None) => old,
-            (old, new) if old == new => old,
-            // Which of them the server believes cannot be told from here.
-            _ => Credentials::Other,
-        };
     }
 
     /// What the fields seen so far come to; the `Authorization` field outranks the cookie.

@@ -1,84 +1,169 @@
-//! Frames of header blocks in, heads out: puts together what comes in pieces and lies in several frames.
+//! The `h2` crate's frame codec as a decoder of header blocks: bytes in, messages out.
+//!
+//! This is the only place that names `h2`. Its codec is behind the `unstable` feature, so the version is
+//! pinned; only frames of header blocks are given to it.
 
-use std::ops::Range;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
-use super::frame::{Header, Kind};
-use super::hpack::{Head, Refused, Table};
+use bytes::Bytes;
+use futures_core::Stream;
+use h2::Codec;
+use h2::frame::{Frame, Headers};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::BLOCK_CAP;
+use crate::protocol::authorization::{CredentialFields, Credentials};
+
+/// The largest dynamic table a sender may ask for, in bytes as RFC 7541 section 4.1 counts them.
+///
+/// What the receiver's SETTINGS_HEADER_TABLE_SIZE allowed is not enforced, so that a lost or late SETTINGS
+/// does not matter: the sender says in its own header blocks which size it uses (RFC 7541 section 6.3).
+const TABLE_CAP: usize = 64 * 1024;
+
+/// How many bytes are handed to the codec at a time.
+const FEED_CAP: usize = 4096;
+
+/// Bytes that a decoder takes which was fed nothing, at most.
+const EMPTY: usize = 32 * 1024;
+/// How much a byte of a header block may add: it can name a field of the table, which then is there twice.
+const GROWTH: usize = 48;
+/// The most that is added in this way, whatever is sent.
+const FULL: usize = 448 * 1024;
 
 /// Decodes the header blocks of one direction of a connection.
 #[derive(Debug)]
 pub struct Decoder {
-    table: Table,
-    /// The block so far, as much of it as did not come whole.
-    pending: Vec<u8>,
-    /// Where the frame that is being read begins there.
-    from: usize,
-    /// The block is a PUSH_PROMISE's, which is a request that nobody sent.
-    promised: bool,
+    codec: Codec<Feed, Bytes>,
+    /// Bytes of header blocks so far.
+    fed: usize,
 }
+
+/// What is read of one decoded header block.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// The stream it came on.
+    pub stream: u32,
+    /// It has a `:method`.
+    pub method: bool,
+    /// `:status`.
+    pub status: Option<u16>,
+    /// `:authority`, or else `host`, raw.
+    pub authority: Option<&'a [u8]>,
+    /// Its credentials.
+    pub credentials: Credentials,
+    /// Its content type starts `application/grpc`.
+    pub grpc: bool,
+    /// Its fields were over the cap and some are missing here.
+    pub over_cap: bool,
+}
+
+/// The codec refused a frame. Its table may be out of step with the sender's: no later block is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
 
 impl Decoder {
     /// A decoder with an empty table.
     pub fn new() -> Decoder {
-        Decoder { table: Table::new(), pending: Vec::new(), from: 0, promised: false }
+        let mut codec = Codec::with_max_recv_frame_size(Feed::default(), BLOCK_CAP);
+        codec.set_max_recv_header_list_size(BLOCK_CAP);
+        codec.set_recv_header_table_size(TABLE_CAP);
+        Decoder { codec, fed: 0 }
     }
 
-    /// Bytes on the heap.
+    /// Bytes on the heap, at most: what the codec keeps it does not tell.
     pub fn held(&self) -> usize {
-        size_of::<Decoder>() + self.table.held() + self.pending.capacity()
+        EMPTY + self.fed.saturating_mul(GROWTH).min(FULL)
     }
 
-    /// Takes the next piece of a frame's payload, which ends the frame if `is_last`; the head comes with the last
-    /// piece of the last frame. `wants_authority` to keep what the request is for.
-    pub fn feed(
-        &mut self,
-        frame: Header,
-        piece: &[u8],
-        is_last: bool,
-        wants_authority: bool,
-    ) -> Result<Option<Head>, Refused> {
-        if frame.kind != Kind::Continuation {
-            self.promised = frame.kind == Kind::PushPromise;
+    /// Takes the next bytes of HEADERS, PUSH_PROMISE and CONTINUATION frames, and hands out every header
+    /// block of HEADERS that they complete.
+    pub fn feed(&mut self, bytes: &[u8], mut message: impl FnMut(Message<'_>)) -> Result<(), Refused> {
+        let mut context = Context::from_waker(Waker::noop());
+        self.fed = self.fed.saturating_add(bytes.len());
+        for piece in bytes.chunks(FEED_CAP) {
+            self.codec.get_mut().give(piece);
+            loop {
+                match Pin::new(&mut self.codec).poll_next(&mut context) {
+                    Poll::Pending => break,
+                    Poll::Ready(Some(Ok(Frame::Headers(headers)))) => read(headers, &mut message),
+                    Poll::Ready(Some(Ok(_))) => {}
+                    // Even an error that h2 holds to one stream may have left a block undecoded.
+                    Poll::Ready(Some(Err(_)) | None) => return Err(Refused),
+                }
+            }
         }
-        let head = if is_last && frame.ends_headers() && self.pending.is_empty() {
-            let block = piece.get(fragment(frame, piece)?).unwrap_or_default();
-            self.table.block(block, wants_authority)?
-        } else {
-            self.pending.extend_from_slice(piece);
-            if !is_last {
-                return Ok(None);
-            }
-            let within = fragment(frame, self.pending.get(self.from..).unwrap_or_default())?;
-            let length = within.len();
-            self.pending.copy_within(self.from + within.start..self.from + within.end, self.from);
-            self.from += length;
-            self.pending.truncate(self.from);
-            if !frame.ends_headers() {
-                return Ok(None);
-            }
-            self.from = 0;
-            self.table.block(&std::mem::take(&mut self.pending), wants_authority)?
-        };
-        Ok((!self.promised).then_some(head))
+        Ok(())
     }
 }
 
-/// Where in a frame's payload its part of the block lies: behind what stands first, and before the padding (RFC
-/// 9113 sections 6.2 and 6.6).
-fn fragment(frame: Header, payload: &[u8]) -> Result<Range<usize>, Refused> {
-    let (before, padding) = match payload.first() {
-        Some(padding) if frame.is_padded() => (1, usize::from(*padding)),
-        None if frame.is_padded() => return Err(Refused),
-        _ => (0, 0),
-    };
-    let start = before
-        + match frame.kind {
-            Kind::Headers if frame.has_priority() => 5,
-            Kind::PushPromise => 4,
-            _ => 0,
-        };
-    match payload.len().checked_sub(padding) {
-        Some(end) if start <= end => Ok(start..end),
-        _ => Err(Refused),
+fn read(headers: Headers, message: &mut impl FnMut(Message<'_>)) {
+    let stream = u32::from(headers.stream_id());
+    let over_cap = headers.is_over_size();
+    let (pseudo, fields) = headers.into_parts();
+    let mut credentials = CredentialFields::default();
+    if let Some(path) = &pseudo.path {
+        credentials.target(path.as_bytes());
+    }
+    for (name, value) in &fields {
+        credentials.field(name.as_str().as_bytes(), value.as_bytes());
+    }
+    let grpc =
+        fields.get_all("content-type").iter().any(|value| value.as_bytes().starts_with(b"application/grpc"));
+    let host = fields.get("host").map(|host| host.as_bytes());
+    message(Message {
+        stream,
+        method: pseudo.method.is_some(),
+        status: pseudo.status.map(|status| status.as_u16()),
+        authority: pseudo.authority.as_deref().map(str::as_bytes).or(host),
+        credentials: credentials.credentials(),
+        grpc,
+        over_cap,
+    });
+}
+
+/// The in-memory reader under the codec: dry means pending, never the end.
+#[derive(Debug, Default)]
+struct Feed {
+    bytes: Vec<u8>,
+    read: usize,
+}
+
+impl Feed {
+    fn give(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.read);
+        self.read = 0;
+        self.bytes.extend_from_slice(bytes);
+    }
+}
+
+impl AsyncRead for Feed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let rest = self.bytes.get(self.read..).unwrap_or_default();
+        if rest.is_empty() {
+            return Poll::Pending;
+        }
+        let count = rest.len().min(into.remaining());
+        into.put_slice(rest.get(..count).unwrap_or_default());
+        self.read += count;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The codec's type asks for a writer too; it is never written to.
+impl AsyncWrite for Feed {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }

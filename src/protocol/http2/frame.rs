@@ -89,16 +89,6 @@ impl Header {
         self.flags & Header::END_HEADERS != 0
     }
 
-    /// Whether padding ends the payload, and its length begins it.
-    pub fn is_padded(self) -> bool {
-        self.flags & Header::PADDED != 0 && self.kind != Kind::Continuation
-    }
-
-    /// Whether a HEADERS frame tells a priority before its block.
-    pub fn has_priority(self) -> bool {
-        self.flags & Header::PRIORITY != 0
-    }
-
     /// Whether the header block begins with the payload: no padding and no priority before it.
     pub fn block_first(self) -> bool {
         self.flags & (Header::PADDED | Header::PRIORITY) == 0

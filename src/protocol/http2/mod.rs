@@ -5,15 +5,12 @@
 
 mod decoder;
 mod frame;
-mod hpack;
-mod huffman;
 
 use std::sync::Arc;
 
-use super::{Http1, Probe, Requests, Side, Step, repeated};
-use decoder::Decoder;
+use super::{Http1, NAME_CAP, Probe, Requests, Side, Step, repeated};
+use decoder::{Decoder, Message};
 use frame::{HEADER_LENGTH, Header, Kind, PREFACE};
-use hpack::Head;
 
 /// The longest header block read, as sent and as decoded, in bytes.
 pub const BLOCK_CAP: usize = 64 * 1024;
@@ -80,7 +77,7 @@ enum State {
     Settings,
     Frame,
     /// In a frame that belongs to a header block, with so many bytes left in it.
-    Block(Header, usize),
+    Block(usize),
     /// In a connection begun before the capture, with so many frames left to look at.
     Midstream(u16),
     Done,
@@ -134,7 +131,7 @@ impl Parser {
                 _ if rest.is_empty() => Outcome::Need,
                 State::Start => self.start(side, rest),
                 State::Settings | State::Frame => self.frame(side, rest),
-                State::Block(frame, left) => self.block(side, frame, left, rest),
+                State::Block(left) => self.block(side, left, rest),
                 State::Midstream(left) => self.midstream(side, left, rest),
             };
             match outcome {
@@ -251,30 +248,28 @@ impl Parser {
         if so_far > BLOCK_CAP {
             return self.give_up(side);
         }
-        match self.block(side, header, length, bytes.get(HEADER_LENGTH..).unwrap_or_default()) {
-            Outcome::Used { used, skip } => Outcome::Used { used: HEADER_LENGTH + used, skip },
-            other => other,
-        }
+        self.block(side, HEADER_LENGTH + length, bytes)
     }
 
     /// Gives the decoder what there is of a frame of which `left` bytes are still to come.
-    fn block(&mut self, side: Side, frame: Header, left: usize, bytes: &[u8]) -> Outcome {
+    fn block(&mut self, side: Side, left: usize, bytes: &[u8]) -> Outcome {
         let piece = bytes.get(..left).unwrap_or(bytes);
-        let left = left - piece.len();
         let reader = &mut self.readers[side.index()];
-        reader.state = if left == 0 { State::Frame } else { State::Block(frame, left) };
+        reader.state = match left - piece.len() {
+            0 => State::Frame,
+            left => State::Block(left),
+        };
         let decoder = reader.decoder.get_or_insert_with(|| Box::new(Decoder::new()));
         let from_client = self.client == Some(side);
-        let is_first = from_client && self.evidence.requests.read == 0;
-        match decoder.feed(frame, piece, left == 0, is_first) {
-            Ok(Some(head)) if from_client => {
-                request(&mut self.evidence, &mut self.highest, frame.stream, &head)
-            }
-            Ok(Some(head)) => answer(&mut self.evidence, &head),
-            Ok(None) => {}
-            Err(_) => return self.give_up(side),
+        let (evidence, highest) = (&mut self.evidence, &mut self.highest);
+        let fed = decoder.feed(piece, |message| match from_client {
+            true => request(evidence, highest, &message),
+            false => answer(evidence, &message),
+        });
+        match fed {
+            Ok(()) => Outcome::Used { used: piece.len(), skip: 0 },
+            Err(_) => self.give_up(side),
         }
-        Outcome::Used { used: piece.len(), skip: 0 }
     }
 
     fn midstream(&mut self, side: Side, left: u16, bytes: &[u8]) -> Outcome {
@@ -319,26 +314,27 @@ impl Parser {
 }
 
 /// A header block from the client: a request if it opens a stream (RFC 9113 section 5.1.1), else trailers.
-fn request(evidence: &mut Http2, highest: &mut u32, stream: u32, head: &Head) {
-    if stream <= *highest || stream.is_multiple_of(2) {
+fn request(evidence: &mut Http2, highest: &mut u32, message: &Message<'_>) {
+    if message.stream <= *highest || message.stream.is_multiple_of(2) {
         return;
     }
-    *highest = stream;
-    if head.over_cap() || !head.method {
+    *highest = message.stream;
+    if message.over_cap || !message.method {
         evidence.requests.unread = true;
         return;
     }
     if evidence.requests.read == 0 {
-        evidence.authority = head.authority().map(repeated::name);
+        let authority = message.authority.map(|name| name.get(..NAME_CAP).unwrap_or(name));
+        evidence.authority = authority.map(repeated::name);
     }
-    evidence.grpc |= head.grpc;
-    evidence.requests.request(head.credentials());
+    evidence.grpc |= message.grpc;
+    evidence.requests.request(message.credentials);
 }
 
 /// A header block from the server: an answer if it has a status, else trailers.
-fn answer(evidence: &mut Http2, head: &Head) {
-    evidence.grpc |= head.grpc;
-    if let Some(status) = head.status {
+fn answer(evidence: &mut Http2, message: &Message<'_>) {
+    evidence.grpc |= message.grpc;
+    if let Some(status) = message.status {
         evidence.requests.answer(status);
     }
 }
