@@ -82,7 +82,7 @@ pub const ATTACKS: [Attack; 12] = [
     Attack {
         name: "HTTP/2 header tables",
         make: header_tables,
-        small: 20,
+        small: 10,
         dropped: Some("caps,stream_bytes"),
         most: FIELDS,
     },
