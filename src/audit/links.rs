@@ -2,7 +2,7 @@
 //!
 //! Flows end in another order than they begin: a session is often resumed, and judged, while the
 //! connection that began it is still open. So a connection is learnt as soon as its handshake is settled
-//! ([`Watch`] says when), in the order of packets: a client cannot use a ticket that it has not got, and
+//! ([`tls::Watch`] says when), in the order of packets: a client cannot use a ticket that it has not got, and
 //! what is learnt from then on does not depend on when flows end. The judge then asks, flow by flow.
 //!
 //! A false link would be a false answer, so doubts leave the session unseen: every earlier connection of

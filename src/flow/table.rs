@@ -1,15 +1,19 @@
-//! The flow table: finds the flow of every packet, begins new ones, and lets go of those that are over.
+//! The flow table: every packet goes to its flow, or begins one.
 
-use std::hash::BuildHasher;
+mod ending;
+mod names;
+
 use std::hint::black_box;
 use std::net::Ipv6Addr;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use hashbrown::hash_table::OccupiedEntry;
 use std::collections::{HashMap, VecDeque};
 
-use super::budget::{Budget, Held};
+use ending::{AT_ONCE, WITH_EACH};
+use names::{Choice, Named, is_opening};
+
+use super::budget::Budget;
 use super::limits::Limits;
 use super::losses::Losses;
 use super::reader::Reader;
@@ -18,33 +22,10 @@ use super::slab::Slab;
 use super::wheel::{Entry, Wheel};
 use super::{Ambiguity, Counters, Doubt, Flow, Key, Stamp};
 use crate::capture::Timestamp;
-use crate::packet::{Addresses, Gap, Head, Side, Tcp, Transport};
+use crate::packet::{Addresses, Head, Side, Transport};
 
-/// How long a connection attempt without an answer is waited for.
-const ATTEMPT: i64 = 60 * Timestamp::SECOND;
-/// How long an open TCP connection may be idle: beyond the two hours of TCP keep-alive most hosts use.
-const ESTABLISHED: i64 = 3 * 3600 * Timestamp::SECOND;
-/// How long a closed connection stays known, so that late and doubly captured packets find it.
-const CLOSED: i64 = 60 * Timestamp::SECOND;
-/// How long a UDP flow may be idle.
-const UDP: i64 = 120 * Timestamp::SECOND;
-/// How long a flow of any other protocol may be idle.
-const OTHER: i64 = 60 * Timestamp::SECOND;
-
-/// How many connections that used the same ports one after the other are told apart.
-const GENERATIONS: usize = 8;
-
-/// Flows that may end at once because their time is over. Many more are due together after a flood or a
-/// leap of the clock; they end a few with each packet, so that what is made of them is never much.
-const AT_ONCE: usize = 2048;
-/// How many more may end with each packet, and with each second that begins.
-const WITH_EACH: usize = 2;
-/// Entries of ended flows that the wheel may hold besides those of live ones before it is swept.
-const STALE: usize = 1 << 16;
 /// So few flows are near the processor anyway: they need not be asked for ahead.
 const FEW: usize = 1024;
-/// Flows looked at for the one that is worth least when there is no room for another.
-const LOOKED_AT: usize = 32;
 
 /// What the table counted that no flow's own counters show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,22 +85,6 @@ pub struct FlowTable<R: Reader> {
     is_closing: bool,
 }
 
-/// What the index holds of a flow: with half its hash beside it, most others are told apart and the
-/// index grows without a look at the flows themselves.
-#[derive(Clone, Copy, Debug)]
-struct Named {
-    half: u32,
-    id: u32,
-}
-
-impl Named {
-    /// The hash under which it stands: the index takes from both its ends.
-    #[inline]
-    fn hash(&self) -> u64 {
-        u64::from(self.half) << 32 | u64::from(self.half)
-    }
-}
-
 /// Where a packet's flow was when it was looked up. A hint: the flow may have ended, or another may have
 /// taken its place, before the packet's turn comes.
 #[derive(Clone, Copy, Debug)]
@@ -165,25 +130,6 @@ impl<R: Reader> FlowTable<R> {
     /// What was counted so far.
     pub fn account(&self) -> Account {
         Account { stream_refused: self.budget.refused, uncompared: self.budget.uncompared, ..self.account }
-    }
-
-    /// The audit's clock shows `now`: flows that are due go to `ended`, in the order of their first packets.
-    /// When they are very many, the rest of them ends with the packets that follow.
-    ///
-    /// Does something once in every second that begins, as [`Clock::advance`](super::Clock::advance) tells;
-    /// it is to be told of each, before the packet that the clock was moved by.
-    pub fn tick(&mut self, now: Timestamp, ended: &mut Vec<Flow<R>>) {
-        let mut passed = std::mem::take(&mut self.passed);
-        if self.wheel.advance(now, &mut passed) {
-            let waiting = self.due.len();
-            for entry in passed.drain(..) {
-                self.look_at(entry, now);
-            }
-            self.due.make_contiguous()[waiting..].sort_unstable_by_key(|(first, _)| *first);
-            passed.shrink_to(AT_ONCE);
-        }
-        self.passed = passed;
-        self.end_due(now, ended);
     }
 
     /// Looks up the flows of a run of packets, to be handed to [`FlowTable::packet_at`] one by one; some
@@ -274,17 +220,6 @@ impl<R: Reader> FlowTable<R> {
         (self.begin(half, head, stamp, previous), true)
     }
 
-    /// Puts a flow where it comes up when it is due.
-    #[inline(never)]
-    fn wait_for_end(&mut self, id: u32) {
-        let entry = Entry { id, generation: self.cold[id].generation };
-        self.wheel.insert(entry, deadline(&self.hot[id]));
-        if self.wheel.len() > 3 * self.live + STALE {
-            let Self { wheel, hot, cold, .. } = self;
-            wheel.retain(|entry| is_named(hot, cold, *entry));
-        }
-    }
-
     /// What read the last packet, if that was a datagram and wanted.
     pub fn last_reader(&mut self) -> Option<&mut R> {
         let id = self.last.filter(|_| self.was_read)?;
@@ -345,68 +280,6 @@ impl<R: Reader> FlowTable<R> {
         self.losses.touch(flow.start, flow.is_over().then_some(flow.end))
     }
 
-    /// Every flow still there, in the order of their first packets: each is to be let go with
-    /// [`FlowTable::end`]. A list of the flows themselves would take as much memory as the table.
-    ///
-    /// No packet may come after this.
-    pub fn remaining(&mut self) -> Vec<(First, u32)> {
-        self.is_closing = true;
-        self.index = HashTable::new();
-        let mut order = Vec::with_capacity(self.live);
-        for ((id, hot), (_, cold)) in self.hot.iter().zip(self.cold.iter()) {
-            if hot.is(LIVE) {
-                order.push(((cold.ordinal, cold.encapsulation.depth()), id));
-            }
-        }
-        order.sort_unstable();
-        order
-    }
-
-    /// Lets go of one flow, told from others by what [`FlowTable::remaining`] says.
-    pub fn end(&mut self, id: u32) -> Option<Flow<R>> {
-        self.take_out(id, false)
-    }
-
-    fn take_out(&mut self, id: u32, evicted: bool) -> Option<Flow<R>> {
-        let hot = *self.hot.get(id).filter(|hot| hot.is(LIVE))?;
-        let flow = Flow { evicted, ..self.flow(id) };
-        if !self.is_closing {
-            self.unname(id, &hot, &flow.key);
-        }
-        if hot.is(WIDE) {
-            self.free_wide.push(hot.a);
-        }
-        if !self.carried.is_empty() {
-            self.carried.remove(&id);
-        }
-        if !self.ambiguous.is_empty() {
-            self.ambiguous.remove(&id);
-        }
-        self.hot[id].flags = 0;
-        self.free.push(id);
-        self.live -= 1;
-        let missed = match self.has_lost(&flow) {
-            true => Some(Gap::Loss),
-            false => (evicted && !flow.is_over()).then_some(Gap::Cap),
-        };
-        let cold = &mut self.cold[id];
-        cold.generation = cold.generation.wrapping_add(1);
-        self.budget.release(&Held::of(&cold.reader));
-        match (flow.key.transport, missed) {
-            (Transport::TCP, _) if hot.is(READ) => {
-                cold.finish(missed, flow.end, &mut self.budget);
-            }
-            (Transport::UDP, Some(cause)) => {
-                for side in [Side::A, Side::B] {
-                    cold.reader.gap(side, cause, u64::MAX, flow.end);
-                }
-            }
-            _ => {}
-        }
-        let reader = std::mem::replace(&mut cold.reader, R::new(&self.context));
-        Some(flow.read_by(reader))
-    }
-
     /// A live flow, all but its reader.
     fn flow(&self, id: u32) -> Flow<()> {
         let (hot, cold) = (&self.hot[id], &self.cold[id]);
@@ -435,89 +308,6 @@ impl<R: Reader> FlowTable<R> {
             reader: (),
             tcp: hot.connection(),
         }
-    }
-
-    /// Where to look for a key; not yet looked up.
-    #[inline]
-    fn hashed(&self, key: &Key) -> Found {
-        Found { half: self.hasher.hash_one(key) as u32, id: NOWHERE }
-    }
-
-    #[inline]
-    fn find(&self, half: u32, key: &Key) -> Option<u32> {
-        let same = |named: &Named| named.half == half && self.has_key(named.id, &self.hot[named.id], key);
-        self.index.find(Named { half, id: 0 }.hash(), same).map(|named| named.id)
-    }
-
-    /// Whether a live flow has this key.
-    #[inline(always)]
-    fn has_key(&self, id: u32, hot: &Hot, key: &Key) -> bool {
-        let same = match key.addresses {
-            Addresses::V4(both) => !hot.is(WIDE) && [hot.a, hot.b] == both,
-            Addresses::V6(both) => hot.is(WIDE) && self.wide[hot.a] == both,
-        };
-        // What is in no network does not look at the encapsulation.
-        same && hot.ports == key.ports
-            && hot.transport == key.transport.0
-            && hot.is(NETWORK) == key.network.is_some()
-            && (key.network.is_none() || self.cold[id].encapsulation.network() == key.network)
-    }
-
-    /// The key of a live flow.
-    fn key(&self, id: u32) -> Key {
-        let hot = &self.hot[id];
-        Key {
-            addresses: match hot.is(WIDE) {
-                true => Addresses::V6(self.wide[hot.a]),
-                false => Addresses::V4([hot.a, hot.b]),
-            },
-            ports: hot.ports,
-            transport: Transport(hot.transport),
-            network: if hot.is(NETWORK) { self.cold[id].encapsulation.network() } else { None },
-        }
-    }
-
-    /// The flow before this one under the same key.
-    fn previous(&self, id: u32) -> Option<u32> {
-        self.hot.get(id)?.is(FOLLOWS).then(|| self.cold[id].previous)
-    }
-
-    fn set_previous(&mut self, id: u32, previous: Option<u32>) {
-        self.hot[id].set(FOLLOWS, previous.is_some());
-        self.cold[id].previous = previous.unwrap_or(NOWHERE);
-    }
-
-    /// The entry that names this flow, unless it is an older one of its key.
-    fn entry(&mut self, half: u32, id: u32) -> Option<OccupiedEntry<'_, Named>> {
-        self.index.find_entry(Named { half, id }.hash(), |named| named.id == id).ok()
-    }
-
-    /// Which of the connections that used these ports one after the other a packet belongs to.
-    #[inline]
-    fn choose(&self, newest: u32, head: &Head) -> Choice {
-        match head.tcp {
-            Some(tcp) if is_opening(head) || self.hot[newest].is(FOLLOWS) => {
-                self.choose_among(newest, head.ends.sender, tcp, is_opening(head))
-            }
-            _ => Choice::This(newest),
-        }
-    }
-
-    fn choose_among(&self, newest: u32, side: Side, tcp: Tcp, opening: bool) -> Choice {
-        let generations = || std::iter::successors(Some(newest), |id| self.previous(*id));
-        let of = |id: u32| self.hot[id].connection();
-        if opening {
-            if let Some(id) = generations().find(|id| of(*id).initial(side) == Some(tcp.sequence)) {
-                return Choice::This(id);
-            }
-            let last = of(newest);
-            let known = last.initial(side).is_some() || last.is_over();
-            return if known { Choice::Successor(newest) } else { Choice::This(newest) };
-        }
-        let acknowledgement = tcp.flags.ack().then_some(tcp.acknowledgement);
-        let distance = |id: &u32| of(*id).distance(side, tcp.sequence, acknowledgement);
-        // The first of the nearest, which is the newest of them.
-        Choice::This(generations().min_by_key(distance).unwrap_or(newest))
     }
 
     fn begin(&mut self, half: u32, head: &Head, stamp: &Stamp, previous: Option<u32>) -> u32 {
@@ -564,35 +354,6 @@ impl<R: Reader> FlowTable<R> {
         self.account.flows += 1;
         self.account.most_flows = self.account.most_flows.max(self.live as u64);
         id
-    }
-
-    /// Makes room for another flow. The flow that is worth least ends, of those the hand comes by: a look at
-    /// all of them would cost more than the flow is worth.
-    fn make_room(&mut self, ended: &mut Vec<Flow<R>>) {
-        if self.live < self.limits.flows {
-            return;
-        }
-        let mut least: Option<(Worth, Timestamp, u32)> = None;
-        for _ in 0..LOOKED_AT {
-            let id = self.hand;
-            let Some(hot) = self.hot.get(id) else {
-                self.hand = 0;
-                continue;
-            };
-            self.hand += 1;
-            if hot.is(LIVE) {
-                let this = (worth(hot), hot.touched, id);
-                least = Some(least.map_or(this, |least| least.min(this)));
-                // Flows begin in the order in which the hand goes round: this one is among the oldest.
-                if this.0 == Worth::Attempt {
-                    break;
-                }
-            }
-        }
-        if let Some((.., id)) = least {
-            self.account.evicted += 1;
-            ended.extend(self.take_out(id, true));
-        }
     }
 
     fn widen(&mut self, addresses: [Ipv6Addr; 2]) -> u32 {
@@ -669,100 +430,11 @@ impl<R: Reader> FlowTable<R> {
         }
         closed
     }
-
-    /// Lets go of the oldest connection on these ports when there are as many as are told apart.
-    fn end_oldest(&mut self, newest: u32, ended: &mut Vec<Flow<R>>) {
-        let (mut oldest, mut count) = (newest, 1);
-        while let Some(previous) = self.previous(oldest) {
-            oldest = previous;
-            count += 1;
-        }
-        if count >= GENERATIONS {
-            ended.extend(self.end(oldest));
-        }
-    }
-
-    /// Puts the flow of a wheel entry among those that end if it is due, else the entry where it will be.
-    fn look_at(&mut self, entry: Entry, now: Timestamp) {
-        if !is_named(&self.hot, &self.cold, entry) {
-            return;
-        }
-        if self.is_due(entry.id, now) {
-            let cold = &self.cold[entry.id];
-            self.due.push_back(((cold.ordinal, cold.encapsulation.depth()), entry));
-        } else {
-            self.wheel.insert(entry, deadline(&self.hot[entry.id]));
-        }
-    }
-
-    /// Ends flows that are due, as many as may end now.
-    fn end_due(&mut self, now: Timestamp, ended: &mut Vec<Flow<R>>) {
-        self.allowance = (self.allowance + WITH_EACH).min(AT_ONCE);
-        while self.allowance > 0
-            && let Some((_, entry)) = self.due.pop_front()
-        {
-            if !is_named(&self.hot, &self.cold, entry) {
-                continue;
-            }
-            if self.is_due(entry.id, now) {
-                self.allowance -= 1;
-                ended.extend(self.end(entry.id));
-            } else {
-                self.wheel.insert(entry, deadline(&self.hot[entry.id]));
-            }
-        }
-    }
-
-    /// Ends flows that are due, in any case that of the packet which comes next.
-    #[inline(never)]
-    fn end_due_before(&mut self, half: u32, head: &Head, now: Timestamp, ended: &mut Vec<Flow<R>>) {
-        self.end_due(now, ended);
-        if let Some(id) = self.find(half, &Key::of(head)).filter(|id| self.is_due(*id, now)) {
-            ended.extend(self.end(id));
-        }
-    }
-
-    fn is_due(&self, id: u32, now: Timestamp) -> bool {
-        now > deadline(&self.hot[id])
-    }
-
-    /// Takes a flow that ends out of the index, or out of the chain of flows that used the same key one
-    /// after the other.
-    fn unname(&mut self, id: u32, hot: &Hot, key: &Key) {
-        let previous = hot.is(FOLLOWS).then(|| self.cold[id].previous);
-        let half = self.hashed(key).half;
-        if !hot.is(OLD) {
-            if let Some(entry) = self.entry(half, id) {
-                match previous {
-                    Some(previous) => entry.into_mut().id = previous,
-                    None => drop(entry.remove()),
-                }
-            }
-            if let Some(previous) = previous {
-                self.hot[previous].set(OLD, false);
-            }
-            return;
-        }
-        let mut at = self.find(half, key);
-        while let Some(newer) = at {
-            at = self.previous(newer);
-            if at == Some(id) {
-                self.set_previous(newer, previous);
-                return;
-            }
-        }
-    }
 }
 
 /// Orders flows by their first packets: its ordinal, and how many tunnels are around the flow, since one
 /// packet may begin several flows, one inside the other.
 pub type First = (u64, u8);
-
-enum Choice {
-    This(u32),
-    /// A new connection on the ports of this one.
-    Successor(u32),
-}
 
 /// What one side of a flow sent goes beyond what its record counts.
 #[cold]
@@ -780,59 +452,6 @@ fn carry(carried: &mut HashMap<u32, [Counters; 2]>, (id, side): (u32, Side), pac
 fn note(ambiguous: &mut HashMap<u32, Ambiguity>, id: u32, doubt: Doubt, sequence: u32, stamp: &Stamp) {
     let packet = (stamp.capture, stamp.number);
     ambiguous.entry(id).or_insert(Ambiguity { doubt, sequence, packet });
-}
-
-/// What flows are worth when there is no room for all, from the least on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Worth {
-    /// A connection attempt that was not answered: what floods are made of.
-    Attempt,
-    /// Closed: it waits for nothing but repetitions.
-    Closed,
-    /// Only one side ever sent anything.
-    OneWay,
-    Spoken,
-}
-
-fn worth(hot: &Hot) -> Worth {
-    let connection = hot.connection();
-    if connection.is_attempt() {
-        Worth::Attempt
-    } else if connection.is_over() {
-        Worth::Closed
-    } else if hot.packets.contains(&0) {
-        Worth::OneWay
-    } else {
-        Worth::Spoken
-    }
-}
-
-/// The flow that an entry was made for is still there.
-fn is_named<R>(hot: &Slab<Hot>, cold: &Slab<Cold<R>>, entry: Entry) -> bool {
-    hot[entry.id].is(LIVE) && cold[entry.id].generation == entry.generation
-}
-
-/// Until when the next packet of a flow is waited for.
-fn deadline(hot: &Hot) -> Timestamp {
-    Timestamp(hot.touched.0.saturating_add(time_out(hot)))
-}
-
-/// How long a flow may be idle from now on, in nanoseconds.
-fn time_out(hot: &Hot) -> i64 {
-    let connection = hot.connection();
-    match Transport(hot.transport) {
-        Transport::TCP if connection.is_over() => CLOSED,
-        Transport::TCP if connection.is_attempt() => ATTEMPT,
-        Transport::TCP => ESTABLISHED,
-        Transport::UDP => UDP,
-        _ => OTHER,
-    }
-}
-
-/// A SYN that answers none: it may begin another connection.
-#[inline(always)]
-fn is_opening(head: &Head) -> bool {
-    head.tcp.is_some_and(|tcp| tcp.flags.syn() && !tcp.flags.ack())
 }
 
 #[cfg(test)]

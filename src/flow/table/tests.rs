@@ -1,9 +1,10 @@
 //! The table's promises, one packet at a time and in batches.
 
+use super::ending::*;
 use super::*;
 use crate::capture::Precision;
 use crate::flow::{Clock, ConnState, Opener, Want};
-use crate::packet::{Encapsulation, Endpoint, Ends, TcpFlags};
+use crate::packet::{Encapsulation, Endpoint, Ends, Gap, Tcp, TcpFlags};
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
 

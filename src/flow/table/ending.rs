@@ -1,0 +1,268 @@
+//! How flows leave the table: when their time is over, when there is no room, and at the end.
+
+use hashbrown::HashTable;
+
+use super::{First, FlowTable};
+use crate::capture::Timestamp;
+use crate::flow::budget::Held;
+use crate::flow::reader::Reader;
+use crate::flow::record::{Cold, Hot, LIVE, READ, WIDE};
+use crate::flow::slab::Slab;
+use crate::flow::wheel::Entry;
+use crate::flow::{Flow, Key};
+use crate::packet::{Gap, Head, Side, Transport};
+
+/// How long a connection attempt without an answer is waited for.
+pub(super) const ATTEMPT: i64 = 60 * Timestamp::SECOND;
+/// How long an open TCP connection may be idle: beyond the two hours of TCP keep-alive most hosts use.
+pub(super) const ESTABLISHED: i64 = 3 * 3600 * Timestamp::SECOND;
+/// How long a closed connection stays known, so that late and doubly captured packets find it.
+pub(super) const CLOSED: i64 = 60 * Timestamp::SECOND;
+/// How long a UDP flow may be idle.
+pub(super) const UDP: i64 = 120 * Timestamp::SECOND;
+/// How long a flow of any other protocol may be idle.
+pub(super) const OTHER: i64 = 60 * Timestamp::SECOND;
+/// How many connections that used the same ports one after the other are told apart.
+pub(super) const GENERATIONS: usize = 8;
+
+/// Flows that may end at once because their time is over. Many more are due together after a flood or a
+/// leap of the clock; they end a few with each packet, so that what is made of them is never much.
+pub(super) const AT_ONCE: usize = 2048;
+/// How many more may end with each packet, and with each second that begins.
+pub(super) const WITH_EACH: usize = 2;
+/// Entries of ended flows that the wheel may hold besides those of live ones before it is swept.
+pub(super) const STALE: usize = 1 << 16;
+/// Flows looked at for the one that is worth least when there is no room for another.
+pub(super) const LOOKED_AT: usize = 32;
+
+impl<R: Reader> FlowTable<R> {
+    /// The audit's clock shows `now`: flows that are due go to `ended`, in the order of their first packets.
+    /// When they are very many, the rest of them ends with the packets that follow.
+    ///
+    /// Does something once in every second that begins, as [`Clock::advance`](crate::flow::Clock::advance) tells;
+    /// it is to be told of each, before the packet that the clock was moved by.
+    pub fn tick(&mut self, now: Timestamp, ended: &mut Vec<Flow<R>>) {
+        let mut passed = std::mem::take(&mut self.passed);
+        if self.wheel.advance(now, &mut passed) {
+            let waiting = self.due.len();
+            for entry in passed.drain(..) {
+                self.look_at(entry, now);
+            }
+            self.due.make_contiguous()[waiting..].sort_unstable_by_key(|(first, _)| *first);
+            passed.shrink_to(AT_ONCE);
+        }
+        self.passed = passed;
+        self.end_due(now, ended);
+    }
+
+    /// Puts a flow where it comes up when it is due.
+    #[inline(never)]
+    pub(super) fn wait_for_end(&mut self, id: u32) {
+        let entry = Entry { id, generation: self.cold[id].generation };
+        self.wheel.insert(entry, deadline(&self.hot[id]));
+        if self.wheel.len() > 3 * self.live + STALE {
+            let Self { wheel, hot, cold, .. } = self;
+            wheel.retain(|entry| is_named(hot, cold, *entry));
+        }
+    }
+
+    /// Every flow still there, in the order of their first packets: each is to be let go with
+    /// [`FlowTable::end`]. A list of the flows themselves would take as much memory as the table.
+    ///
+    /// No packet may come after this.
+    pub fn remaining(&mut self) -> Vec<(First, u32)> {
+        self.is_closing = true;
+        self.index = HashTable::new();
+        let mut order = Vec::with_capacity(self.live);
+        for ((id, hot), (_, cold)) in self.hot.iter().zip(self.cold.iter()) {
+            if hot.is(LIVE) {
+                order.push(((cold.ordinal, cold.encapsulation.depth()), id));
+            }
+        }
+        order.sort_unstable();
+        order
+    }
+
+    /// Lets go of one flow, told from others by what [`FlowTable::remaining`] says.
+    pub fn end(&mut self, id: u32) -> Option<Flow<R>> {
+        self.take_out(id, false)
+    }
+
+    fn take_out(&mut self, id: u32, evicted: bool) -> Option<Flow<R>> {
+        let hot = *self.hot.get(id).filter(|hot| hot.is(LIVE))?;
+        let flow = Flow { evicted, ..self.flow(id) };
+        if !self.is_closing {
+            self.unname(id, &hot, &flow.key);
+        }
+        if hot.is(WIDE) {
+            self.free_wide.push(hot.a);
+        }
+        if !self.carried.is_empty() {
+            self.carried.remove(&id);
+        }
+        if !self.ambiguous.is_empty() {
+            self.ambiguous.remove(&id);
+        }
+        self.hot[id].flags = 0;
+        self.free.push(id);
+        self.live -= 1;
+        let missed = match self.has_lost(&flow) {
+            true => Some(Gap::Loss),
+            false => (evicted && !flow.is_over()).then_some(Gap::Cap),
+        };
+        let cold = &mut self.cold[id];
+        cold.generation = cold.generation.wrapping_add(1);
+        self.budget.release(&Held::of(&cold.reader));
+        match (flow.key.transport, missed) {
+            (Transport::TCP, _) if hot.is(READ) => {
+                cold.finish(missed, flow.end, &mut self.budget);
+            }
+            (Transport::UDP, Some(cause)) => {
+                for side in [Side::A, Side::B] {
+                    cold.reader.gap(side, cause, u64::MAX, flow.end);
+                }
+            }
+            _ => {}
+        }
+        let reader = std::mem::replace(&mut cold.reader, R::new(&self.context));
+        Some(flow.read_by(reader))
+    }
+
+    /// Makes room for another flow. The flow that is worth least ends, of those the hand comes by: a look at
+    /// all of them would cost more than the flow is worth.
+    pub(super) fn make_room(&mut self, ended: &mut Vec<Flow<R>>) {
+        if self.live < self.limits.flows {
+            return;
+        }
+        let mut least: Option<(Worth, Timestamp, u32)> = None;
+        for _ in 0..LOOKED_AT {
+            let id = self.hand;
+            let Some(hot) = self.hot.get(id) else {
+                self.hand = 0;
+                continue;
+            };
+            self.hand += 1;
+            if hot.is(LIVE) {
+                let this = (worth(hot), hot.touched, id);
+                least = Some(least.map_or(this, |least| least.min(this)));
+                // Flows begin in the order in which the hand goes round: this one is among the oldest.
+                if this.0 == Worth::Attempt {
+                    break;
+                }
+            }
+        }
+        if let Some((.., id)) = least {
+            self.account.evicted += 1;
+            ended.extend(self.take_out(id, true));
+        }
+    }
+
+    /// Lets go of the oldest connection on these ports when there are as many as are told apart.
+    pub(super) fn end_oldest(&mut self, newest: u32, ended: &mut Vec<Flow<R>>) {
+        let (mut oldest, mut count) = (newest, 1);
+        while let Some(previous) = self.previous(oldest) {
+            oldest = previous;
+            count += 1;
+        }
+        if count >= GENERATIONS {
+            ended.extend(self.end(oldest));
+        }
+    }
+
+    /// Puts the flow of a wheel entry among those that end if it is due, else the entry where it will be.
+    fn look_at(&mut self, entry: Entry, now: Timestamp) {
+        if !is_named(&self.hot, &self.cold, entry) {
+            return;
+        }
+        if self.is_due(entry.id, now) {
+            let cold = &self.cold[entry.id];
+            self.due.push_back(((cold.ordinal, cold.encapsulation.depth()), entry));
+        } else {
+            self.wheel.insert(entry, deadline(&self.hot[entry.id]));
+        }
+    }
+
+    /// Ends flows that are due, as many as may end now.
+    fn end_due(&mut self, now: Timestamp, ended: &mut Vec<Flow<R>>) {
+        self.allowance = (self.allowance + WITH_EACH).min(AT_ONCE);
+        while self.allowance > 0
+            && let Some((_, entry)) = self.due.pop_front()
+        {
+            if !is_named(&self.hot, &self.cold, entry) {
+                continue;
+            }
+            if self.is_due(entry.id, now) {
+                self.allowance -= 1;
+                ended.extend(self.end(entry.id));
+            } else {
+                self.wheel.insert(entry, deadline(&self.hot[entry.id]));
+            }
+        }
+    }
+
+    /// Ends flows that are due, in any case that of the packet which comes next.
+    #[inline(never)]
+    pub(super) fn end_due_before(
+        &mut self,
+        half: u32,
+        head: &Head,
+        now: Timestamp,
+        ended: &mut Vec<Flow<R>>,
+    ) {
+        self.end_due(now, ended);
+        if let Some(id) = self.find(half, &Key::of(head)).filter(|id| self.is_due(*id, now)) {
+            ended.extend(self.end(id));
+        }
+    }
+
+    fn is_due(&self, id: u32, now: Timestamp) -> bool {
+        now > deadline(&self.hot[id])
+    }
+}
+
+/// What flows are worth when there is no room for all, from the least on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Worth {
+    /// A connection attempt that was not answered: what floods are made of.
+    Attempt,
+    /// Closed: it waits for nothing but repetitions.
+    Closed,
+    /// Only one side ever sent anything.
+    OneWay,
+    Spoken,
+}
+
+fn worth(hot: &Hot) -> Worth {
+    let connection = hot.connection();
+    if connection.is_attempt() {
+        Worth::Attempt
+    } else if connection.is_over() {
+        Worth::Closed
+    } else if hot.packets.contains(&0) {
+        Worth::OneWay
+    } else {
+        Worth::Spoken
+    }
+}
+
+/// The flow that an entry was made for is still there.
+fn is_named<R>(hot: &Slab<Hot>, cold: &Slab<Cold<R>>, entry: Entry) -> bool {
+    hot[entry.id].is(LIVE) && cold[entry.id].generation == entry.generation
+}
+
+/// Until when the next packet of a flow is waited for.
+fn deadline(hot: &Hot) -> Timestamp {
+    Timestamp(hot.touched.0.saturating_add(time_out(hot)))
+}
+
+/// How long a flow may be idle from now on, in nanoseconds.
+fn time_out(hot: &Hot) -> i64 {
+    let connection = hot.connection();
+    match Transport(hot.transport) {
+        Transport::TCP if connection.is_over() => CLOSED,
+        Transport::TCP if connection.is_attempt() => ATTEMPT,
+        Transport::TCP => ESTABLISHED,
+        Transport::UDP => UDP,
+        _ => OTHER,
+    }
+}
