@@ -224,11 +224,19 @@ impl Streams {
         }
     }
 
-    /// Both sides sent all there is: what was kept for more of it is let go.
+    /// Once both sides sent all there is, nothing is compared any more. What the reader left unused stays: should more
+    /// come after all, it has to be told what it missed.
     pub(super) fn forget_ended(&mut self, budget: &mut Budget) {
-        if self.halves.iter().all(Half::has_ended) {
-            self.let_go(budget);
-            self.halves.iter_mut().for_each(Half::forget);
+        if !self.halves.iter().all(Half::has_ended) {
+            return;
+        }
+        for half in &mut self.halves {
+            half.release(budget);
+            half.lent = Lent::default();
+            if half.kept.is_empty() {
+                half.kept = Vec::new();
+            }
+            half.hold(budget);
         }
     }
 
