@@ -12,6 +12,7 @@ use std::thread;
 use super::judge::Judged;
 use super::pool::{FLOWS_IN_RUN, Run};
 use super::{Plan, Rest, batch};
+use crate::report::Rows;
 
 /// Runs on their way, for each helper.
 const IN_FLIGHT: usize = 4;
@@ -33,7 +34,9 @@ impl<W: io::Write> Rest<'_, W> {
                         for flow in run {
                             judge.flow(&flow, &mut judged, None);
                         }
-                        if parts.send(judged.take(plan)).is_err() {
+                        // The next run's rows will take about as much.
+                        let rows = Rows::with_capacity(judged.csv.as_bytes().len());
+                        if parts.send(judged.take(plan, rows)).is_err() {
                             break;
                         }
                     }

@@ -3,12 +3,12 @@
 mod ending;
 mod names;
 
+use std::collections::{HashMap, VecDeque};
 use std::hint::black_box;
 use std::net::Ipv6Addr;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use std::collections::{HashMap, VecDeque};
 
 use ending::{AT_ONCE, WITH_EACH};
 use names::{Choice, Named, is_opening};

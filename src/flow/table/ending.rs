@@ -22,6 +22,7 @@ pub(super) const CLOSED: i64 = 60 * Timestamp::SECOND;
 pub(super) const UDP: i64 = 120 * Timestamp::SECOND;
 /// How long a flow of any other protocol may be idle.
 pub(super) const OTHER: i64 = 60 * Timestamp::SECOND;
+
 /// How many connections that used the same ports one after the other are told apart.
 pub(super) const GENERATIONS: usize = 8;
 
