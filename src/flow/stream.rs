@@ -41,7 +41,7 @@ pub(super) struct Lender<'a, R: Reader> {
 pub(super) struct Quiet {
     next: [u32; 2],
     sent: [u32; 2],
-    /// For each side [`NEXT`], [`SENT`], [`CLOSED`] and [`DONE`].
+    /// For each side [`NEXT`], [`SENT`], [`CLOSED`], [`DONE`] and [`SPOKE`].
     known: [u8; 2],
 }
 
@@ -49,6 +49,7 @@ const NEXT: u8 = 1;
 const SENT: u8 = 2;
 const CLOSED: u8 = 4;
 const DONE: u8 = 8;
+const SPOKE: u8 = 16;
 
 impl Quiet {
     /// The next byte of `side` has this sequence number, if nothing told before.
@@ -66,7 +67,7 @@ impl Quiet {
     pub(super) fn opens_at(&mut self, side: Side, sequence: u32) -> bool {
         self.starts_at(side, sequence);
         let at = side.index();
-        self.next[at] == sequence || self.known[at] & DONE != 0
+        self.next[at] == sequence || self.known[at] & SPOKE != 0
     }
 
     /// `side` has sent everything up to `sequence`: it says so itself, or the other end acknowledged it.
@@ -111,7 +112,7 @@ impl Streams {
                 sent: knows(SENT).then_some(quiet.sent[at]),
                 closed: knows(CLOSED),
                 done: knows(DONE),
-                spoke: knows(DONE) || knows(CLOSED),
+                spoke: knows(SPOKE),
                 ..Half::default()
             }
         };
@@ -130,6 +131,7 @@ impl Streams {
                 | bit(half.sent.is_some(), SENT)
                 | bit(half.closed, CLOSED)
                 | bit(half.done, DONE)
+                | bit(half.spoke, SPOKE)
         };
         Some(Quiet {
             next: [a.next.unwrap_or(0), b.next.unwrap_or(0)],
@@ -668,6 +670,23 @@ mod tests {
             streams.finish(&mut lender(&mut tape, &mut budget));
             assert_eq!(String::from_utf8(tape.text).unwrap(), expected, "{sent}");
         }
+    }
+
+    #[test]
+    fn a_reset_does_not_settle_where_a_side_begins() {
+        let (mut streams, mut tape) = (Streams::default(), Tape::default());
+        let mut budget = Budget::new(1 << 20);
+        streams.starts_at(Side::A, 100);
+        streams.reset(Side::A, 100, &mut lender(&mut tape, &mut budget));
+        let quiet = streams.quiet().expect("nothing is kept");
+        let mut streams = Streams::wake(&quiet, Held::default());
+        streams.opens_at(Side::A, 900);
+        streams.acknowledged(Side::A, 900, &mut budget);
+        let piece =
+            Piece { sequence: 900, payload: b"ab", length: 2, fin: false, urgent: false, answered: true };
+        streams.piece(Side::A, piece, &mut lender(&mut tape, &mut budget));
+        streams.finish(&mut lender(&mut tape, &mut budget));
+        assert_eq!(String::from_utf8(tape.text).unwrap(), ".ab");
     }
 
     #[test]
