@@ -30,13 +30,15 @@ impl<W: io::Write> Rest<'_, W> {
                 let mut judge = judge.another();
                 scope.spawn(move || {
                     let mut judged = Judged::new(plan);
+                    let mut took = 0;
                     for run in runs {
+                        // They take about as much as those of the run before.
+                        judged.csv = Rows::with_capacity(took);
                         for flow in run {
                             judge.flow(&flow, &mut judged, None);
                         }
-                        // The next run's rows will take about as much.
-                        let rows = Rows::with_capacity(judged.csv.as_bytes().len());
-                        if parts.send(judged.take(plan, rows)).is_err() {
+                        took = judged.csv.as_bytes().len();
+                        if parts.send(judged.take(plan)).is_err() {
                             break;
                         }
                     }

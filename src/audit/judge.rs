@@ -54,10 +54,10 @@ impl Judged {
         }
     }
 
-    /// Gives what came of the run so far, and begins another, which comes after it; its rows go into `rows`.
-    pub(super) fn take(&mut self, plan: &Plan, rows: Rows) -> Judged {
+    /// Gives what came of the run so far, and begins another, which comes after it.
+    pub(super) fn take(&mut self, plan: &Plan) -> Judged {
         Judged {
-            csv: std::mem::replace(&mut self.csv, rows),
+            csv: std::mem::take(&mut self.csv),
             summary: self.summary.take(),
             rows: std::mem::replace(&mut self.rows, RowStatistics::new(&plan.policy)),
             out_of_scope: std::mem::take(&mut self.out_of_scope),

@@ -192,12 +192,12 @@ impl Shared<'_> {
                 self.tell(|schedule| schedule.linked(runs));
             }
             Task::Judge { number, flows } => {
+                judged.csv = lock(&self.spare).pop().unwrap_or_default();
                 for flow in flows.iter() {
                     judge.flow(flow, judged, None);
                 }
                 drop(flows);
-                let rows = lock(&self.spare).pop().unwrap_or_default();
-                let judged = judged.take(self.plan, rows);
+                let judged = judged.take(self.plan);
                 self.tell(|schedule| schedule.judged(number, judged));
             }
         }
