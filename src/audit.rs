@@ -47,7 +47,6 @@ use judge::{Judge, Judged};
 use linker::Linker;
 use writer::Writer;
 
-pub use batch::Maps;
 pub use force::InForce;
 pub use pool::{Feed, Pool, Take};
 

@@ -8,8 +8,8 @@ use std::fs;
 use std::num::NonZeroUsize;
 
 use common::{Folder, INVENTORY, capture, flowaudit_at_home};
-use flowaudit::audit::{Audit, Feed, Maps, Outcome, Plan, Pool, Take};
-use flowaudit::capture::{FilterError, Packet, Precision, Secrets, Timestamp};
+use flowaudit::audit::{Audit, Feed, Outcome, Plan, Pool, Take};
+use flowaudit::capture::{FilterError, Maps, Packet, Precision, Secrets, Timestamp};
 use flowaudit::flow::Limits;
 use flowaudit::protocol::tls::KeyStore;
 use frames::{Frame, plan, read};

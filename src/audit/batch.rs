@@ -10,7 +10,7 @@ use std::net::Ipv6Addr;
 use super::follower::{Event, Follower};
 use super::intake::{Downstream, Intake};
 use super::pool::Take;
-use crate::capture::{FilterError, Mapped, Packet, Secrets, Timestamp};
+use crate::capture::{FilterError, Maps, Packet, Secrets, Timestamp};
 use crate::flow::{Limits, Stamp};
 use crate::packet::{Addresses, Head, Segment};
 use crate::protocol::tls::KeyStore;
@@ -29,9 +29,6 @@ pub(super) const RUN: usize = 32;
 /// Flows left at the end are let go by their first packets, so many packets of the audit at a time: each of these may
 /// have begun a flow, and several ranges are on their way at once.
 pub(super) const RANGE: u64 = 1024;
-
-/// The memory maps of an audit's captures, by index; `None` where there is none.
-pub type Maps = Vec<Option<Mapped>>;
 
 /// The share of one shard in what all may grow to.
 pub(super) fn share(limits: Limits) -> Limits {
@@ -150,20 +147,13 @@ impl Batch {
     fn place(&mut self, capture: u16, payload: &[u8], maps: &Maps) -> Place {
         let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         let map = maps.get(usize::from(capture)).and_then(Option::as_ref);
-        if let Some(start) = map.and_then(|map| offset(map, payload)) {
+        if let Some(start) = map.and_then(|map| map.offset_of(payload)) {
             return Place::Mapped { start, length };
         }
         let start = self.kept.len();
         self.kept.extend_from_slice(payload);
         Place::Kept { start, length }
     }
-}
-
-/// Where `part` lies in `whole`, if it does.
-fn offset(whole: &[u8], part: &[u8]) -> Option<usize> {
-    let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
-    let end = start.checked_add(part.len())?;
-    (end <= whole.len()).then_some(start)
 }
 
 /// Which shard a flow belongs to: the same for both directions, and for the same capture in every run, yet

@@ -8,7 +8,7 @@ use super::force::InForce;
 use super::links::Connection;
 use super::open::OpenFlows;
 use super::reader::FlowReader;
-use crate::capture::Timestamp;
+use crate::capture::{Maps, Timestamp};
 use crate::flow::{First, Flow, FlowTable, Found, Limits, Stamp};
 use crate::packet::{Head, Transport};
 use crate::pki::KnownCertificates;
@@ -87,6 +87,11 @@ impl<'p> Follower<'p> {
             open: None,
             remaining: None,
         }
+    }
+
+    /// Payload stays in these maps.
+    pub(super) fn with_maps(self, maps: Maps) -> Follower<'p> {
+        Follower { table: self.table.with_maps(maps), ..self }
     }
 
     /// A second of packet time begins.

@@ -11,14 +11,14 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::batch::{Batch, Filling, Maps, SHARDS, Spread, share};
+use super::batch::{Batch, Filling, SHARDS, Spread, share};
 use super::follower::{Event, Follower};
 use super::intake::Intake;
 use super::judge::{Judge, Judged};
 use super::linker::Linker;
 use super::writer::Writer;
 use super::{Outcome, Plan, outcome};
-use crate::capture::{Filter, FilterError, Packet, Secrets};
+use crate::capture::{Filter, FilterError, Maps, Packet, Secrets};
 use crate::report::Rows;
 pub(super) use schedule::Run;
 use schedule::{Schedule, Step, Task, Work};
@@ -84,12 +84,13 @@ impl<'p, W: io::Write> Pool<'p, W> {
     pub fn run(self, feed: &mut impl Feed) -> Result<Outcome, FilterError> {
         let Pool { plan, captures, intake, writer, threads } = self;
         let is_written = writer.is_given();
-        let follower = |_| Mutex::new(Follower::new(plan, share(plan.limits)));
+        let maps = feed.maps();
+        let follower = |_| Mutex::new(Follower::new(plan, share(plan.limits)).with_maps(maps.clone()));
         let schedule = Schedule::new(threads.get(), Arc::clone(&plan.keys));
         let shared = Shared {
             plan,
-            maps: feed.maps(),
             followers: (0..SHARDS).map(follower).collect(),
+            maps,
             linking: Mutex::new(Linking { linker: Linker::new(plan), waiting: Vec::new() }),
             schedule: Mutex::new(Waited { it: schedule, waiting: 0 }),
             wake: Condvar::new(),

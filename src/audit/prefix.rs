@@ -2,11 +2,11 @@
 //! each of them costs.
 
 use super::Plan;
-use super::batch::{Batch, Filling, Maps, RUN, SHARDS, Spread, ranges, share};
+use super::batch::{Batch, Filling, RUN, SHARDS, Spread, ranges, share};
 use super::follower::Follower;
 use super::intake::Intake;
 use super::pool::Feed;
-use crate::capture::{Filter, FilterError, Timestamp};
+use crate::capture::{Filter, FilterError, Maps, Timestamp};
 use crate::flow::{FlowTable, Reader, Want};
 use crate::packet::{Gap, Side};
 use crate::report::Account;
@@ -60,8 +60,9 @@ pub(crate) fn recognise(
     filter: Option<Filter>,
     feed: &mut impl Feed,
 ) -> Result<Account, FilterError> {
-    let mut followers: Vec<Follower<'_>> =
-        (0..SHARDS).map(|_| Follower::new(plan, share(plan.limits))).collect();
+    let maps = feed.maps();
+    let follower = |_| Follower::new(plan, share(plan.limits)).with_maps(maps.clone());
+    let mut followers: Vec<Follower<'_>> = (0..SHARDS).map(follower).collect();
     let mut events = Vec::new();
     let intake = each_batch(filter, feed, |batch, maps| {
         batch.open(&plan.keys);

@@ -16,6 +16,14 @@ impl Mapped {
     pub(super) fn new(map: Mmap) -> Mapped {
         Mapped(Arc::new(map))
     }
+
+    /// Where these bytes lie in it, if they do.
+    #[inline]
+    pub fn offset_of(&self, part: &[u8]) -> Option<usize> {
+        let start = part.as_ptr().addr().checked_sub(self.as_ptr().addr())?;
+        let end = start.checked_add(part.len())?;
+        (end <= self.len()).then_some(start)
+    }
 }
 
 impl Deref for Mapped {
@@ -26,6 +34,9 @@ impl Deref for Mapped {
         &self.0
     }
 }
+
+/// The memory maps of an audit's captures, by index; `None` where there is none.
+pub type Maps = Vec<Option<Mapped>>;
 
 /// Maps a regular, non-empty file for reading from front to back.
 ///

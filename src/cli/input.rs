@@ -6,8 +6,8 @@ use std::ops::ControlFlow::{Break, Continue};
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::{Status, complain};
-use crate::audit::{Feed, Maps, Take};
-use crate::capture::{self, FileSource, FilterError, Merged, Run};
+use crate::audit::{Feed, Take};
+use crate::capture::{self, FileSource, FilterError, Maps, Merged, Run};
 
 /// The most packets between two looks at how far it has come.
 const STRIDE: u32 = 4096;

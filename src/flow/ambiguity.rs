@@ -4,10 +4,15 @@
 //! Which of two differing segments an endpoint keeps depends on its system, on what reached it and on checksums,
 //! so none of them is taken to be the true one.
 
-/// The most bytes of one direction kept to be compared: those lent last, at least half as many.
+use crate::capture::Mapped;
+
+/// The most bytes of one direction that are compared: those lent last, at least half as many.
 pub(super) const LENT_BYTES: usize = 4096;
-/// Room made for the first of them: most hellos and request heads fit.
-const FIRST_BYTES: usize = 1024;
+/// Room made for the first that are kept, and how many times more for the next: most hellos and request heads fit.
+const FIRST_BYTES: usize = 256;
+const MORE: usize = 4;
+/// So few bytes are kept although they lie in a map: to remember where takes nearly as much.
+const FEW: usize = 64;
 /// Runs farther behind than this are not compared any more: their numbers come again after 4 GiB.
 const FAR: u32 = 1 << 30;
 
@@ -33,26 +38,92 @@ pub struct Ambiguity {
     pub packet: (u16, u64),
 }
 
+/// The memory maps of an audit's captures, as far as they are mapped, and the capture that bytes come from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Home<'a> {
+    pub(super) maps: &'a [Option<Mapped>],
+    pub(super) capture: u16,
+}
+
+impl<'a> Home<'a> {
+    /// Of bytes that do not stay.
+    pub(super) const NOWHERE: Home<'static> = Home { maps: &[], capture: 0 };
+
+    fn map(&self, capture: u16) -> Option<&'a Mapped> {
+        self.maps.get(usize::from(capture))?.as_ref()
+    }
+
+    /// Where bytes stay, if they lie in the map of their capture.
+    fn place(&self, bytes: &[u8]) -> Place {
+        let at = self.map(self.capture).filter(|_| bytes.len() >= FEW).and_then(|map| map.offset_of(bytes));
+        at.map_or(Place::KEPT, |at| Place::mapped(self.capture, at))
+    }
+}
+
+/// Where the bytes of a run are: in the map of a capture, in one number with the capture's index, or kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place(u64);
+
+impl Place {
+    const KEPT: Place = Place(u64::MAX);
+    const CAPTURE_BITS: u32 = 16;
+
+    fn mapped(capture: u16, at: usize) -> Place {
+        // No file is as long as what is left for its bytes.
+        Place((at as u64) << Place::CAPTURE_BITS | u64::from(capture))
+    }
+
+    fn behind(self, count: usize) -> Place {
+        if self == Place::KEPT { self } else { Place(self.0 + ((count as u64) << Place::CAPTURE_BITS)) }
+    }
+
+    /// The bytes from here on, of all that are mapped.
+    fn of<'a>(self, home: &Home<'a>) -> &'a [u8] {
+        let map = home.map(self.0 as u16);
+        map.and_then(|map| map.get((self.0 >> Place::CAPTURE_BITS) as usize..)).unwrap_or_default()
+    }
+}
+
 /// The bytes of one direction that were read last.
 #[derive(Debug, Default)]
 pub(super) struct Lent {
     /// Where they belong, in the order in which they were lent: those before the last run, and that.
     earlier: Vec<Run>,
     last: Run,
+    /// Bytes of all runs.
+    length: u32,
+    /// The bytes of runs that are in no map, in the same order.
     bytes: Vec<u8>,
 }
 
 /// Bytes without a hole.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Run {
     sequence: u32,
     length: u32,
+    place: Place,
+}
+
+impl Default for Run {
+    fn default() -> Run {
+        Run { sequence: 0, length: 0, place: Place::KEPT }
+    }
 }
 
 impl Run {
     /// The sequence number behind it.
     fn end(self) -> u32 {
         self.sequence.wrapping_add(self.length)
+    }
+
+    fn is_far_behind(self, sequence: u32) -> bool {
+        self.length > 0 && sequence.wrapping_sub(self.sequence) > FAR
+    }
+
+    fn forget_first(&mut self, count: u32) {
+        self.sequence = self.sequence.wrapping_add(count);
+        self.length -= count;
+        self.place = self.place.behind(count as usize);
     }
 }
 
@@ -71,58 +142,71 @@ impl Lent {
         self.earlier.iter().chain([&self.last])
     }
 
-    /// Keeps these bytes, as far as there is room; what was lent first goes.
-    pub(super) fn add(&mut self, sequence: u32, bytes: &[u8]) {
+    /// Remembers these bytes; those that were lent first are forgotten.
+    pub(super) fn add(&mut self, sequence: u32, bytes: &[u8], home: &Home<'_>) {
         let before = bytes.len().saturating_sub(LENT_BYTES);
         let (sequence, bytes) = (sequence.wrapping_add(before as u32), &bytes[before..]);
         if bytes.is_empty() {
             return;
         }
-        let far = self.runs().take_while(|run| sequence.wrapping_sub(run.sequence) > FAR);
-        let far = far.map(|run| run.length as usize).sum();
-        let length = self.bytes.len() + bytes.len();
-        // More than must be, so that it is not done for every segment.
-        let over = if length > LENT_BYTES { self.bytes.len().min(length - LENT_BYTES / 2) } else { 0 };
-        self.forget_first(over.max(far));
-        if self.last.length > 0 && self.last.end() != sequence {
+        let length = self.length as usize + bytes.len();
+        if length > LENT_BYTES {
+            // More than must be, so that it is not done for every segment.
+            self.forget_first(self.length.min((length - LENT_BYTES / 2) as u32));
+        }
+        if self.earlier.first().unwrap_or(&self.last).is_far_behind(sequence) {
+            let far = self.runs().take_while(|run| run.is_far_behind(sequence));
+            self.forget_first(far.map(|run| run.length).sum());
+        }
+        self.length += bytes.len() as u32;
+        let place = home.place(bytes);
+        let goes_on =
+            self.last.end() == sequence && self.last.place.behind(self.last.length as usize) == place;
+        if self.last.length > 0 && !goes_on {
             self.earlier.push(self.last);
             self.last.length = 0;
         }
         if self.last.length == 0 {
-            self.last.sequence = sequence;
+            self.last = Run { sequence, length: 0, place };
         }
         self.last.length += bytes.len() as u32;
-        if self.bytes.capacity() - self.bytes.len() < bytes.len() {
-            let room = if self.bytes.capacity() == 0 { bytes.len().max(FIRST_BYTES) } else { LENT_BYTES };
-            self.bytes.reserve_exact(room - self.bytes.len());
+        if place == Place::KEPT {
+            self.keep(bytes);
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let (length, capacity) = (self.bytes.len(), self.bytes.capacity());
+        if capacity - length < bytes.len() {
+            let room = (capacity * MORE).clamp(FIRST_BYTES, LENT_BYTES).max(length + bytes.len());
+            self.bytes.reserve_exact(room - length);
         }
         self.bytes.extend_from_slice(bytes);
     }
 
-    fn forget_first(&mut self, count: usize) {
-        if count == 0 {
-            return;
+    fn forget_first(&mut self, mut count: u32) {
+        self.length -= count;
+        let (mut whole, mut kept) = (0, 0);
+        for run in self.earlier.iter_mut().chain([&mut self.last]) {
+            let gone = run.length.min(count);
+            kept += if run.place == Place::KEPT { gone as usize } else { 0 };
+            count -= gone;
+            whole += usize::from(gone == run.length);
+            run.forget_first(gone);
         }
-        self.bytes.drain(..count);
-        let mut left = count as u32;
-        let whole = self.earlier.iter().take_while(|run| {
-            let is_whole = run.length <= left;
-            left -= if is_whole { run.length } else { 0 };
-            is_whole
-        });
-        let whole = whole.count();
-        self.earlier.drain(..whole);
-        let first = self.earlier.first_mut().unwrap_or(&mut self.last);
-        first.sequence = first.sequence.wrapping_add(left);
-        first.length -= left;
+        self.bytes.drain(..kept);
+        self.earlier.drain(..whole.min(self.earlier.len()));
     }
 
     /// The first place, in the order of what was lent, for which these bytes are others.
-    pub(super) fn difference(&self, sequence: u32, bytes: &[u8]) -> Option<u32> {
+    pub(super) fn difference(&self, sequence: u32, bytes: &[u8], home: &Home<'_>) -> Option<u32> {
         let mut rest = &self.bytes[..];
         self.runs().find_map(|run| {
-            let (lent, others) = rest.split_at_checked(run.length as usize)?;
-            rest = others;
+            let from = if run.place == Place::KEPT { rest } else { run.place.of(home) };
+            let (lent, others) = from.split_at_checked(run.length as usize)?;
+            if run.place == Place::KEPT {
+                rest = others;
+            }
             difference((run.sequence, lent), (sequence, bytes))
         })
     }
@@ -146,6 +230,7 @@ pub(super) fn difference(one: (u32, &[u8]), other: (u32, &[u8])) -> Option<u32> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture;
     use proptest::prelude::*;
 
     #[test]
@@ -160,38 +245,57 @@ mod tests {
     #[test]
     fn runs_are_apart_and_what_is_far_behind_is_forgotten() {
         let mut lent = Lent::default();
-        lent.add(100, b"abc");
-        lent.add(103, b"def");
-        lent.add(200, b"xyz");
+        lent.add(100, b"abc", &Home::NOWHERE);
+        lent.add(103, b"def", &Home::NOWHERE);
+        lent.add(200, b"xyz", &Home::NOWHERE);
         assert_eq!((lent.runs().count(), lent.end()), (2, Some(203)));
-        assert_eq!(lent.difference(105, b"f whatever comes between is not lent"), None);
-        assert_eq!(lent.difference(101, b"bcdEf"), Some(104));
-        assert_eq!(lent.difference(199, b"_xy_"), Some(202));
-        lent.add(200 + FAR, b"far");
-        assert_eq!(lent.difference(101, b"bcdEf"), None);
-        assert_eq!(lent.difference(200, b"XYZ"), Some(200));
+        assert_eq!(lent.difference(105, b"f whatever comes between is not lent", &Home::NOWHERE), None);
+        assert_eq!(lent.difference(101, b"bcdEf", &Home::NOWHERE), Some(104));
+        assert_eq!(lent.difference(199, b"_xy_", &Home::NOWHERE), Some(202));
+        lent.add(200 + FAR, b"far", &Home::NOWHERE);
+        assert_eq!(lent.difference(101, b"bcdEf", &Home::NOWHERE), None);
+        assert_eq!(lent.difference(200, b"XYZ", &Home::NOWHERE), Some(200));
+    }
+
+    #[test]
+    fn a_run_of_nothing_is_left_by_no_forgetting() {
+        let mut lent = Lent::default();
+        for at in 0..40 {
+            lent.add(at * 200, &[at as u8; 200], &Home::NOWHERE);
+            lent.add(1_000_000 + at, &[at as u8], &Home::NOWHERE);
+        }
+        assert!(lent.earlier.iter().all(|run| run.length > 0));
     }
 
     proptest! {
-        /// Whatever was lent, the last of it is found again, and no more than the cap is kept.
+        /// Whatever was lent, the last of it is found again wherever it is, and no more than the cap is kept.
         #[test]
         fn the_bytes_lent_last_are_compared(
-            pieces in proptest::collection::vec((0u32..40, 1usize..3000), 1..20),
+            pieces in proptest::collection::vec((0u32..40, 1usize..3000, any::<bool>()), 1..20),
             start in any::<u32>(),
         ) {
+            let file = concat!(env!("CARGO_MANIFEST_DIR"), "/captures/match_C2_tls13.pcap");
+            let maps = [capture::open(file).expect("it is there").mapped()];
+            let map = maps[0].as_ref().expect("it can be mapped");
+            let home = Home { maps: &maps, capture: 0 };
             let mut lent = Lent::default();
-            let mut next = start;
-            for (hole, length) in pieces {
+            let (mut next, mut at) = (start, 0);
+            for (hole, length, is_mapped) in pieces {
                 next = next.wrapping_add(hole);
-                let bytes: Vec<u8> = (0..length).map(|at| at as u8).collect();
-                lent.add(next, &bytes);
-                prop_assert_eq!(lent.difference(next, &bytes), None);
+                at = (at + 17) % (map.len() - length);
+                let copy = map[at..at + length].to_vec();
+                let bytes = if is_mapped { &map[at..at + length] } else { &copy[..] };
+                lent.add(next, bytes, &home);
+                prop_assert_eq!(lent.difference(next, &copy, &home), None);
                 next = next.wrapping_add(length as u32);
                 prop_assert_eq!(lent.end(), Some(next));
                 let last = next.wrapping_sub(1);
-                prop_assert_eq!(lent.difference(last, &[!bytes[length - 1]]), Some(last));
-                prop_assert!(lent.bytes.len() <= LENT_BYTES);
-                prop_assert_eq!(lent.runs().map(|run| run.length as usize).sum::<usize>(), lent.bytes.len());
+                prop_assert_eq!(lent.difference(last, &[!bytes[length - 1]], &home), Some(last));
+                let compared: usize = lent.runs().map(|run| run.length as usize).sum();
+                prop_assert_eq!(compared, lent.length as usize);
+                prop_assert!(compared <= LENT_BYTES);
+                let kept = lent.runs().filter(|run| run.place == Place::KEPT);
+                prop_assert_eq!(kept.map(|run| run.length as usize).sum::<usize>(), lent.bytes.len());
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What the table keeps of a flow: one cache line that every packet of it looks at, and the rest apart,
 //! which a classified flow does not touch until it ends.
 
-use super::ambiguity::Doubt;
+use super::ambiguity::{Doubt, Home};
 use super::budget::{Budget, Held};
 use super::reader::Reader;
 use super::stream::{Lender, Piece, Quiet, Streams};
@@ -245,7 +245,7 @@ impl<R: Reader> Cold<R> {
         answered: bool,
         budget: &mut Budget,
     ) -> (bool, Option<(Doubt, u32)>) {
-        let TcpSegment { side, tcp, payload, length, at } = *segment;
+        let TcpSegment { side, tcp, payload, length, at, home } = *segment;
         let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags.syn()));
         let mut boxed = self.streams.take();
         let was_boxed = boxed.is_some();
@@ -257,7 +257,7 @@ impl<R: Reader> Cold<R> {
                 &mut awake
             }
         };
-        let mut lender = Lender { reader: &mut self.reader, budget, at, doubt: None };
+        let mut lender = Lender { reader: &mut self.reader, budget, at, home, doubt: None };
         if tcp.flags.rst() {
             streams.reset(side, tcp.sequence, &mut lender);
         } else {
@@ -300,7 +300,7 @@ impl<R: Reader> Cold<R> {
             Some(streams) => *streams,
             None => Streams::wake(&self.quiet, Held::default()),
         };
-        let mut lender = Lender { reader: &mut self.reader, budget, at, doubt: None };
+        let mut lender = Lender { reader: &mut self.reader, budget, at, home: Home::NOWHERE, doubt: None };
         if let Some(cause) = missed {
             streams.miss(cause, &mut lender);
         }
@@ -317,6 +317,7 @@ pub(super) struct TcpSegment<'a> {
     /// The payload's length on the wire.
     pub(super) length: u32,
     pub(super) at: Timestamp,
+    pub(super) home: Home<'a>,
 }
 
 impl TcpSegment<'_> {

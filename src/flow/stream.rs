@@ -4,7 +4,7 @@
 //! what comes too early waits, both under caps. A hole that never fills is told to the reader, unless it
 //! lies in bytes the reader said it does not need.
 
-use super::ambiguity::{Doubt, Lent, difference};
+use super::ambiguity::{Doubt, Home, Lent, difference};
 use super::budget::{Budget, Held};
 use super::reader::Reader;
 use crate::capture::Timestamp;
@@ -31,6 +31,8 @@ pub(super) struct Lender<'a, R: Reader> {
     pub(super) budget: &'a mut Budget,
     /// Packet time.
     pub(super) at: Timestamp,
+    /// Where its bytes may stay.
+    pub(super) home: Home<'a>,
     /// Why, and from which sequence number on, the bytes can be read in more than one way.
     pub(super) doubt: Option<(Doubt, u32)>,
 }
@@ -328,7 +330,8 @@ impl Half {
             if piece.urgent {
                 to.doubt = Some((Doubt::Urgent, piece.sequence));
             } else if distance < 0 || !self.ahead.is_empty() {
-                to.doubt = self.difference(next, &piece).map(|sequence| (Doubt::Segments, sequence));
+                to.doubt =
+                    self.difference(next, &piece, &to.home).map(|sequence| (Doubt::Segments, sequence));
             }
             if distance > 0 && distance as u64 > self.skip {
                 self.wait(side, next, piece, to);
@@ -347,7 +350,7 @@ impl Half {
 
     /// The first place for which a segment brings other bytes than came before, of those that the reader was lent
     /// last or is still to be lent.
-    fn difference(&self, next: u32, piece: &Piece<'_>) -> Option<u32> {
+    fn difference(&self, next: u32, piece: &Piece<'_>, home: &Home<'_>) -> Option<u32> {
         if self.is_keep_alive(next, piece) {
             return None;
         }
@@ -356,7 +359,7 @@ impl Half {
         let end = sequence.wrapping_add(bytes.len() as u32);
         let mut ahead = self.ahead.iter().take_while(|ahead| is_after(end, ahead.sequence));
         self.lent
-            .difference(sequence, bytes)
+            .difference(sequence, bytes, home)
             .or_else(|| difference((kept, &self.kept), (sequence, bytes)))
             .or_else(|| ahead.find_map(|it| difference((it.sequence, &it.bytes), (sequence, bytes))))
     }
@@ -481,7 +484,7 @@ impl Half {
             self.skip = want.skip - passed as u64;
             rest = &unused[passed..];
             if !self.done {
-                self.lent.add(sequence, used);
+                self.lent.add(sequence, used, &to.home);
                 sequence = sequence.wrapping_add((used.len() + passed) as u32);
             }
             if want.used == 0 && passed == 0 {
@@ -596,7 +599,7 @@ mod tests {
     }
 
     fn lender<'a>(reader: &'a mut Tape, budget: &'a mut Budget) -> Lender<'a, Tape> {
-        Lender { reader, budget, at: Timestamp(0), doubt: None }
+        Lender { reader, budget, at: Timestamp(0), home: Home::NOWHERE, doubt: None }
     }
 
     fn run(mut tape: Tape, pieces: &[(u32, &[u8], u32)], fin: Option<u32>) -> String {

@@ -13,6 +13,7 @@ use hashbrown::HashTable;
 use ending::{AT_ONCE, WITH_EACH};
 use names::{Choice, Named, is_opening};
 
+use super::ambiguity::Home;
 use super::budget::Budget;
 use super::limits::Limits;
 use super::losses::Losses;
@@ -21,7 +22,7 @@ use super::record::{Cold, FOLLOWS, Hot, LIVE, NETWORK, OLD, READ, TcpSegment, WI
 use super::slab::Slab;
 use super::wheel::{Entry, Wheel};
 use super::{Ambiguity, Counters, Doubt, Flow, Key, Stamp};
-use crate::capture::Timestamp;
+use crate::capture::{Maps, Timestamp};
 use crate::packet::{Addresses, Head, Side, Transport};
 
 /// So few flows are near the processor anyway: they need not be asked for ahead.
@@ -75,6 +76,8 @@ pub struct FlowTable<R: Reader> {
     last: Option<u32>,
     was_read: bool,
     budget: Budget,
+    /// Bytes in here stay, and need not be kept.
+    maps: Maps,
     losses: Losses,
     limits: Limits,
     live: usize,
@@ -118,6 +121,7 @@ impl<R: Reader> FlowTable<R> {
             last: None,
             was_read: false,
             budget: Budget::new(limits.stream_bytes),
+            maps: Maps::new(),
             losses: Losses::default(),
             limits,
             live: 0,
@@ -125,6 +129,11 @@ impl<R: Reader> FlowTable<R> {
             news: None,
             is_closing: false,
         }
+    }
+
+    /// Payload may lie in these maps, by the index of its capture: there it stays, and need not be kept.
+    pub fn with_maps(self, maps: Maps) -> FlowTable<R> {
+        FlowTable { maps, ..self }
     }
 
     /// What was counted so far.
@@ -416,7 +425,8 @@ impl<R: Reader> FlowTable<R> {
         }
         if hot.is(READ) {
             let cold = &mut self.cold[id];
-            let segment = TcpSegment { side, tcp, payload, length, at };
+            let home = Home { maps: &self.maps, capture: stamp.capture };
+            let segment = TcpSegment { side, tcp, payload, length, at, home };
             cold.tells(&segment, hot.initial(side), &mut self.budget);
             if segment.is_piece() {
                 let (wanted, doubt) = cold.read(&segment, hot.has_sent(side.other()), &mut self.budget);

@@ -8,8 +8,10 @@ use std::num::NonZero;
 use std::ops::ControlFlow::{Break, Continue};
 
 use super::Seen;
-use crate::audit::{Feed, Maps, Plan, Pool, Take, prefix};
-use crate::capture::{self, CaptureError, FileSource, Filter, FilterError, Merged, Packet, Run, Secrets};
+use crate::audit::{Feed, Plan, Pool, Take, prefix};
+use crate::capture::{
+    self, CaptureError, FileSource, Filter, FilterError, Maps, Merged, Packet, Run, Secrets,
+};
 use crate::report::Account;
 
 /// A stage of the audit, in the order in which a packet comes through them.
