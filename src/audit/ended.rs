@@ -96,7 +96,8 @@ impl Ended {
         if let Some(authorities) = &plan.authorities {
             observed.chains = judge_chains(observed.tls(), authorities, flow.start);
         }
-        let connection = observed.tls().and_then(|tls| Connection::new(flow, tls)).map(Box::new);
+        let unlearnt = observed.tls().filter(|tls| !tls.is_learnt());
+        let connection = unlearnt.and_then(|tls| Connection::new(flow, tls)).map(Box::new);
         Box::new(Ended {
             key: flow.key,
             first: flow.first(),

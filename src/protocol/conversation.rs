@@ -230,7 +230,7 @@ impl Conversation {
         evidence.gap = common.gap;
         if evidence.tls.is_none() && evidence.went_on_in_tls() {
             // Nothing of it was captured: that is unseen TLS, and not a flow without.
-            evidence.tls = Some(tls::Parser::new().into_evidence());
+            evidence.tls = Some(tls::Parser::new().into_evidence(None));
         }
         evidence
     }

@@ -181,10 +181,10 @@ impl State {
         match self {
             State::Quiet(common) => Talk { common, past: None, parser: () },
             State::Left(talk) => *talk,
-            State::Tls(talk) => talk.leave(|Tls { mut parser, mut inside, .. }, evidence| {
+            State::Tls(talk) => talk.leave(|Tls { mut parser, mut inside, watch }, evidence| {
                 parser.finish(&mut inside);
                 let client = parser.client();
-                evidence.tls = Some(parser.into_evidence());
+                evidence.tls = Some(parser.into_evidence(watch.told()));
                 evidence.inside = inside.finish();
                 client
             }),

@@ -132,7 +132,7 @@ impl ClientHello {
         let opening = Opening::read(&mut cursor)?;
         let suites = cursor.vector16()?;
         cursor.vector8()?;
-        let mut hello = ClientHello { opening: Some(Box::new(opening)), ..ClientHello::default() };
+        let mut own = Own::default();
         let shape = CACHES.with_borrow_mut(|Caches { key, shapes }| {
             key.clear();
             key.extend(legacy_version.to_be_bytes());
@@ -140,11 +140,13 @@ impl ClientHello {
             key.extend(suites);
             each_extension(cursor, |kind, extension| {
                 key.extend(kind.to_be_bytes());
-                hello.extension(kind, extension, key)
+                own.extension(kind, extension, key)
             })?;
             shapes.get(key, || Shape::parse(body, legacy_version, suites, cursor).map(Arc::new))
         })?;
-        Some(ClientHello { shape, ..hello })
+        let Own { server_name, session_ticket, ticket_name, psk } = own;
+        let opening = Some(Box::new(opening));
+        Some(ClientHello { shape, opening, server_name, session_ticket, ticket_name, psk })
     }
 
     /// Parses a ClientHello in SSL 2.0 format, without its two-byte header.
@@ -176,7 +178,18 @@ impl ClientHello {
             Arc::make_mut(&mut self.shape).ja4 = first.ja4;
         }
     }
+}
 
+/// What extensions say that is one connection's own.
+#[derive(Default)]
+struct Own {
+    server_name: Option<Arc<[u8]>>,
+    session_ticket: Option<u16>,
+    ticket_name: Option<SessionName>,
+    psk: Option<PskOffer>,
+}
+
+impl Own {
     /// Takes what is this connection's own, and writes what belongs to the shape to `key`.
     fn extension(&mut self, kind: u16, body: &[u8], key: &mut Vec<u8>) -> Option<()> {
         let mut cursor = Cursor::new(body);

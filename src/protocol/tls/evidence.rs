@@ -12,7 +12,7 @@ use super::answers::{Answers, Questions};
 use super::client_hello::ClientHello;
 use super::decrypted::{Decrypted, Decryption};
 use super::hello::{Opening, ServerHello, Version};
-use super::resume::{Given, SessionName};
+use super::resume::{Given, Lesson, SessionName};
 use super::trace::Trace;
 use super::why::Why;
 use crate::protocol::Side;
@@ -134,7 +134,7 @@ pub enum Outcome {
 }
 
 /// Certificate and outcome together: who proved what to whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Authentication {
     /// The client presented a certificate, and the server went on.
     Mutual(Basis),
@@ -180,6 +180,8 @@ pub struct Evidence {
     pub(super) decrypted: Option<Box<Decrypted>>,
     /// Once nothing more is to come.
     answers: Option<Box<Answers>>,
+    /// What was told to those who learn from it while it went on.
+    pub(super) told: Option<Lesson>,
 }
 
 impl Evidence {

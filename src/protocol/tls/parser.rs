@@ -13,7 +13,7 @@ use super::handshake::{self, Assembler, Message, kind};
 use super::hello::ServerHello;
 use super::probe::{probe, probe_midstream};
 use super::record::{HEADER, Header, Kind};
-use super::resume::SessionName;
+use super::resume::{Lesson, SessionName};
 use super::secured::{Open, Plaintext, Secured};
 use crate::protocol::cursor::Cursor;
 use crate::protocol::{Probe, Side, Step};
@@ -172,8 +172,9 @@ impl Parser {
         &self.evidence
     }
 
-    /// What was seen, when nothing more is to come.
-    pub fn into_evidence(mut self) -> Box<Evidence> {
+    /// What was seen, when nothing more is to come, and what was told of it before.
+    pub(in crate::protocol) fn into_evidence(mut self, told: Option<Lesson>) -> Box<Evidence> {
+        self.evidence.told = told;
         self.evidence.conclude();
         self.evidence
     }

@@ -8,9 +8,12 @@
 //! shorter. Stacks whose tickets do not tell (a handle to the server's own memory, wolfSSL, mbedTLS)
 //! are left out.
 
-use ring::digest::{SHA256, digest};
+use std::hash::BuildHasher;
+use std::sync::LazyLock;
 
-use super::evidence::Evidence;
+use foldhash::fast::RandomState;
+
+use super::evidence::{Authentication, Evidence};
 use super::hello::Version;
 use super::infer::{Observed, ServerFlight};
 use super::lengths::{Padding, Wire};
@@ -26,9 +29,12 @@ const LEAST_FLIGHT: u16 = 400;
 /// The `early_data` extension in a NewSessionTicket (RFC 8446 section 4.2.10), bytes.
 const EARLY_DATA: u16 = 8;
 
-/// What stands for a session identifier or a ticket: the front of its SHA-256.
+/// What stands for a session identifier or a ticket: a hash whose seeds nobody who sends one can foresee, and
+/// which is long enough to tell all apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SessionName([u8; 16]);
+pub struct SessionName([u64; 2]);
+
+static NAME_SEEDS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
 
 impl SessionName {
     /// Of an identifier or a ticket; an empty one names nothing.
@@ -36,12 +42,12 @@ impl SessionName {
         if bytes.is_empty() {
             return None;
         }
-        digest(&SHA256, bytes).as_ref().first_chunk().copied().map(SessionName)
+        Some(SessionName(NAME_SEEDS.each_ref().map(|seed| seed.hash_one(bytes))))
     }
 }
 
 /// What a connection gave its client to resume it by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Given {
     /// Session identifier and ticket, up to TLS 1.2.
     pub names: [Option<SessionName>; 2],
@@ -51,8 +57,19 @@ pub struct Given {
     pub at: i64,
 }
 
-/// The tickets of a TLS 1.3 connection, as far as record lengths show them.
+/// Stands for all that connections which resume one can learn from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::protocol) struct Lesson(u64);
+
+impl Lesson {
+    pub(super) fn of(authentication: Authentication, given: Option<Given>) -> Lesson {
+        let [seed, _] = &*NAME_SEEDS;
+        Lesson(seed.hash_one((authentication, given)))
+    }
+}
+
+/// The tickets of a TLS 1.3 connection, as far as record lengths show them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tickets {
     /// None were seen.
     None,
@@ -68,7 +85,7 @@ pub enum Tickets {
 }
 
 /// How a server lays out its flight: which stacks it may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Layout {
     /// A record for every message.
     Apart,
@@ -146,6 +163,18 @@ impl Evidence {
         // Another than the first identity has a length that was not kept; an external key has no age.
         (server.psk_index == Some(0) && psk.obfuscated_age != 0)
             .then_some(Resumes::Ticket { length: psk.identity_length, early_data: client.early_data })
+    }
+
+    /// Whether all that others may learn from it was told while it went on, and it resumed nothing itself.
+    pub fn is_learnt(&self) -> bool {
+        let Some(told) = self.told.filter(|_| self.resumed() == Some(false)) else { return false };
+        let (authentication, given) = self.authentication_and_given();
+        told == Lesson::of(authentication, given)
+    }
+
+    /// Of both sides records were remembered: such that are not in clear, as a rule.
+    pub(super) fn both_encrypt(&self) -> bool {
+        [Side::A, Side::B].iter().all(|&side| !self.trace().side(side).records.is_empty())
     }
 
     /// How many record headers were remembered: what was inferred can change only with them.

@@ -2,7 +2,7 @@
 
 use super::answers::Questions;
 use super::evidence::{Authentication, Evidence};
-use super::resume::Tickets;
+use super::resume::{Lesson, Tickets};
 
 /// How often one connection is looked at before it is given up.
 const LOOKS: u8 = 16;
@@ -12,13 +12,14 @@ const LOOKS: u8 = 16;
 pub(in crate::protocol) struct Watch {
     progress: u8,
     looks: u8,
-    told: bool,
+    /// What was told.
+    told: Option<Lesson>,
 }
 
 impl Watch {
     /// Whether a connection shows more than at the last look, and enough. Costs nothing once it was told.
     pub(in crate::protocol) fn has_news(&mut self, tls: &Evidence) -> bool {
-        if self.told || self.looks >= LOOKS {
+        if self.told.is_some() || self.looks >= LOOKS {
             return false;
         }
         let progress = u8::try_from(tls.progress()).unwrap_or(u8::MAX);
@@ -26,12 +27,28 @@ impl Watch {
             return false;
         }
         self.progress = progress;
+        // Before both sides encrypt, nothing is settled.
+        if !tls.both_encrypt() {
+            return false;
+        }
         let questions = Questions::of(tls);
         let Some(given) = questions.given() else { return false };
         self.looks += 1;
-        self.told = !matches!(given.tickets, Tickets::Unread)
-            && (given.names != [None, None] || given.tickets != Tickets::None)
-            && !matches!(questions.authentication(), Authentication::Refused(_) | Authentication::Unseen(_));
+        if matches!(given.tickets, Tickets::Unread)
+            || (given.names == [None, None] && given.tickets == Tickets::None)
+        {
+            return false;
+        }
+        let authentication = questions.authentication();
+        if matches!(authentication, Authentication::Refused(_) | Authentication::Unseen(_)) {
+            return false;
+        }
+        self.told = Some(Lesson::of(authentication, Some(given)));
+        true
+    }
+
+    /// What was told when there was news.
+    pub(in crate::protocol) fn told(&self) -> Option<Lesson> {
         self.told
     }
 }
