@@ -179,13 +179,11 @@ impl<'p> Follower<'p> {
             remaining.reverse();
             remaining
         });
-        while let Some(((_, id), first)) = remaining.last().map(|last| (*last, last.0))
-            && first.0 < until
-        {
-            remaining.pop();
-            self.ended.extend(self.table.end(id));
-            self.hand_on_ended(|_| (u64::MAX, Part::Remaining, first), events);
-        }
+        let Follower { table, plan, certificates, .. } = self;
+        table.end_last(&mut remaining, |first| first.0 < until, |first, flow| {
+            let order = (u64::MAX, Part::Remaining, first);
+            events.push(Event { order, what: What::Flow(Ended::new(flow, plan, certificates)) });
+        });
         self.remaining = Some(remaining);
     }
 

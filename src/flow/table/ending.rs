@@ -1,5 +1,7 @@
 //! How flows leave the table: when their time is over, when there is no room, and at the end.
 
+use std::hint::black_box;
+
 use hashbrown::HashTable;
 
 use super::{First, FlowTable};
@@ -31,6 +33,8 @@ pub(super) const GENERATIONS: usize = 8;
 pub(super) const AT_ONCE: usize = 2048;
 /// How many more may end with each packet, and with each second that begins.
 pub(super) const WITH_EACH: usize = 2;
+/// Flows that end one after the other and are asked for together, so that memory is waited for once.
+pub(super) const TOGETHER: usize = 16;
 /// Entries of ended flows that the wheel may hold besides those of live ones before it is swept.
 pub(super) const STALE: usize = 1 << 16;
 /// Flows looked at for the one that is worth least when there is no room for another.
@@ -82,6 +86,33 @@ impl<R: Reader> FlowTable<R> {
         }
         order.sort_unstable();
         order
+    }
+
+    /// These flows end next: what that takes of each is asked for, without waiting for one after the other.
+    fn expect(&self, ids: impl Iterator<Item = u32>) {
+        let near = ids.filter_map(|id| Some(self.hot.get(id)?.flags as usize | self.cold.get(id)?.reader.held()));
+        black_box(near.fold(0, |all, one| all | one));
+    }
+
+    /// Lets go of the flows that [`FlowTable::remaining`] lists, last first, down to the first for which `is_wanted`
+    /// is false.
+    pub fn end_last(
+        &mut self,
+        remaining: &mut Vec<(First, u32)>,
+        is_wanted: impl Fn(First) -> bool,
+        mut each: impl FnMut(First, Flow<R>),
+    ) {
+        let mut asked_for = 0;
+        while let Some((first, id)) = remaining.pop_if(|(first, _)| is_wanted(*first)) {
+            if asked_for == 0 {
+                asked_for = remaining.len().min(TOGETHER);
+                self.expect(remaining.iter().rev().take(asked_for).map(|(_, id)| *id));
+            }
+            asked_for = asked_for.saturating_sub(1);
+            if let Some(flow) = self.take_out(id, false) {
+                each(first, flow);
+            }
+        }
     }
 
     /// Lets go of one flow, told from others by what [`FlowTable::remaining`] says.
@@ -186,9 +217,15 @@ impl<R: Reader> FlowTable<R> {
     /// Ends flows that are due, as many as may end now.
     fn end_due(&mut self, now: Timestamp, ended: &mut Vec<Flow<R>>) {
         self.allowance = (self.allowance + WITH_EACH).min(AT_ONCE);
+        let mut asked_for = 0;
         while self.allowance > 0
             && let Some((_, entry)) = self.due.pop_front()
         {
+            if asked_for == 0 {
+                asked_for = self.due.len().min(TOGETHER);
+                self.expect(self.due.iter().take(asked_for).map(|(_, next)| next.id));
+            }
+            asked_for = asked_for.saturating_sub(1);
             if !is_named(&self.hot, &self.cold, entry) {
                 continue;
             }

@@ -12,6 +12,7 @@ use super::answers::{Answers, Questions};
 use super::client_hello::ClientHello;
 use super::decrypted::{Decrypted, Decryption};
 use super::hello::{Opening, ServerHello, Version};
+use super::record::Kind;
 use super::resume::{Given, Lesson, SessionName};
 use super::trace::Trace;
 use super::why::Why;
@@ -154,10 +155,10 @@ pub enum Authentication {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     pub(super) client: Option<Side>,
-    pub(super) client_hello: Option<Box<ClientHello>>,
-    pub(super) server_hello: Option<Box<ServerHello>>,
-    /// Bytes that both hellos take.
-    hellos_held: u32,
+    pub(super) client_hello: Option<ClientHello>,
+    pub(super) server_hello: Option<ServerHello>,
+    /// Bytes on the heap, when they were counted last; see [`Evidence::weigh`].
+    weight: u32,
     pub(super) hello_retry: bool,
     /// Early data was offered by any ClientHello, also the one before a HelloRetryRequest.
     pub(super) early_data: bool,
@@ -217,12 +218,12 @@ impl Evidence {
 
     /// All that the client offered (of its second hello, after a HelloRetryRequest).
     pub fn client_hello(&self) -> Option<&ClientHello> {
-        self.client_hello.as_deref()
+        self.client_hello.as_ref()
     }
 
     /// All that the server chose.
     pub fn server_hello(&self) -> Option<&ServerHello> {
-        self.server_hello.as_deref()
+        self.server_hello.as_ref()
     }
 
     /// The application protocols the client offered.
@@ -344,15 +345,27 @@ impl Evidence {
 
     /// Bytes on the heap, but for those chains.
     pub fn held(&self) -> usize {
-        let Evidence { hellos_held, chains, alerts, trace, decrypted, answers, .. } = self;
+        debug_assert_eq!(self.weight, self.counted());
+        self.weight as usize
+    }
+
+    /// Counts what it keeps on the heap, whenever that changed: it is asked for far more often.
+    pub(super) fn weigh(&mut self) {
+        self.weight = self.counted();
+    }
+
+    fn counted(&self) -> u32 {
+        let Evidence { client_hello, server_hello, chains, alerts, trace, decrypted, answers, .. } = self;
         // That a chain is kept shows, though it is counted elsewhere.
         let chains = chains.iter().flatten().map(size_of_val).sum::<usize>();
-        *hellos_held as usize
+        let counted = client_hello.as_ref().map_or(0, ClientHello::held)
+            + server_hello.as_ref().map_or(0, ServerHello::held)
             + chains
             + size_of::<Alert>() * alerts.capacity()
             + trace.held()
             + decrypted.as_deref().map_or(0, |decrypted| size_of_val(decrypted) + decrypted.held())
-            + answers.as_deref().map_or(0, size_of_val)
+            + answers.as_deref().map_or(0, size_of_val);
+        u32::try_from(counted).unwrap_or(u32::MAX)
     }
 
     /// Both hellos carry the same session identifier.
@@ -372,29 +385,40 @@ impl Evidence {
         if let Some(hello) = &mut self.server_hello {
             hello.opening = None;
         }
-        self.weigh_hellos();
+        self.weigh();
     }
 
     pub(super) fn keep_client_hello(&mut self, hello: ClientHello) {
-        self.client_hello = Some(Box::new(hello));
-        self.weigh_hellos();
+        self.client_hello = Some(hello);
+        self.weigh();
     }
 
     pub(super) fn keep_server_hello(&mut self, hello: ServerHello) {
-        self.server_hello = Some(Box::new(hello));
-        self.weigh_hellos();
+        self.server_hello = Some(hello);
+        self.weigh();
     }
 
-    fn weigh_hellos(&mut self) {
-        let client = self.client_hello.as_deref().map_or(0, |hello| size_of_val(hello) + hello.held());
-        let server = self.server_hello.as_deref().map_or(0, |hello| size_of_val(hello) + hello.held());
-        self.hellos_held = u32::try_from(client + server).unwrap_or(u32::MAX);
+    /// Keeps an alert in clear, of the first [`ALERT_CAP`].
+    pub(super) fn keep_alert(&mut self, alert: Alert) {
+        if self.alerts.len() < ALERT_CAP {
+            self.alerts.push(alert);
+            self.weigh();
+        }
+    }
+
+    /// Keeps the header of a record; see [`Trace::push`].
+    #[inline]
+    pub(super) fn keep_record(&mut self, side: Side, kind: Kind, length: u16, at: i64) {
+        if self.trace.push(side, kind, length, at) {
+            self.weigh();
+        }
     }
 
     /// Nothing more is to come: works out the answers, once for all who ask.
     pub(super) fn conclude(&mut self) {
         if self.answers.is_none() {
             self.answers = Some(Box::new(Answers::of(self)));
+            self.weigh();
         }
     }
 
@@ -412,6 +436,7 @@ impl Evidence {
         if indifferent {
             self.answers = Some(Box::new(answers));
             self.trace.forget_records();
+            self.weigh();
         }
     }
 
@@ -438,6 +463,7 @@ impl Evidence {
         if let Some(slot) = self.chains.get_mut(side.index()) {
             slot.get_or_insert(chain);
         }
+        self.weigh();
     }
 
     /// The first fatal alert in clear by `side`.

@@ -7,7 +7,7 @@ use super::alert::Alert;
 use super::cipher;
 use super::client_hello::ClientHello;
 use super::decrypt::KeyStore;
-use super::evidence::{ALERT_CAP, Evidence};
+use super::evidence::Evidence;
 use super::group;
 use super::handshake::{self, Assembler, Message, kind};
 use super::hello::ServerHello;
@@ -83,6 +83,9 @@ impl Parser {
         };
         let mut open = Open { evidence, secured: secured.as_deref_mut(), plaintext };
         let step = stream.advance(&mut open, side, bytes, at, other.secured);
+        if secured.is_some() {
+            evidence.weigh();
+        }
         match step {
             Step::Broken if stream.stage != Stage::Broken => {
                 stream.stop(Stage::Broken);
@@ -122,11 +125,13 @@ impl Parser {
         {
             stream.sealed = None;
             secured.lost(&mut self.evidence, side, plaintext);
+            self.evidence.weigh();
             return Some(rest);
         }
         self.evidence.trace.side_mut(side).mark_hole();
         if let Some(secured) = &mut self.secured {
             secured.gap(&mut self.evidence, side, plaintext);
+            self.evidence.weigh();
         }
         if !matches!(stream.stage, Stage::Broken | Stage::Done) {
             stream.stop(Stage::Lost);
@@ -155,6 +160,7 @@ impl Parser {
     pub fn finish(&mut self, plaintext: &mut dyn Plaintext) {
         if let Some(secured) = &mut self.secured {
             secured.finish(&mut self.evidence, plaintext);
+            self.evidence.weigh();
         }
     }
 
@@ -299,9 +305,7 @@ impl Stream {
             // No encrypted alert is that short.
             Kind::Alert if header.length == 2 => {
                 let Some(&[level, description]) = body.first_chunk::<2>() else { return Body::Unknown };
-                if evidence.alerts.len() < ALERT_CAP {
-                    evidence.alerts.push(Alert { side, fatal: level == 2, description });
-                }
+                evidence.keep_alert(Alert { side, fatal: level == 2, description });
                 return Body::Skipped;
             }
             Kind::ChangeCipherSpec => self.secured = true,
@@ -311,7 +315,7 @@ impl Stream {
             evidence.midstream = true;
             self.secured = true;
         }
-        evidence.trace.push(side, header.kind, header.length, at);
+        evidence.keep_record(side, header.kind, header.length, at);
         Body::Sealed
     }
 
@@ -668,7 +672,7 @@ mod tests {
                 parser.evidence().authentication();
                 parser.evidence().alpn();
             }
-            prop_assert!(parser.evidence().alerts().len() <= ALERT_CAP);
+            prop_assert!(parser.evidence().alerts().len() <= super::super::evidence::ALERT_CAP);
         }
     }
 }

@@ -130,7 +130,7 @@ impl Secured {
         match self.stage {
             Stage::Over => false,
             Stage::Hellos => {
-                let hello = evidence.client_hello.as_deref().filter(|_| evidence.client == Some(side));
+                let hello = evidence.client_hello().filter(|_| evidence.client == Some(side));
                 let (Some(hello), Kind::ApplicationData) = (hello, kind) else { return false };
                 let wanted = self.session.may_come() || self.session.knows(&hello.random());
                 self.missed |= !wanted;

@@ -148,17 +148,20 @@ impl Trace {
         }
     }
 
-    pub(super) fn push(&mut self, side: Side, kind: Kind, length: u16, at: i64) {
+    /// Remembers a record, while there is room; says whether it took more memory to do so.
+    pub(super) fn push(&mut self, side: Side, kind: Kind, length: u16, at: i64) -> bool {
         if self.side(side).full() {
-            return;
+            return false;
         }
         let at = self.moment(side, at);
         let records = &mut self.side_mut(side).records;
-        if records.len() == records.capacity() {
+        let grows = records.len() == records.capacity();
+        if grows {
             // Most connections show a dozen records and no more.
             records.reserve_exact(records.len().max(8).min(RECORD_CAP - records.len()));
         }
         records.push(Record { at, kind, length });
+        grows
     }
 
     pub(super) fn close(&mut self, side: Side, at: i64) {
