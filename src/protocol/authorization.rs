@@ -1,5 +1,7 @@
 //! Which credentials a request in clear carries. Only the kind is told; no value is kept.
 
+use memchr::{memchr, memchr_iter};
+
 /// The kind of credentials one request carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Credentials {
@@ -108,30 +110,39 @@ impl Requests {
     }
 }
 
-/// Query parameters that sign a URL: each pair must be there with a value. AWS and Google (version 4), the older
-/// AWS and Google form, Azure's shared access signatures, and nginx's secure links, which a platform's own
-/// blobstore hands out (`ngx_http_secure_link_module`).
-const SIGNING: [(&[u8], &[u8]); 5] = [
-    (b"x-amz-signature", b"x-amz-date"),
-    (b"x-goog-signature", b"x-goog-date"),
-    (b"signature", b"expires"),
-    (b"sig", b"se"),
-    (b"md5", b"expires"),
+/// Query parameters that sign a URL, and which two of them do: each must be there with a value. AWS and Google
+/// (version 4), the older AWS and Google form, Azure's shared access signatures, and nginx's secure links, which a
+/// platform's own blobstore hands out (`ngx_http_secure_link_module`).
+const SIGNING: [&[u8]; 9] = [
+    b"x-amz-signature",
+    b"x-amz-date",
+    b"x-goog-signature",
+    b"x-goog-date",
+    b"signature",
+    b"expires",
+    b"sig",
+    b"se",
+    b"md5",
 ];
+const PAIRS: [[usize; 2]; 5] = [[0, 1], [2, 3], [4, 5], [6, 7], [8, 5]];
 
 /// Whether the target's query carries a signature and what it is bound to.
 fn is_signed(target: &[u8]) -> bool {
-    let Some(query) = target.iter().position(|b| *b == b'?').and_then(|at| target.get(at + 1..)) else {
-        return false;
-    };
-    let carries = |name: &[u8]| {
-        query.split(|b| *b == b'&').any(|parameter| {
-            let mut parts = parameter.splitn(2, |b| *b == b'=');
-            let (key, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-            key.eq_ignore_ascii_case(name) && !value.is_empty()
-        })
-    };
-    SIGNING.iter().any(|(signature, bound)| carries(signature) && carries(bound))
+    let Some(query) = memchr(b'?', target).and_then(|at| target.get(at + 1..)) else { return false };
+    let mut carried = [false; SIGNING.len()];
+    let mut start = 0;
+    for end in memchr_iter(b'&', query).chain([query.len()]) {
+        let parameter = query.get(start..end).unwrap_or_default();
+        start = end + 1;
+        let Some((key, [_, _, ..])) = memchr(b'=', parameter).and_then(|at| parameter.split_at_checked(at))
+        else {
+            continue;
+        };
+        if let Some(at) = SIGNING.iter().position(|name| key.eq_ignore_ascii_case(name)) {
+            carried[at] = true;
+        }
+    }
+    PAIRS.iter().any(|pair| pair.iter().all(|at| carried[*at]))
 }
 
 fn add_one(counter: &mut u32) {
