@@ -72,6 +72,13 @@ impl Event {
     pub(super) fn order(&self) -> Order {
         self.order
     }
+
+    /// The thread of this number made it.
+    pub(super) fn made_by(&mut self, thread: usize) {
+        if let What::Flow(flow) = &mut self.what {
+            flow.home = thread;
+        }
+    }
 }
 
 impl<'p> Follower<'p> {
@@ -180,10 +187,14 @@ impl<'p> Follower<'p> {
             remaining
         });
         let Follower { table, plan, certificates, .. } = self;
-        table.end_last(&mut remaining, |first| first.0 < until, |first, flow| {
-            let order = (u64::MAX, Part::Remaining, first);
-            events.push(Event { order, what: What::Flow(Ended::new(flow, plan, certificates)) });
-        });
+        table.end_last(
+            &mut remaining,
+            |first| first.0 < until,
+            |first, flow| {
+                let order = (u64::MAX, Part::Remaining, first);
+                events.push(Event { order, what: What::Flow(Ended::new(flow, plan, certificates)) });
+            },
+        );
         self.remaining = Some(remaining);
     }
 

@@ -90,7 +90,8 @@ impl<R: Reader> FlowTable<R> {
 
     /// These flows end next: what that takes of each is asked for, without waiting for one after the other.
     fn expect(&self, ids: impl Iterator<Item = u32>) {
-        let near = ids.filter_map(|id| Some(self.hot.get(id)?.flags as usize | self.cold.get(id)?.reader.held()));
+        let near =
+            ids.filter_map(|id| Some(self.hot.get(id)?.flags as usize | self.cold.get(id)?.reader.held()));
         black_box(near.fold(0, |all, one| all | one));
     }
 
