@@ -28,10 +28,8 @@ const AIM: f64 = 3.0;
 const FLOW_EACH: f64 = 10.0;
 /// What is missed where every packet is full of certificates that nobody sent before.
 const CHAINS: f64 = 6.0;
-/// What is missed where a packet is full of header fields of a byte each, or of coded text.
-const FIELDS: f64 = 8.0;
-/// What is missed where a packet is full of header blocks in frames of their own.
-const BLOCKS: f64 = 12.0;
+/// What is missed where a packet is as full of header fields, text or blocks as an honest one could be.
+const FULL: f64 = 15.0;
 
 /// Ordinary traffic of the same make: requests and answers in clear.
 pub const ORDINARY: Attack =
@@ -82,9 +80,9 @@ pub const ATTACKS: [Attack; 15] = [
         most: CHAINS,
     },
     Attack { name: "HTTP/2 header tables", make: header_tables, small: 10, dropped: None, most: AIM },
-    Attack { name: "HTTP/2 fields of a byte", make: indexed_fields, small: 10, dropped: None, most: FIELDS },
-    Attack { name: "HTTP/2 coded text", make: coded_text, small: 10, dropped: None, most: FIELDS },
-    Attack { name: "HTTP/2 padded blocks", make: padded_blocks, small: 10, dropped: None, most: BLOCKS },
+    Attack { name: "HTTP/2 fields of a byte", make: indexed_fields, small: 10, dropped: None, most: FULL },
+    Attack { name: "HTTP/2 coded text", make: coded_text, small: 10, dropped: None, most: FULL },
+    Attack { name: "HTTP/2 padded blocks", make: padded_blocks, small: 10, dropped: None, most: FULL },
     Attack { name: "HTTP/2 CONTINUATION", make: continuation, small: 10, dropped: None, most: AIM },
     Attack {
         name: "hash flooding",

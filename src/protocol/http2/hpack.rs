@@ -23,7 +23,7 @@ const LIST_CAP: usize = 4 * BLOCK_CAP;
 /// For how many bytes of header frames a sender may spell out a field, and how many it may spell out besides. Senders
 /// of requests and answers come nowhere near; who does only wants its fields read.
 const LITERAL: usize = 12;
-const LITERALS: usize = 512;
+const LITERALS: usize = 128;
 
 /// The block does not follow the rules. The table may be out of step with the sender's: no later block is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -405,8 +405,8 @@ mod tests {
     #[test]
     fn spelling_out_more_fields_than_anyone_needs_is_refused() {
         let spelled = |count: usize| [&b"\x82\x84\x86"[..], &[0, 1, b'a', 0].repeat(count)].concat();
-        // 512, and one for every 12 bytes: four of each field, three of others, nine of the frame.
-        assert!(last(&[&spelled(769)]).is_ok() && last(&[&spelled(770)]).is_err());
+        // 128, and one for every 12 bytes: four of each field, three of others, nine of the frame.
+        assert!(last(&[&spelled(193)]).is_ok() && last(&[&spelled(194)]).is_err());
         // One request after another, each of which spells out one.
         let mut table = Table::new();
         for _ in 0..100_000 {
