@@ -136,8 +136,9 @@ fn http2_tables() {
         sent.map(|bytes| (Side::A, bytes)).collect::<Said>()
     };
     // Literals with incremental indexing: a new name (40), or that of the newest entry, 62 (7e).
-    let small: Vec<u8> = [0x40, 1, b'a', 1, b'b'].repeat(2000);
-    let repeated: Vec<u8> = [&[0x40, 1, b'a', 0][..], &[0x7e, 1, b'x'].repeat(3000)].concat();
+    let small: Vec<u8> = [&[0x40, 1, b'a', 9][..], &[b'b'; 9]].concat().repeat(2000);
+    let repeated: Vec<u8> =
+        [&[0x40, 1, b'a', 0][..], &[&[0x7e, 10][..], &[b'x'; 10]].concat().repeat(3000)].concat();
     let long = |byte: u8| {
         [&[0x40, 0x7f, 0x81, 0x1f][..], &vec![byte; 4000], &[0x7f, 0x81, 0x1f], &vec![byte; 4000]].concat()
     };

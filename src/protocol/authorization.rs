@@ -1,7 +1,5 @@
 //! Which credentials a request in clear carries. Only the kind is told; no value is kept.
 
-use memchr::{memchr, memchr_iter};
-
 /// The kind of credentials one request carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Credentials {
@@ -19,40 +17,75 @@ pub enum Credentials {
 }
 
 /// Gathers the credentials of one request, header field by header field.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CredentialFields {
-    authorization: Credentials,
-    bearer_cookie: bool,
-    signed: bool,
-}
+///
+/// A bit for each kind that was there, so that what fields say can be kept in a byte and joined in any order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CredentialFields(u8);
 
 impl CredentialFields {
+    /// `Authorization` fields, by their scheme.
+    const BEARER: u8 = 1;
+    const BASIC: u8 = 1 << 1;
+    const OTHER: u8 = 1 << 2;
+    const BEARER_COOKIE: u8 = 1 << 3;
+    const SIGNED: u8 = 1 << 4;
+    /// All bits that are used.
+    pub const ALL: u8 = (1 << 5) - 1;
+
+    /// What was seen, as bits of [`CredentialFields::ALL`].
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Takes up again what [`CredentialFields::bits`] gave, of one field or of several joined by "or".
+    pub fn from_bits(bits: u8) -> CredentialFields {
+        CredentialFields(bits & CredentialFields::ALL)
+    }
+
     /// Looks at the request's target.
     pub fn target(&mut self, target: &[u8]) {
-        self.signed = is_signed(target);
+        if is_signed(target) {
+            self.0 |= CredentialFields::SIGNED;
+        }
     }
 
     /// Looks at one header field; names compare without regard to case (RFC 9110 section 5.1).
     pub fn field(&mut self, name: &[u8], value: &[u8]) {
         if name.eq_ignore_ascii_case(b"authorization") {
-            self.authorization = match (self.authorization, scheme(value)) {
-                (Credentials::None, new) => new,
-                (old, Credentials::None) => old,
-                (old, new) if old == new => old,
-                // Which of them the server believes cannot be told from here.
-                _ => Credentials::Other,
-            };
+            self.authorization(value);
         } else if name.eq_ignore_ascii_case(b"cookie") {
-            self.bearer_cookie |= carries_bearer(value);
+            self.cookie(value);
+        }
+    }
+
+    /// Looks at the value of an `Authorization` field.
+    pub fn authorization(&mut self, value: &[u8]) {
+        self.0 |= match scheme(value) {
+            Credentials::Bearer => CredentialFields::BEARER,
+            Credentials::Basic => CredentialFields::BASIC,
+            Credentials::Other => CredentialFields::OTHER,
+            Credentials::None | Credentials::SignedUrl => 0,
+        };
+    }
+
+    /// Looks at the value of a `Cookie` field.
+    pub fn cookie(&mut self, value: &[u8]) {
+        if carries_bearer(value) {
+            self.0 |= CredentialFields::BEARER_COOKIE;
         }
     }
 
     /// What the fields seen so far come to; the `Authorization` field outranks the cookie.
     pub fn credentials(self) -> Credentials {
-        match self.authorization {
-            Credentials::None if self.bearer_cookie => Credentials::Bearer,
-            Credentials::None if self.signed => Credentials::SignedUrl,
-            found => found,
+        let of = |bits: u8| self.0 & bits;
+        match of(CredentialFields::BEARER | CredentialFields::BASIC | CredentialFields::OTHER) {
+            CredentialFields::BEARER => Credentials::Bearer,
+            CredentialFields::BASIC => Credentials::Basic,
+            0 if of(CredentialFields::BEARER_COOKIE) != 0 => Credentials::Bearer,
+            0 if of(CredentialFields::SIGNED) != 0 => Credentials::SignedUrl,
+            0 => Credentials::None,
+            // Also of several that disagree: which of them the server believes cannot be told from here.
+            _ => Credentials::Other,
         }
     }
 }
@@ -110,40 +143,41 @@ impl Requests {
     }
 }
 
-/// Query parameters that sign a URL, and which two of them do: each must be there with a value. AWS and Google
-/// (version 4), the older AWS and Google form, Azure's shared access signatures, and nginx's secure links, which a
-/// platform's own blobstore hands out (`ngx_http_secure_link_module`).
-const SIGNING: [&[u8]; 9] = [
-    b"x-amz-signature",
-    b"x-amz-date",
-    b"x-goog-signature",
-    b"x-goog-date",
-    b"signature",
-    b"expires",
-    b"sig",
-    b"se",
-    b"md5",
+/// Query parameters that sign a URL: each pair must be there with a value. AWS and Google (version 4), the older
+/// AWS and Google form, Azure's shared access signatures, and nginx's secure links, which a platform's own
+/// blobstore hands out (`ngx_http_secure_link_module`).
+const SIGNING: [(&[u8], &[u8]); 5] = [
+    (b"x-amz-signature", b"x-amz-date"),
+    (b"x-goog-signature", b"x-goog-date"),
+    (b"signature", b"expires"),
+    (b"sig", b"se"),
+    (b"md5", b"expires"),
 ];
-const PAIRS: [[usize; 2]; 5] = [[0, 1], [2, 3], [4, 5], [6, 7], [8, 5]];
 
 /// Whether the target's query carries a signature and what it is bound to.
 fn is_signed(target: &[u8]) -> bool {
-    let Some(query) = memchr(b'?', target).and_then(|at| target.get(at + 1..)) else { return false };
-    let mut carried = [false; SIGNING.len()];
-    let mut start = 0;
-    for end in memchr_iter(b'&', query).chain([query.len()]) {
-        let parameter = query.get(start..end).unwrap_or_default();
-        start = end + 1;
-        let Some((key, [_, _, ..])) = memchr(b'=', parameter).and_then(|at| parameter.split_at_checked(at))
-        else {
+    let Some(query) = target.iter().position(|b| *b == b'?').and_then(|at| target.get(at + 1..)) else {
+        return false;
+    };
+    // Of each pair, whether its first and its second are there: read once, since the sender says how many there are.
+    let mut there = [[false; 2]; SIGNING.len()];
+    for parameter in query.split(|b| *b == b'&').filter(|parameter| parameter.len() > SHORTEST) {
+        let Some(at) = parameter.iter().take(LONGEST + 1).position(|b| *b == b'=') else { continue };
+        let (key, value) = parameter.split_at(at);
+        if value.len() < 2 {
             continue;
-        };
-        if let Some(at) = SIGNING.iter().position(|name| key.eq_ignore_ascii_case(name)) {
-            carried[at] = true;
+        }
+        for ((signature, bound), there) in SIGNING.iter().zip(&mut there) {
+            there[0] |= key.eq_ignore_ascii_case(signature);
+            there[1] |= key.eq_ignore_ascii_case(bound);
         }
     }
-    PAIRS.iter().any(|pair| pair.iter().all(|at| carried[*at]))
+    there.contains(&[true; 2])
 }
+
+/// Bytes of the shortest and the longest name of [`SIGNING`].
+const SHORTEST: usize = 2;
+const LONGEST: usize = 16;
 
 fn add_one(counter: &mut u32) {
     *counter = counter.saturating_add(1);

@@ -28,14 +28,14 @@ const AIM: f64 = 3.0;
 const FLOW_EACH: f64 = 10.0;
 /// What is missed where every packet is full of certificates that nobody sent before.
 const CHAINS: f64 = 6.0;
-/// What is missed where a packet brings 450 header fields.
-const FIELDS: f64 = 120.0;
+/// What is missed where a packet is as full of header fields, text or blocks as an honest one could be.
+const FULL: f64 = 15.0;
 
 /// Ordinary traffic of the same make: requests and answers in clear.
 pub const ORDINARY: Attack =
     Attack { name: "ordinary requests", make: ordinary, small: 10, dropped: None, most: AIM };
 
-pub const ATTACKS: [Attack; 12] = [
+pub const ATTACKS: [Attack; 15] = [
     Attack {
         name: "SYN flood",
         make: syn_flood,
@@ -79,13 +79,10 @@ pub const ATTACKS: [Attack; 12] = [
         dropped: Some("caps,stream_bytes"),
         most: CHAINS,
     },
-    Attack {
-        name: "HTTP/2 header tables",
-        make: header_tables,
-        small: 10,
-        dropped: Some("caps,stream_bytes"),
-        most: FIELDS,
-    },
+    Attack { name: "HTTP/2 header tables", make: header_tables, small: 10, dropped: None, most: AIM },
+    Attack { name: "HTTP/2 fields of a byte", make: indexed_fields, small: 10, dropped: None, most: FULL },
+    Attack { name: "HTTP/2 coded text", make: coded_text, small: 10, dropped: None, most: FULL },
+    Attack { name: "HTTP/2 padded blocks", make: padded_blocks, small: 10, dropped: None, most: FULL },
     Attack { name: "HTTP/2 CONTINUATION", make: continuation, small: 10, dropped: None, most: AIM },
     Attack {
         name: "hash flooding",
@@ -238,6 +235,25 @@ fn header_tables(output: &mut dyn Write, scale: u32) -> io::Result<()> {
     let block =
         [&b"\x3f\xe1\xff\x03\x82\x84\x86"[..], &[0x40, 1, b'a', 0], &[0x7e, 1, b'x'].repeat(450)].concat();
     requests(output, part(100_000, scale), &frame(1, 4, &block), 8)
+}
+
+/// Credentials from the table, again and again.
+fn indexed_fields(output: &mut dyn Write, scale: u32) -> io::Result<()> {
+    let block = [&b"\x82\x84\x86\x57\x08Bearer x"[..], &[0xbe].repeat(1380)].concat();
+    requests(output, part(100_000, scale), &frame(1, 4, &block), 8)
+}
+
+/// A long value in the Huffman code, with the shortest codes of which no two are looked up at once.
+fn coded_text(output: &mut dyn Write, scale: u32) -> io::Result<()> {
+    // Eight times `B`, 1011101 in bits, are seven bytes (RFC 7541 appendix B), and all is 1365 bytes long.
+    let eight = [0xbb, 0x76, 0xed, 0xdb, 0xb7, 0x6e, 0xdd];
+    let block = [&b"\x82\x84\x86\x0f\x0a\xff\xd6\x09"[..], &eight.repeat(195)].concat();
+    requests(output, part(100_000, scale), &frame(1, 4, &block), 8)
+}
+
+/// Requests of three bytes, each in a frame of its own that tells how long its padding is.
+fn padded_blocks(output: &mut dyn Write, scale: u32) -> io::Result<()> {
+    requests(output, part(100_000, scale), &frame(1, 12, b"\0\x82\x84\x86").repeat(100), 8)
 }
 
 /// A header block that goes on and on, in frames of a few bytes.

@@ -1,5 +1,8 @@
 //! HTTP/2 frame headers (RFC 9113 section 4.1), and the shapes by which the protocol is recognised.
 
+pub use h2::frame::Kind;
+use h2::frame::{Head, Settings, StreamId};
+
 use crate::protocol::Probe;
 
 /// What a client sends first (RFC 9113 section 3.4).
@@ -11,44 +14,13 @@ pub const HEADER_LENGTH: usize = 9;
 /// How many plausible frames in a row make a connection whose start was not captured.
 pub const SHAPE_FRAMES: usize = 3;
 
-/// The frame's type (RFC 9113 section 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// DATA, 0.
-    Data,
-    /// HEADERS, 1.
-    Headers,
-    /// PRIORITY, 2.
-    Priority,
-    /// RST_STREAM, 3.
-    ResetStream,
-    /// SETTINGS, 4.
-    Settings,
-    /// PUSH_PROMISE, 5.
-    PushPromise,
-    /// PING, 6.
-    Ping,
-    /// GOAWAY, 7.
-    GoAway,
-    /// WINDOW_UPDATE, 8.
-    WindowUpdate,
-    /// CONTINUATION, 9.
-    Continuation,
-    /// An extension, to be ignored (RFC 9113 section 5.5).
-    Unknown,
-}
-
 /// One frame header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Payload length, in bytes.
     pub length: u32,
-    /// The type.
-    pub kind: Kind,
-    /// The flag bits.
-    pub flags: u8,
-    /// The stream identifier, without the reserved bit.
-    pub stream: u32,
+    /// Type, flags and stream identifier, as `h2` reads them.
+    pub head: Head,
     reserved: bool,
 }
 
@@ -61,53 +33,59 @@ impl Header {
 
     /// Reads a header from its nine bytes, big endian; `None` if there are fewer.
     pub fn read(bytes: &[u8]) -> Option<Header> {
-        let &[l0, l1, l2, kind, flags, s0, s1, s2, s3] = bytes.first_chunk()?;
-        let stream = u32::from_be_bytes([s0, s1, s2, s3]);
+        let header: &[u8; HEADER_LENGTH] = bytes.first_chunk()?;
+        let &[l0, l1, l2, _, _, s0, ..] = header;
         Some(Header {
             length: u32::from_be_bytes([0, l0, l1, l2]),
-            kind: match kind {
-                0 => Kind::Data,
-                1 => Kind::Headers,
-                2 => Kind::Priority,
-                3 => Kind::ResetStream,
-                4 => Kind::Settings,
-                5 => Kind::PushPromise,
-                6 => Kind::Ping,
-                7 => Kind::GoAway,
-                8 => Kind::WindowUpdate,
-                9 => Kind::Continuation,
-                _ => Kind::Unknown,
-            },
-            flags,
-            stream: stream & 0x7fff_ffff,
-            reserved: stream & 0x8000_0000 != 0,
+            // Reads nine bytes without asking how many there are.
+            head: Head::parse(header),
+            reserved: s0 & 0x80 != 0,
         })
+    }
+
+    /// The type.
+    pub fn kind(self) -> Kind {
+        self.head.kind()
+    }
+
+    /// The stream identifier, without the reserved bit.
+    pub fn stream(self) -> u32 {
+        self.head.stream_id().into()
+    }
+
+    fn has(self, flag: u8) -> bool {
+        self.head.flag() & flag != 0
     }
 
     /// Whether the header block ends with this frame.
     pub fn ends_headers(self) -> bool {
-        self.flags & Header::END_HEADERS != 0
+        self.has(Header::END_HEADERS)
     }
 
     /// Whether the header block begins with the payload: no padding and no priority before it.
     pub fn block_first(self) -> bool {
-        self.flags & (Header::PADDED | Header::PRIORITY) == 0
+        !self.has(Header::PADDED | Header::PRIORITY)
+    }
+
+    /// Whether the payload is a header block and no more.
+    pub fn is_block(self) -> bool {
+        self.kind() == Kind::Headers && self.ends_headers() && self.block_first()
     }
 
     /// Whether it is a first SETTINGS: not an acknowledgement.
     pub fn is_settings(self) -> bool {
-        self.kind == Kind::Settings && self.lawful() && self.flags & Header::LOWEST == 0
+        self.kind() == Kind::Settings && self.lawful() && !self.has(Header::LOWEST)
     }
 
     /// Whether length and stream are lawful for the type (RFC 9113 section 6).
     pub fn lawful(self) -> bool {
-        let of_stream = self.stream != 0;
-        match self.kind {
+        let of_stream = self.stream() != 0;
+        match self.kind() {
             Kind::Data | Kind::Continuation => of_stream,
             Kind::Headers => of_stream,
             Kind::Priority => of_stream && self.length == 5,
-            Kind::ResetStream => of_stream && self.length == 4,
-            Kind::Settings if self.flags & Header::LOWEST != 0 => !of_stream && self.length == 0,
+            Kind::Reset => of_stream && self.length == 4,
+            Kind::Settings if self.has(Header::LOWEST) => !of_stream && self.length == 0,
             Kind::Settings => !of_stream && self.length.is_multiple_of(6),
             Kind::PushPromise => of_stream && self.length >= 4,
             Kind::Ping => !of_stream && self.length == 8,
@@ -120,7 +98,7 @@ impl Header {
     /// Whether it is DATA that carries nothing and ends nothing: lawful, and never sent. Protocols whose
     /// messages begin with zeros (Modbus) look like it.
     fn is_idle(self) -> bool {
-        self.kind == Kind::Data && self.length == 0 && self.flags & Header::LOWEST == 0
+        self.kind() == Kind::Data && self.length == 0 && !self.has(Header::LOWEST)
     }
 
     /// Whether it is what real peers send: known type, only flags defined for it, a stream opened by a
@@ -128,7 +106,7 @@ impl Header {
     ///
     /// A random header passes about once in 2^24 times.
     pub fn plausible(self) -> bool {
-        let flags = match self.kind {
+        let flags = match self.kind() {
             Kind::Data => Header::LOWEST | Header::PADDED,
             Kind::Headers => Header::LOWEST | Header::END_HEADERS | Header::PADDED | Header::PRIORITY,
             Kind::Settings | Kind::Ping => Header::LOWEST,
@@ -136,13 +114,13 @@ impl Header {
             Kind::Continuation => Header::END_HEADERS,
             _ => 0,
         };
-        self.kind != Kind::Unknown
+        self.kind() != Kind::Unknown
             && self.lawful()
             && !self.reserved
-            && self.flags & !flags == 0
-            && (self.stream == 0 || self.stream % 2 == 1)
+            && !self.has(!flags)
+            && (self.stream() == 0 || self.stream() % 2 == 1)
             && self.length <= 16_384
-            && !(self.kind == Kind::Headers && self.length == 0)
+            && !(self.kind() == Kind::Headers && self.length == 0)
     }
 }
 
@@ -175,7 +153,7 @@ pub fn opening(bytes: &[u8]) -> Probe {
     // The first entry decides, so that bytes which come later do not.
     let entry = payload.get(..length).unwrap_or(payload).first_chunk::<6>();
     let sure = match (entry, payload.get(length..).and_then(Header::read)) {
-        (Some([high, low, value @ ..]), _) => setting(*high, *low, value),
+        (Some(entry), _) => setting(entry),
         (None, Some(next)) => next.plausible(),
         (None, None) => return Probe::Unsure,
     };
@@ -209,16 +187,14 @@ pub fn sent_by_client(first: u8) -> Option<bool> {
 }
 
 /// Whether one SETTINGS entry is known, reserved for greasing or experimental, and within its range
-/// (RFC 9113 section 6.5.2).
-fn setting(high: u8, low: u8, value: &[u8]) -> bool {
-    let value = value.iter().fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte));
-    match u16::from_be_bytes([high, low]) {
-        2 => value <= 1,
-        4 => value <= 0x7fff_ffff,
-        5 => (1 << 14..1 << 24).contains(&value),
+/// (RFC 9113 section 6.5.2), which `h2` knows.
+fn setting(entry: &[u8; 6]) -> bool {
+    let &[high, low, ..] = entry;
+    let is_known = match u16::from_be_bytes([high, low]) {
         1..=0x20 | 0xf000.. => true,
         other => other & 0x0f0f == 0x0a0a,
-    }
+    };
+    is_known && Settings::load(Head::new(Kind::Settings, 0, StreamId::zero()), entry).is_ok()
 }
 
 #[cfg(test)]

@@ -4,13 +4,17 @@
 //! payload is passed over. Each direction has its own decoder, made when its first block comes.
 
 mod decoder;
+mod field;
 mod frame;
+mod hpack;
+mod huffman;
 
 use std::sync::Arc;
 
-use super::{Http1, NAME_CAP, Probe, Requests, Side, Step, repeated};
-use decoder::{Decoder, Message};
+use super::{Http1, Probe, Requests, Side, Step, repeated};
+use decoder::Decoder;
 use frame::{HEADER_LENGTH, Header, Kind, PREFACE};
+use hpack::Head;
 
 /// The longest header block read, as sent and as decoded, in bytes.
 pub const BLOCK_CAP: usize = 64 * 1024;
@@ -77,7 +81,7 @@ enum State {
     Settings,
     Frame,
     /// In a frame that belongs to a header block, with so many bytes left in it.
-    Block(usize),
+    Block(Header, usize),
     /// In a connection begun before the capture, with so many frames left to look at.
     Midstream(u16),
     Done,
@@ -131,7 +135,7 @@ impl Parser {
                 _ if rest.is_empty() => Outcome::Need,
                 State::Start => self.start(side, rest),
                 State::Settings | State::Frame => self.frame(side, rest),
-                State::Block(left) => self.block(side, left, rest),
+                State::Block(frame, left) => self.block(side, frame, left, rest),
                 State::Midstream(left) => self.midstream(side, left, rest),
             };
             match outcome {
@@ -225,8 +229,8 @@ impl Parser {
             return Outcome::Need;
         };
         let reader = &mut self.readers[side.index()];
-        let in_block = reader.block.is_some_and(|block| block.stream == header.stream);
-        let in_order = match (reader.state, header.kind) {
+        let in_block = reader.block.is_some_and(|block| block.stream == header.stream());
+        let in_order = match (reader.state, header.kind()) {
             (State::Settings, _) => header.is_settings(),
             (_, Kind::Continuation) => in_block,
             _ => reader.block.is_none(),
@@ -237,39 +241,41 @@ impl Parser {
         }
         reader.state = State::Frame;
         let length = header.length as usize;
-        if !matches!(header.kind, Kind::Headers | Kind::PushPromise | Kind::Continuation) {
+        if !matches!(header.kind(), Kind::Headers | Kind::PushPromise | Kind::Continuation) {
             return Outcome::Used { used: HEADER_LENGTH, skip: u64::from(header.length) };
         }
         let so_far = reader.block.map_or(0, |block| block.length).saturating_add(length);
         reader.block = match header.ends_headers() {
             true => None,
-            false => Some(Block { stream: header.stream, length: so_far }),
+            false => Some(Block { stream: header.stream(), length: so_far }),
         };
         if so_far > BLOCK_CAP {
             return self.give_up(side);
         }
-        self.block(side, HEADER_LENGTH + length, bytes)
+        match self.block(side, header, length, bytes.get(HEADER_LENGTH..).unwrap_or_default()) {
+            Outcome::Used { used, skip } => Outcome::Used { used: HEADER_LENGTH + used, skip },
+            other => other,
+        }
     }
 
     /// Gives the decoder what there is of a frame of which `left` bytes are still to come.
-    fn block(&mut self, side: Side, left: usize, bytes: &[u8]) -> Outcome {
+    fn block(&mut self, side: Side, frame: Header, left: usize, bytes: &[u8]) -> Outcome {
         let piece = bytes.get(..left).unwrap_or(bytes);
+        let left = left - piece.len();
         let reader = &mut self.readers[side.index()];
-        reader.state = match left - piece.len() {
-            0 => State::Frame,
-            left => State::Block(left),
-        };
+        reader.state = if left == 0 { State::Frame } else { State::Block(frame, left) };
         let decoder = reader.decoder.get_or_insert_with(|| Box::new(Decoder::new()));
         let from_client = self.client == Some(side);
-        let (evidence, highest) = (&mut self.evidence, &mut self.highest);
-        let fed = decoder.feed(piece, |message| match from_client {
-            true => request(evidence, highest, &message),
-            false => answer(evidence, &message),
-        });
-        match fed {
-            Ok(()) => Outcome::Used { used: piece.len(), skip: 0 },
-            Err(_) => self.give_up(side),
+        let is_first = from_client && self.evidence.requests.read == 0;
+        match decoder.feed(frame, piece, left == 0, is_first) {
+            Ok(Some(head)) if from_client => {
+                request(&mut self.evidence, &mut self.highest, frame.stream(), &head)
+            }
+            Ok(Some(head)) => answer(&mut self.evidence, &head),
+            Ok(None) => {}
+            Err(_) => return self.give_up(side),
         }
+        Outcome::Used { used: piece.len(), skip: 0 }
     }
 
     fn midstream(&mut self, side: Side, left: u16, bytes: &[u8]) -> Outcome {
@@ -281,7 +287,7 @@ impl Parser {
             *state = State::Done;
             return Outcome::Done;
         }
-        if header.kind == Kind::Headers && header.block_first() {
+        if header.kind() == Kind::Headers && header.block_first() {
             let Some(first) = bytes.get(HEADER_LENGTH) else {
                 return Outcome::Need;
             };
@@ -314,30 +320,31 @@ impl Parser {
 }
 
 /// A header block from the client: a request if it opens a stream (RFC 9113 section 5.1.1), else trailers.
-fn request(evidence: &mut Http2, highest: &mut u32, message: &Message<'_>) {
-    if message.stream <= *highest || message.stream.is_multiple_of(2) {
+fn request(evidence: &mut Http2, highest: &mut u32, stream: u32, head: &Head) {
+    if stream <= *highest || stream.is_multiple_of(2) {
         return;
     }
-    *highest = message.stream;
-    if message.over_cap || !message.method {
+    *highest = stream;
+    if head.over_cap() || !head.method() {
         evidence.requests.unread = true;
         return;
     }
     if evidence.requests.read == 0 {
-        let authority = message.authority.map(|name| name.get(..NAME_CAP).unwrap_or(name));
-        evidence.authority = authority.map(repeated::name);
+        evidence.authority = head.authority().map(repeated::name);
     }
-    evidence.grpc |= message.grpc;
-    evidence.requests.request(message.credentials);
+    evidence.grpc |= head.grpc();
+    evidence.requests.request(head.credentials());
 }
 
 /// A header block from the server: an answer if it has a status, else trailers.
-fn answer(evidence: &mut Http2, message: &Message<'_>) {
-    evidence.grpc |= message.grpc;
-    if let Some(status) = message.status {
+fn answer(evidence: &mut Http2, head: &Head) {
+    evidence.grpc |= head.grpc();
+    if let Some(status) = head.status {
         evidence.requests.answer(status);
     }
 }
 
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,416 @@
+//! Header blocks (RFC 7541), of which no text is kept: a table remembers of each field how long it is and what
+//! it says of its request. So a table costs little, however full, and so does a field that names an entry.
+
+use super::BLOCK_CAP;
+use super::field::{Field, Name, OVERHEAD, STATIC, Says};
+use super::frame::HEADER_LENGTH;
+use super::huffman;
+use crate::protocol::NAME_CAP;
+use crate::protocol::authorization::Credentials;
+
+/// The largest dynamic table a sender may ask for, in bytes as RFC 7541 section 4.1 counts them.
+///
+/// What the receiver's SETTINGS_HEADER_TABLE_SIZE allowed is not enforced, so that a lost or late SETTINGS
+/// does not matter: the sender says in its own header blocks which size it uses (RFC 7541 section 6.3).
+const TABLE_CAP: usize = 64 * 1024;
+
+/// How large a table is before its sender says so (RFC 9113 section 6.5.2).
+const TABLE_DEFAULT: usize = 4096;
+
+/// Fields of one block, counted as in a table, beyond which its direction is read no more.
+const LIST_CAP: usize = 4 * BLOCK_CAP;
+
+/// For how many bytes of header frames a sender may spell out a field, and how many it may spell out besides. Senders
+/// of requests and answers come nowhere near; who does only wants its fields read.
+const LITERAL: usize = 12;
+const LITERALS: usize = 128;
+
+/// The block does not follow the rules. The table may be out of step with the sender's: no later block is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
+
+/// What is read of one header block.
+#[derive(Debug, Default)]
+pub struct Head {
+    /// What its fields count and say.
+    size: usize,
+    says: Says,
+    /// `:status`.
+    pub status: Option<u16>,
+    authority: Option<Vec<u8>>,
+    host: Option<Vec<u8>>,
+}
+
+impl Head {
+    /// It has a `:method`.
+    pub fn method(&self) -> bool {
+        self.says.has(Name::Method)
+    }
+
+    /// Its content type starts `application/grpc`.
+    pub fn grpc(&self) -> bool {
+        self.says.grpc()
+    }
+
+    /// Its credentials.
+    pub fn credentials(&self) -> Credentials {
+        self.says.credentials().credentials()
+    }
+
+    /// `:authority`, or else `host`, at most [`NAME_CAP`] bytes; if it was asked for, and is spelled out in this block.
+    pub fn authority(&self) -> Option<&[u8]> {
+        if self.says.has(Name::Authority) { self.authority.as_deref() } else { self.host.as_deref() }
+    }
+
+    /// It is longer than what is read.
+    pub fn over_cap(&self) -> bool {
+        self.size >= BLOCK_CAP
+    }
+
+    /// Keeps the name that the request is for.
+    fn keep(&mut self, name: Name, value: &[u8]) {
+        let place = match name {
+            Name::Authority => &mut self.authority,
+            Name::Host => &mut self.host,
+            _ => return,
+        };
+        place.get_or_insert_with(|| value.get(..NAME_CAP).unwrap_or(value).to_vec());
+    }
+}
+
+/// The dynamic table of one direction.
+#[derive(Debug)]
+pub struct Table {
+    /// The fields, in a ring of a power of two.
+    ring: Vec<Field>,
+    /// How many fields came and went so far: where in the ring the next one goes, and the oldest one is.
+    next: usize,
+    oldest: usize,
+    /// What they count, and may count at most.
+    size: usize,
+    most: usize,
+    /// Bytes for which no literal field came yet.
+    allowance: usize,
+}
+
+impl Table {
+    /// An empty one.
+    pub fn new() -> Table {
+        Table {
+            ring: ring(TABLE_DEFAULT),
+            next: 0,
+            oldest: 0,
+            size: 0,
+            most: TABLE_DEFAULT,
+            allowance: LITERALS * LITERAL,
+        }
+    }
+
+    /// Bytes on the heap.
+    pub fn held(&self) -> usize {
+        self.ring.capacity() * size_of::<Field>()
+    }
+
+    /// Reads a whole header block; `wants_authority` to keep what the request is for.
+    pub fn block(&mut self, block: &[u8], wants_authority: bool) -> Result<Head, Refused> {
+        let mut reader = self.resize(Reader { bytes: block, at: 0 })?;
+        // What every field changes is kept in registers.
+        let (mut size, mut says, mut head, mut scratch) = (0, Says::default(), Head::default(), Vec::new());
+        let mut allowance = self.allowance + block.len() + HEADER_LENGTH;
+        while let Some(first) = reader.peek() {
+            let field = if first & 0x80 != 0 {
+                self.get(reader.integer(0x7f)?)?
+            } else {
+                allowance = allowance.checked_sub(LITERAL).ok_or(Refused)?;
+                let (is_kept, prefix) = match first >> 5 {
+                    2 | 3 => (true, 0x3f),
+                    0 => (false, 0x0f),
+                    // A table is resized at a block's start only.
+                    _ => return Err(Refused),
+                };
+                let named = match reader.integer(prefix)? {
+                    0 => Field::named(reader.string(&mut scratch)?)?,
+                    index => self.get(index)?,
+                };
+                let value = reader.string(&mut scratch)?;
+                let field = named.with(value)?;
+                if wants_authority {
+                    head.keep(field.name(), value);
+                }
+                if is_kept {
+                    self.insert(field);
+                }
+                field
+            };
+            if field.says().is_plain() {
+                // Where one is, there often are more.
+                let run = self.run(reader);
+                (reader.at, size) = (reader.at + run.length, size + run.size);
+                says.join(run.says);
+            } else if !says.allows(field.says()) {
+                return Err(Refused);
+            } else if field.name() == Name::Status {
+                head.status = Some(field.status());
+            }
+            size += field.size();
+            says.join(field.says());
+        }
+        self.allowance = allowance;
+        (head.size, head.says) = (size, says);
+        if size > LIST_CAP { Err(Refused) } else { Ok(head) }
+    }
+
+    /// Follows what a block's start says of its table's size (RFC 7541 section 6.3).
+    fn resize<'b>(&mut self, mut reader: Reader<'b>) -> Result<Reader<'b>, Refused> {
+        while reader.peek().is_some_and(|first| first & 0xe0 == 0x20) {
+            let most = reader.integer(0x1f)?;
+            if most > TABLE_CAP {
+                return Err(Refused);
+            }
+            self.most = most;
+            self.shrink(most);
+            if self.ring.len() < ring_length(most) {
+                // The oldest first, as many as there are.
+                let oldest = self.place(self.oldest);
+                self.ring.rotate_left(oldest);
+                (self.oldest, self.next) = (0, self.next - self.oldest);
+                self.ring.resize(ring_length(most), Field::default());
+            }
+        }
+        Ok(reader)
+    }
+
+    /// The next fields that are in a table, have a short index and may stand anywhere. A block may be full of them, and
+    /// a loop of its own reads one in half the time.
+    #[inline(never)]
+    fn run(&self, reader: Reader<'_>) -> Run {
+        let mut run = Run { length: 0, size: 0, says: Says::default() };
+        for byte in reader.bytes.get(reader.at..).unwrap_or_default() {
+            let index = usize::from(byte.wrapping_sub(0x80));
+            let Ok(field) = self.get(index) else { break };
+            if index >= 0x7f || !field.says().is_plain() {
+                break;
+            }
+            run.length += 1;
+            run.size += field.size();
+            run.says.join(field.says());
+        }
+        run
+    }
+
+    #[inline]
+    fn get(&self, index: usize) -> Result<Field, Refused> {
+        let found = match index.checked_sub(STATIC.len()) {
+            Some(back) if back < self.next - self.oldest => self.ring.get(self.place(self.next - 1 - back)),
+            None if index != 0 => STATIC.get(index),
+            _ => None,
+        };
+        found.copied().ok_or(Refused)
+    }
+
+    #[inline]
+    fn place(&self, number: usize) -> usize {
+        number & self.ring.len().wrapping_sub(1)
+    }
+
+    /// Makes room, and a field the newest entry if there is room at all.
+    #[inline]
+    fn insert(&mut self, field: Field) {
+        let size = field.size();
+        self.shrink(self.most.saturating_sub(size));
+        let place = self.place(self.next);
+        if let Some(entry) = self.ring.get_mut(place).filter(|_| size <= self.most) {
+            *entry = field;
+            self.next += 1;
+            self.size += size;
+        }
+    }
+
+    /// Drops the oldest entries until what is left counts no more than `most`.
+    #[inline]
+    fn shrink(&mut self, most: usize) {
+        while self.size > most {
+            let oldest = self.ring.get(self.place(self.oldest));
+            self.size -= oldest.map_or(0, |field| field.size());
+            self.oldest += 1;
+        }
+    }
+}
+
+/// Room for the fields of a table of so many bytes.
+fn ring(most: usize) -> Vec<Field> {
+    vec![Field::default(); ring_length(most)]
+}
+
+fn ring_length(most: usize) -> usize {
+    (most / OVERHEAD).next_power_of_two()
+}
+
+/// Fields in a row, joined, and how many they are.
+struct Run {
+    length: usize,
+    size: usize,
+    says: Says,
+}
+
+/// A header block and how far it was read. What is seldom gets a copy, so that this may stay in registers.
+#[derive(Clone, Copy)]
+struct Reader<'b> {
+    bytes: &'b [u8],
+    at: usize,
+}
+
+impl<'b> Reader<'b> {
+    #[inline]
+    fn peek(self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    /// An integer, which begins in the bits of a byte that `prefix` has (RFC 7541 section 5.1).
+    #[inline]
+    fn integer(&mut self, prefix: u8) -> Result<usize, Refused> {
+        let value = self.peek().ok_or(Refused)? & prefix;
+        self.at += 1;
+        if value < prefix {
+            return Ok(usize::from(value));
+        }
+        let (value, reader) = self.further(prefix)?;
+        *self = reader;
+        Ok(value)
+    }
+
+    #[inline(never)]
+    fn further(mut self, prefix: u8) -> Result<(usize, Reader<'b>), Refused> {
+        let mut value = usize::from(prefix);
+        for shift in [0, 7, 14, 21] {
+            let byte = self.peek().ok_or(Refused)?;
+            self.at += 1;
+            value += usize::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok((value, self));
+            }
+        }
+        Err(Refused)
+    }
+
+    /// A string, written out in `scratch` if it is coded (RFC 7541 section 5.2).
+    #[inline]
+    fn string<'s>(&mut self, scratch: &'s mut Vec<u8>) -> Result<&'s [u8], Refused>
+    where
+        'b: 's,
+    {
+        let is_coded = self.peek().ok_or(Refused)? & 0x80 != 0;
+        let length = self.integer(0x7f)?;
+        let text = self.bytes.get(self.at..self.at + length).ok_or(Refused)?;
+        self.at += length;
+        if is_coded { huffman::decode(text, scratch) } else { Ok(text) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Blocks of one direction, the last of which is told.
+    fn last(blocks: &[&[u8]]) -> Result<Head, Refused> {
+        let mut table = Table::new();
+        blocks.iter().try_fold(Head::default(), |_, block| table.block(block, true))
+    }
+
+    #[test]
+    fn examples_of_the_standard() {
+        // RFC 7541 appendix C.3 and C.4: three requests, the host in the table from the first on.
+        let plain: [&[u8]; 3] = [
+            b"\x82\x86\x84\x41\x0fwww.example.com",
+            b"\x82\x86\x84\xbe\x58\x08no-cache",
+            b"\x82\x87\x85\xbf\x40\x0acustom-key\x0ccustom-value",
+        ];
+        let coded: [&[u8]; 3] = [
+            b"\x82\x86\x84\x41\x8c\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff",
+            b"\x82\x86\x84\xbe\x58\x86\xa8\xeb\x10\x64\x9c\xbf",
+            b"\x82\x87\x85\xbf\x40\x88\x25\xa8\x49\xe9\x5b\xa9\x7d\x7f\x89\x25\xa8\x49\xe9\x5b\xb8\xe8\xb4\xbf",
+        ];
+        for blocks in [plain, coded] {
+            assert_eq!(last(&blocks[..1]).unwrap().authority(), Some(&b"www.example.com"[..]));
+            let mut table = Table::new();
+            let sizes = blocks.map(|block| table.block(block, false).map(|head| (head.method(), table.size)));
+            assert_eq!(sizes, [Ok((true, 57)), Ok((true, 110)), Ok((true, 164))]);
+        }
+    }
+
+    #[test]
+    fn what_the_table_says_again_counts_again() {
+        let bearer: &[u8] = b"\x82\x84\x86\x57\x08Bearer x";
+        for (again, expected) in
+            [(&b"\x82\x84\x86\xbe"[..], Credentials::Bearer), (b"\x82\x84\x86", Credentials::None)]
+        {
+            assert_eq!(last(&[bearer, again]).unwrap().credentials(), expected);
+        }
+        // Too large for the table, which it empties (RFC 7541 section 4.4).
+        let large = [&b"\x82\x84\x86\x57\x7f\xe1\x1fBasic "[..], &[b'x'; 4186]].concat();
+        assert_eq!(last(&[bearer, &large]).unwrap().credentials(), Credentials::Basic);
+        assert!(last(&[bearer, &large, b"\xbe"]).is_err());
+        assert!(last(&[bearer, b"\x20\x82\xbe"]).is_err(), "a table of no size is empty");
+        assert!(last(&[b"\x3f\xe1\xff\x03\x82"]).is_ok() && last(&[b"\x3f\xe2\xff\x03\x82"]).is_err());
+    }
+
+    #[test]
+    fn what_breaks_the_rules_is_refused() {
+        for block in [
+            &b"\x80"[..],                // an index of nothing
+            b"\xff\xff\xff\xff\xff\x0f", // an index beyond what there may be
+            b"\x82\x20",                 // a table resized behind a field
+            b"\x82\x83",                 // two methods
+            b"\x00\x01a\x01b\x82",       // a method behind other fields
+            b"\x00\x01A\x01b",           // upper case
+            b"\x00\x00\x01b",            // no name
+            b"\x00\x02:a\x01b",          // a pseudo-header field that there is not
+            b"\x00\x01a\x02b",           // cut
+            b"\x00\x01a\x02b\n",         // a line's end in a value
+            b"\x08\x03abc",              // no status
+            b"\x00\x0aconnection\x01x",
+            b"\x00\x02te\x04gzip",
+        ] {
+            assert!(last(&[block]).is_err(), "{block:?}");
+        }
+        assert!(last(&[b"\x00\x02te\x08trailers"]).is_ok());
+    }
+
+    #[test]
+    fn a_full_table_takes_eight_bytes_an_entry_and_keeps_them_when_it_grows() {
+        let mut table = Table::new();
+        let newest = [0x7e, 1, b'x'].repeat(30);
+        let fill = |begun: &[u8], table: &mut Table| {
+            // A long value is what lets a sender spell out so many.
+            let value = [&[0, 1, b'y', 0x7f, 0x81, 0x05][..], &[b'y'; 768]].concat();
+            let block = [begun, &value, &newest].concat();
+            table.block(&block, false).map(|_| table.next - table.oldest)
+        };
+        assert_eq!(fill(b"\x40\x01a\x00", &mut table), Ok(31));
+        for count in [61, 91] {
+            assert_eq!(fill(b"", &mut table), Ok(count));
+        }
+        assert_eq!(table.held(), TABLE_DEFAULT / 32 * 8);
+        assert_eq!(fill(b"\x3f\xe1\xff\x03", &mut table), Ok(121));
+        // The oldest is still the one without a value.
+        assert_eq!(table.get(62 + 120).map(Field::size), Ok(33));
+        assert_eq!(table.size, 33 + 120 * 34);
+        for _ in 0..100 {
+            assert!(fill(b"", &mut table).is_ok());
+        }
+        assert_eq!(table.next - table.oldest, TABLE_CAP / 34);
+        assert_eq!(table.held(), TABLE_CAP / 32 * 8);
+    }
+
+    #[test]
+    fn spelling_out_more_fields_than_anyone_needs_is_refused() {
+        let spelled = |count: usize| [&b"\x82\x84\x86"[..], &[0, 1, b'a', 0].repeat(count)].concat();
+        // 128, and one for every 12 bytes: four of each field, three of others, nine of the frame.
+        assert!(last(&[&spelled(193)]).is_ok() && last(&[&spelled(194)]).is_err());
+        // One request after another, each of which spells out one.
+        let mut table = Table::new();
+        for _ in 0..100_000 {
+            assert!(table.block(&spelled(1), false).is_ok());
+        }
+    }
+}
