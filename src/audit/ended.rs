@@ -1,6 +1,7 @@
 //! A flow that ended, or that is looked at while it is open, summed up: all that can be said of it without
 //! knowing other flows.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::Plan;
@@ -60,33 +61,21 @@ pub(super) struct Leaves {
 }
 
 impl Ended {
-    pub(super) fn new(mut flow: Flow<FlowReader>, plan: &Plan, known: &mut KnownCertificates) -> Box<Ended> {
+    pub(super) fn new(mut flow: Flow<FlowReader>, plan: &Plan) -> Box<Ended> {
         let evidence = std::mem::take(&mut flow.reader.conversation).finish();
-        Ended::summed_up(&flow, evidence, None, plan, known)
+        Ended::summed_up(&flow, evidence, None, plan)
     }
 
     /// A flow that goes on, as far as it went; packets of it may be lost.
-    pub(super) fn open(
-        flow: &Flow<&FlowReader>,
-        lost: bool,
-        which: Open,
-        plan: &Plan,
-        known: &mut KnownCertificates,
-    ) -> Box<Ended> {
+    pub(super) fn open(flow: &Flow<&FlowReader>, lost: bool, which: Open, plan: &Plan) -> Box<Ended> {
         let mut evidence = flow.reader.conversation.so_far();
         if lost {
             evidence.gap.get_or_insert(Gap::Loss);
         }
-        Ended::summed_up(flow, evidence, Some(which), plan, known)
+        Ended::summed_up(flow, evidence, Some(which), plan)
     }
 
-    fn summed_up<R>(
-        flow: &Flow<R>,
-        evidence: Evidence,
-        open: Option<Open>,
-        plan: &Plan,
-        known: &mut KnownCertificates,
-    ) -> Box<Ended> {
+    fn summed_up<R>(flow: &Flow<R>, evidence: Evidence, open: Option<Open>, plan: &Plan) -> Box<Ended> {
         let (source, opened_by) = direction(flow, evidence.client, &plan.policy);
         let circumstances = Circumstances {
             from_start: flow.from_start(),
@@ -108,7 +97,7 @@ impl Ended {
             opened_by,
             counted: counted(flow, source),
             capture: flow.first_packet.0,
-            leaves: observed.tls().map(|tls| Leaves::of(tls, known)),
+            leaves: observed.tls().map(Leaves::of),
             observed,
             connection,
             home: 0,
@@ -135,8 +124,7 @@ impl Ended {
 }
 
 impl Leaves {
-    fn of(tls: &tls::Evidence, known: &mut KnownCertificates) -> Leaves {
-        let mut leaf = |chain: &tls::Chain| leaf(chain, known);
+    fn of(tls: &tls::Evidence) -> Leaves {
         let server = match tls.server_chain() {
             Some(chain) => leaf(chain),
             None => (Certificate::Unseen, None),
@@ -153,8 +141,14 @@ impl Leaves {
     }
 }
 
-fn leaf(chain: &tls::Chain, known: &mut KnownCertificates) -> (Certificate, Option<Arc<Leaf>>) {
-    match chain.certificates.first().map(|_| known.leaf(&chain.certificates)) {
+thread_local! {
+    /// Chains are shared by all flows that a thread reads, whichever flow table they are in; so is what is read of them.
+    static KNOWN: RefCell<KnownCertificates> = RefCell::default();
+}
+
+fn leaf(chain: &tls::Chain) -> (Certificate, Option<Arc<Leaf>>) {
+    let known = |_: &Box<[u8]>| KNOWN.with_borrow_mut(|known| known.leaf(&chain.certificates));
+    match chain.certificates.first().map(known) {
         None => (Certificate::Empty, None),
         Some(Some(leaf)) => (Certificate::Names(Arc::clone(&leaf.text)), Some(leaf)),
         Some(None) => (Certificate::Unreadable, None),

@@ -11,7 +11,6 @@ use super::reader::FlowReader;
 use crate::capture::{Maps, Timestamp};
 use crate::flow::{First, Flow, FlowTable, Found, Limits, Stamp};
 use crate::packet::{Head, Transport};
-use crate::pki::KnownCertificates;
 use crate::protocol::Address;
 use crate::report::Account;
 
@@ -23,7 +22,6 @@ pub(super) struct Follower<'p> {
     /// Where the flows of the next packets were when they were looked up, and how many of those came.
     found: Vec<Found>,
     came: usize,
-    certificates: KnownCertificates,
     packets: Packets,
     /// Flows that are looked at while they are open, in a live audit.
     open: Option<OpenFlows>,
@@ -89,7 +87,6 @@ impl<'p> Follower<'p> {
             ended: Vec::new(),
             found: Vec::new(),
             came: 0,
-            certificates: KnownCertificates::default(),
             packets: Packets::default(),
             open: None,
             remaining: None,
@@ -173,7 +170,7 @@ impl<'p> Follower<'p> {
     fn hand_on_ended(&mut self, order: impl Fn(&Flow<FlowReader>) -> Order, events: &mut Vec<Event>) {
         for flow in self.ended.drain(..) {
             let order = order(&flow);
-            let flow = Ended::new(flow, &self.plan, &mut self.certificates);
+            let flow = Ended::new(flow, &self.plan);
             events.push(Event { order, what: What::Flow(flow) });
         }
     }
@@ -186,13 +183,13 @@ impl<'p> Follower<'p> {
             remaining.reverse();
             remaining
         });
-        let Follower { table, plan, certificates, .. } = self;
+        let Follower { table, plan, .. } = self;
         table.end_last(
             &mut remaining,
             |first| first.0 < until,
             |first, flow| {
                 let order = (u64::MAX, Part::Remaining, first);
-                events.push(Event { order, what: What::Flow(Ended::new(flow, plan, certificates)) });
+                events.push(Event { order, what: What::Flow(Ended::new(flow, plan)) });
             },
         );
         self.remaining = Some(remaining);
@@ -208,8 +205,7 @@ impl<'p> Follower<'p> {
         let Some(open) = &mut self.open else { return };
         let mut hand_on = |flow: &Flow<&FlowReader>, which: Open| {
             let order = (u64::MAX, Part::Packet, flow.first());
-            let flow =
-                Ended::open(flow, self.table.has_lost(flow), which, &self.plan, &mut self.certificates);
+            let flow = Ended::open(flow, self.table.has_lost(flow), which, &self.plan);
             events.push(Event { order, what: What::Flow(flow) });
         };
         while let Some(young) = open.next_young(now) {

@@ -262,7 +262,7 @@ struct Half {
     kept: Vec<u8>,
     /// Segments beyond `next`, nearest first.
     ahead: Vec<Ahead>,
-    ahead_bytes: usize,
+    ahead_bytes: u32,
     /// Where this side's FIN stands, and when it came.
     fin: Option<(u32, Timestamp)>,
     closed: bool,
@@ -287,7 +287,7 @@ struct Ahead {
 impl Half {
     fn held(&self) -> usize {
         self.kept.capacity()
-            + self.ahead_bytes
+            + self.ahead_bytes as usize
             + self.ahead.capacity() * size_of::<Ahead>()
             + self.lent.held()
     }
@@ -378,17 +378,17 @@ impl Half {
         let at = self.ahead.partition_point(|a| far(a.sequence) < far(piece.sequence));
         if let Some(same) = self.ahead.get_mut(at).filter(|a| a.sequence == piece.sequence) {
             if same.bytes.len() < piece.payload.len() {
-                self.ahead_bytes += piece.payload.len() - same.bytes.len();
+                self.ahead_bytes += (piece.payload.len() - same.bytes.len()) as u32;
                 (same.bytes, same.length) = (piece.payload.into(), piece.length);
             }
         } else {
-            self.ahead_bytes += piece.payload.len();
+            self.ahead_bytes += piece.payload.len() as u32;
             let ahead = Ahead { sequence: piece.sequence, bytes: piece.payload.into(), length: piece.length };
             self.ahead.insert(at, ahead);
         }
         let over_all = to.budget.held + self.held() > to.budget.cap;
         to.budget.refused += u64::from(over_all);
-        if over_all || self.ahead_bytes > AHEAD_BYTES || self.ahead.len() > AHEAD_SEGMENTS {
+        if over_all || self.ahead_bytes as usize > AHEAD_BYTES || self.ahead.len() > AHEAD_SEGMENTS {
             let cause = if over_all { Gap::Cap } else { Gap::Loss };
             self.give_up_hole(side, cause, to);
         }
@@ -420,7 +420,7 @@ impl Half {
                 break;
             }
             let ahead = self.ahead.remove(0);
-            self.ahead_bytes -= ahead.bytes.len();
+            self.ahead_bytes -= ahead.bytes.len() as u32;
             self.take(side, ahead.sequence, &ahead.bytes, ahead.length, to);
         }
         if self.ahead.is_empty() && self.ahead.capacity() > 0 {
@@ -784,7 +784,7 @@ mod tests {
                 let payload = &bytes[..captured.min(length as usize)];
                 let piece = Piece { sequence: sequence % 9000, payload, length, fin, urgent: false, answered: true };
                 streams.piece(Side::B, piece, &mut lender(&mut tape, &mut budget));
-                prop_assert!(streams.halves[1].ahead_bytes <= AHEAD_BYTES);
+                prop_assert!(streams.halves[1].ahead_bytes as usize <= AHEAD_BYTES);
                 prop_assert!(streams.halves[1].kept.len() <= KEPT_BYTES);
             }
         }
