@@ -80,7 +80,8 @@ impl<R: Reader> FlowTable<R> {
                 order.push(((cold.ordinal, cold.encapsulation.depth()), id));
             }
         }
-        order.sort_unstable();
+        // Numbers are given in the order of packets but for those that were free, so that this finds long runs.
+        order.sort();
         order
     }
 
