@@ -35,6 +35,17 @@ impl<'b> Fields<'b> {
         self.end();
     }
 
+    /// Fields that were made before, each with its comma.
+    #[inline]
+    pub(super) fn several(&mut self, fields: &[u8]) {
+        self.out.put(fields);
+    }
+
+    /// How much was put so far.
+    pub(super) fn length(&self) -> usize {
+        self.out.length()
+    }
+
     /// What is appended needs no quotes and is no formula.
     #[inline]
     pub(super) fn harmless(&mut self, append: impl FnOnce(&mut Text)) {

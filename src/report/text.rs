@@ -27,6 +27,11 @@ impl Text {
         Text { bytes: Vec::with_capacity(bytes + STEP), length: 0 }
     }
 
+    /// A copy that keeps no room for more.
+    pub(super) fn kept(&self) -> Text {
+        Text { bytes: self.as_bytes().to_vec(), length: self.length }
+    }
+
     /// How long it is so far, bytes.
     pub(super) fn length(&self) -> usize {
         self.length

@@ -1,0 +1,208 @@
+//! Which flows are judged alike. Most flows repeat what others did, and what the tables say of one of them holds
+//! for all: whoever judges many may remember it.
+
+use std::hash::{Hash, Hasher};
+use std::ops::RangeInclusive;
+
+use super::ends::{EndLikeness, Place};
+use super::finding::Missing;
+use super::judge::{OpenedBy, Subject};
+use super::observed::{Application, Basis, Observed, Security};
+use super::security::{is_h2, is_http};
+use crate::packet::Transport;
+use crate::protocol::tls::{self, Alpn, ClientCertificate, Offer, Outcome, Version};
+use crate::protocol::{Nats, Requests};
+
+/// All that a judgement takes from a flow, and all that its words say but for addresses, the port and the state:
+/// flows that are alike get the same from one policy, and from others that share its inventory.
+///
+/// It names what the policy and the flow hold by where that is kept, so that both must be kept with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Likeness {
+    transport: Transport,
+    /// The destination's port, if some row names it.
+    port: Option<u16>,
+    opened_by: OpenedBy,
+    ends: [EndLikeness; 2],
+    is_one_address: bool,
+    carried: Carried,
+}
+
+impl Likeness {
+    /// That of a flow; `None` of one that shows too much of its own to be like others. `is_named` tells whether
+    /// some row of the policies that judge it names the destination's port, of whichever transport.
+    pub fn of(subject: &Subject<'_>, ends: &[Place<'_>; 2], is_named: bool) -> Option<Likeness> {
+        let [source, destination] = ends;
+        Some(Likeness {
+            transport: subject.transport,
+            port: is_named.then_some(subject.destination.port),
+            opened_by: subject.opened_by,
+            ends: [source.likeness(destination)?, destination.likeness(source)?],
+            is_one_address: subject.source.ip == subject.destination.ip,
+            carried: Carried::of(subject.observed)?,
+        })
+    }
+}
+
+impl Hash for Likeness {
+    /// In few numbers, which hold whatever there can be many of.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Carried { application, security, missing, requests, tls, .. } = &self.carried;
+        let port = self.port.map_or(1 << 16, u64::from);
+        let spoken = (*application as u64) << 32 | missing.map_or(0, |missing| missing as u64 + 1) << 40;
+        state.write_u64(port | u64::from(self.transport.0) << 24 | spoken | (self.opened_by as u64) << 48);
+        self.ends.hash(state);
+        security.hash(state);
+        requests.hash(state);
+        if let Some(tls) = tls {
+            let alert = match tls.outcome {
+                Outcome::Refused { alert, .. } => alert.map_or(256, u64::from),
+                Outcome::Accepted(_) | Outcome::Unseen(_) => 257,
+            };
+            state.write_u64(
+                alert | tls.cipher.map_or(0, u64::from) << 16 | u64::from(tls.version.is_some()) << 32,
+            );
+        }
+    }
+}
+
+/// What the columns on application and security look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Carried {
+    application: Application,
+    application_basis: Basis,
+    security: Security,
+    security_basis: Basis,
+    missing: Option<Missing>,
+    no_payload: bool,
+    unrecognised: bool,
+    broken: bool,
+    requests: Option<Requests>,
+    nats: Option<Nats>,
+    tls: Option<Tls>,
+}
+
+impl Carried {
+    fn of(observed: &Observed) -> Option<Carried> {
+        let evidence = &observed.evidence;
+        // Of these, the words for a finding tell more than is compared here.
+        let tells_its_own = evidence.inside.is_some()
+            || evidence.mysql.is_some()
+            || evidence.ldap.is_some()
+            || observed.inherited.is_some()
+            || observed.ambiguity.is_some()
+            || observed.chains.iter().any(Option::is_some);
+        if tells_its_own {
+            return None;
+        }
+        Some(Carried {
+            application: observed.application,
+            application_basis: observed.application_basis,
+            security: observed.security,
+            security_basis: observed.security_basis,
+            missing: observed.missing,
+            no_payload: observed.no_payload,
+            unrecognised: evidence.unrecognised,
+            broken: evidence.broken,
+            requests: observed.requests().copied(),
+            nats: observed.nats().copied(),
+            tls: observed.tls().map(Tls::of),
+        })
+    }
+}
+
+/// What is asked of TLS without keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Tls {
+    outcome: Outcome,
+    certificate: Certificate,
+    resumed: Option<bool>,
+    version: Option<Version>,
+    offered_max: Option<Version>,
+    cipher: Option<u16>,
+    offered: Offered,
+    chosen: Chosen,
+}
+
+/// [`ClientCertificate`] without the chain: what that names is in the likeness of the ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Certificate {
+    Presented(tls::Basis),
+    Empty(tls::Basis),
+    None(tls::Basis),
+    Unseen(tls::Why),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Offered {
+    Unseen,
+    None,
+    List { has_h2: bool, only_h2: bool, only_http: bool },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chosen {
+    Unseen,
+    None(tls::Basis),
+    Some { basis: tls::Basis, is_h2: bool, is_http: bool },
+}
+
+impl Tls {
+    fn of(tls: &tls::Evidence) -> Tls {
+        Tls {
+            outcome: tls.outcome(),
+            certificate: match tls.client_certificate() {
+                ClientCertificate::Presented { basis, .. } => Certificate::Presented(basis),
+                ClientCertificate::Empty(basis) => Certificate::Empty(basis),
+                ClientCertificate::None(basis) => Certificate::None(basis),
+                ClientCertificate::Unseen(why) => Certificate::Unseen(why),
+            },
+            resumed: tls.resumed(),
+            version: tls.version(),
+            offered_max: tls.offered_max(),
+            cipher: tls.cipher(),
+            offered: match tls.alpn_offered() {
+                Offer::Unseen(_) => Offered::Unseen,
+                Offer::None => Offered::None,
+                Offer::List(names) => Offered::List {
+                    has_h2: names.iter().any(|name| is_h2(name)),
+                    only_h2: names.iter().all(|name| is_h2(name)),
+                    only_http: names.iter().all(|name| is_http(name)),
+                },
+            },
+            chosen: match tls.alpn() {
+                Alpn::Unseen(_) => Chosen::Unseen,
+                Alpn::None(basis) => Chosen::None(basis),
+                Alpn::Chosen(name, basis) => {
+                    Chosen::Some { basis, is_h2: is_h2(name), is_http: is_http(name) }
+                }
+            },
+        }
+    }
+}
+
+/// Ports that some row names, of whichever transport: one bit each, since every flow is asked about.
+#[derive(Debug)]
+pub(super) struct NamedPorts(Box<[u64; 1024]>);
+
+impl Default for NamedPorts {
+    fn default() -> NamedPorts {
+        NamedPorts(Box::new([0; 1024]))
+    }
+}
+
+impl NamedPorts {
+    pub(super) fn add(&mut self, ports: &RangeInclusive<u16>) {
+        let (first, last) = (ports.start() / 64, ports.end() / 64);
+        for (at, word) in (first..=last).zip(&mut self.0[usize::from(first)..]) {
+            let from = if at == first { !0 << (ports.start() % 64) } else { !0 };
+            let to = if at == last { !0 >> (63 - ports.end() % 64) } else { !0 };
+            *word |= from & to;
+        }
+    }
+
+    #[inline]
+    pub(super) fn holds(&self, port: u16) -> bool {
+        self.0[usize::from(port / 64)] & 1 << (port % 64) != 0
+    }
+}
