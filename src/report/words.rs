@@ -82,17 +82,20 @@ pub(super) fn encapsulation(encapsulation: Encapsulation, out: &mut Text) {
     if encapsulation == Encapsulation::NONE {
         return;
     }
-    for (at, layer) in encapsulation.layers().enumerate() {
-        if at > 0 {
-            out.word(" ");
+    let start = out.length();
+    for layer in encapsulation.layers() {
+        match layer {
+            Layer::Vlan(id) => {
+                out.put_first(b" vlan   ", 6);
+                out.number(id.into());
+            }
+            Layer::Vxlan(vni) => {
+                out.put_first(b" vxlan  ", 7);
+                out.number(vni.into());
+            }
         }
-        let (kind, number) = match layer {
-            Layer::Vlan(id) => ("vlan ", u64::from(id)),
-            Layer::Vxlan(vni) => ("vxlan ", u64::from(vni)),
-        };
-        out.word(kind);
-        out.number(number);
     }
+    out.remove(start);
 }
 
 /// A time as [`Clock`] writes it.
@@ -116,7 +119,8 @@ impl Clock {
     /// In UTC, with the capture's digits.
     pub(super) fn time(&mut self, time: Timestamp, precision: Precision, out: &mut Text) {
         let second = time.0.div_euclid(Timestamp::SECOND);
-        let fraction = time.0.rem_euclid(Timestamp::SECOND).unsigned_abs();
+        // Not below the earliest time, though the second may begin there.
+        let fraction = time.0.wrapping_sub(second.wrapping_mul(Timestamp::SECOND)).unsigned_abs();
         let mut text = *b"0000-00-00T00:00:00.000000000Z";
         text[..20].copy_from_slice(&self.second(second));
         text[20..28].copy_from_slice(&eight_digits(fraction / 10));
