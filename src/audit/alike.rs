@@ -41,15 +41,14 @@ pub(super) struct Kept {
     pub(super) said: Said,
     /// What their rows have in common, if rows are made.
     pub(super) row: Option<Common>,
-    likeness: Likeness,
-    /// What the likeness names by its place.
-    _shown: [Shown; 2],
+    pub(super) likeness: Likeness,
+    /// What the likeness names by its place: held so that nothing else comes to stand there.
+    pub(super) _shown: [Shown; 2],
 }
 
 /// Where something alike was looked for: it is worth keeping if it came before.
 pub(super) struct Sought {
     hash: u64,
-    likeness: Likeness,
     pub(super) came_before: bool,
 }
 
@@ -67,24 +66,23 @@ impl Default for Alike {
 
 impl Alike {
     /// What is kept of flows that have this likeness, or else where to keep it.
-    pub(super) fn find(&mut self, likeness: Likeness) -> Result<&Kept, Sought> {
-        let hash = self.hasher.hash_one(&likeness);
+    pub(super) fn find(&mut self, likeness: &Likeness) -> Result<&Kept, Sought> {
+        let hash = self.hasher.hash_one(likeness);
         match self.kept.get(&hash) {
-            Some(kept) if kept.likeness == likeness => Ok(kept),
+            Some(kept) if kept.likeness == *likeness => Ok(kept),
             _ => {
                 let once = &mut self.once[hash as usize % ONCE];
                 let came_before = std::mem::replace(once, hash) == hash;
-                Err(Sought { hash, likeness, came_before })
+                Err(Sought { hash, came_before })
             }
         }
     }
 
-    /// Keeps what is said of a flow, which showed this.
-    pub(super) fn keep(&mut self, sought: Sought, said: Said, row: Option<Common>, shown: [Shown; 2]) {
+    /// Keeps what was looked for.
+    pub(super) fn keep(&mut self, sought: &Sought, kept: Kept) {
         if self.kept.len() >= KEPT {
             self.kept.clear();
         }
-        let Sought { hash, likeness, .. } = sought;
-        self.kept.insert(hash, Kept { said, row, likeness, _shown: shown });
+        self.kept.insert(sought.hash, kept);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::alike::{Alike, Said};
+use super::alike::{Alike, Kept, Said};
 use super::ended::{Ended, Leaves, Open};
 use super::force::InForce;
 use super::{Plan, Sink, sockets};
@@ -148,7 +148,7 @@ impl<'p> Judge<'p> {
         let port = subject.destination.port;
         let is_named = policy.names_port(port) || deviations.names_port(port);
         let likeness = Likeness::of(&subject, &ends, is_named);
-        let (kept, sought) = match likeness.map(|likeness| self.alike.find(likeness)) {
+        let (kept, sought) = match likeness.as_ref().map(|likeness| self.alike.find(likeness)) {
             Some(Ok(kept)) => (Some(kept), None),
             Some(Err(sought)) => (None, Some(sought)),
             None => (None, None),
@@ -201,10 +201,13 @@ impl<'p> Judge<'p> {
             }
         }
         let is_reportable = record.is_reportable(plan.strict);
-        if let Some(sought) = sought.filter(|sought| sought.came_before) {
+        if let Some(sought) = sought.filter(|sought| sought.came_before)
+            && let Some(likeness) = likeness
+        {
             let row = self.rows.as_mut().map(|rows| rows.common(&record));
             let said = said.into_owned();
-            self.alike.keep(sought, said, row, [source_shown, destination_shown]);
+            let shown = [source_shown, destination_shown];
+            self.alike.keep(&sought, Kept { said, row, likeness, _shown: shown });
         }
         is_reportable
     }

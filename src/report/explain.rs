@@ -32,6 +32,14 @@ fn append_all_held(record: &Record<'_>, with_holes: bool, out: &mut Text) {
         None => parts.next().word("no documented row names this port, source or destination"),
         Some(findings) => held(record, findings, with_holes, &mut parts),
     }
+    let observed = record.subject.observed;
+    if record.judgement.verdict == Verdict::Violation && !observed.no_payload {
+        let out = parts.next();
+        out.word("seen: application ");
+        out.word(observed.application.word());
+        out.word(", security ");
+        observed.security.words().iter().for_each(|word| out.word(word));
+    }
 }
 
 /// Appends what else was seen; the `first` part stands without a semicolon.
@@ -540,13 +548,6 @@ pub(super) fn missing_words(missing: Missing) -> &'static str {
 /// What else bears on the flow, whatever the row.
 fn further(record: &Record<'_>, parts: &mut Parts<'_>) {
     let observed = record.subject.observed;
-    if record.judgement.verdict == Verdict::Violation && !observed.no_payload {
-        let out = parts.next();
-        out.word("seen: application ");
-        out.word(observed.application.word());
-        out.word(", security ");
-        observed.security.words().iter().for_each(|word| out.word(word));
-    }
     for (end, shown) in
         [("source", record.subject.source_shown), ("destination", record.subject.destination_shown)]
     {

@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 
 use super::csv_report::Rows;
 use super::explain::{self, Hole};
-use super::fields::{Fields, field};
+use super::fields::{self, Fields, field};
 use super::text::{Text, text};
 use super::words::{self, Clock};
 use super::{Certificate, Record};
@@ -37,6 +37,9 @@ pub struct Common {
     ends: [usize; Piece::ALL],
     /// What is left out of the evidence, and where.
     holes: Vec<(usize, Hole)>,
+    /// Whether the evidence, which stands there, needs quotes; `None` if that would not do, or is not known. What is
+    /// put into its holes changes nothing of it.
+    quoted: Option<bool>,
 }
 
 /// The pieces of [`Common`], in order.
@@ -64,8 +67,9 @@ impl Common {
         &self.text.as_bytes()[start..self.ends[piece as usize]]
     }
 
-    /// Appends the evidence, with what is the flow's own in its holes.
-    fn evidence(&self, record: &Record<'_>, out: &mut Text) {
+    /// Appends the evidence, with what is the flow's own in its holes; says whether it is known that
+    /// quotes would do, or none, as they are needed by what all have in common.
+    fn evidence(&self, record: &Record<'_>, out: &mut Text) -> bool {
         let told = self.piece(Piece::Evidence);
         let mut done = 0;
         for (at, hole) in &self.holes {
@@ -74,7 +78,9 @@ impl Common {
             done = at + 1;
         }
         out.put(&told[done..]);
+        let end = out.length();
         explain::append_further(record, told.is_empty(), out);
+        self.quoted.is_some_and(|quoted| fields::goes_on(quoted, &out.as_bytes()[end..]))
     }
 }
 
@@ -128,7 +134,7 @@ impl RowWriter {
     pub fn common(&mut self, record: &Record<'_>) -> Common {
         let mut common = std::mem::take(&mut self.common);
         self.fill(record, &mut common);
-        let kept = Common { text: common.text.kept(), ends: common.ends, holes: common.holes.clone() };
+        let kept = Common { text: common.text.kept(), holes: common.holes.clone(), ..common };
         self.common = common;
         kept
     }
@@ -158,7 +164,7 @@ impl RowWriter {
         row.number(counted.bytes[1]);
         row.word(counted.state.word());
         row.several(common.piece(Piece::Findings));
-        row.sentences(|out| common.evidence(record, out));
+        row.sentences(common.quoted == Some(true), |out| common.evidence(record, out));
         row.made(&community_id::bytes(subject.source, subject.destination, subject.transport, 0));
         row.several(common.piece(Piece::Documented));
         row.made(self.capture.of(record.capture));
@@ -171,7 +177,8 @@ impl RowWriter {
         row.finish();
     }
 
-    fn fill(&mut self, record: &Record<'_>, Common { text, ends, holes }: &mut Common) {
+    fn fill(&mut self, record: &Record<'_>, common: &mut Common) {
+        let Common { text, ends, holes, quoted } = common;
         let (policy, subject, judgement) = (record.policy, &record.subject, record.judgement);
         let observed = subject.observed;
         let tls = observed.tls();
@@ -212,6 +219,8 @@ impl RowWriter {
         end(text.length());
         holes.clear();
         holes.extend(Hole::all(&text.as_bytes()[start..]));
+        let held = &text.as_bytes()[start..];
+        *quoted = fields::needs_only_quotes(held).filter(|_| !held.is_empty());
         let mut row = Fields::new(text);
         row.made(decides.map_or(&[], |row| &row.cells));
         row.word(subject.opened_by.word());
