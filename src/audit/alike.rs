@@ -86,3 +86,26 @@ impl Alike {
         self.kept.insert(sought.hash, kept);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::{Case, DOPPLER, STRANGER, policy, silent};
+
+    #[test]
+    fn what_comes_a_second_time_is_kept_and_then_found() {
+        let plan = Plan::new(policy());
+        let case = Case::new(STRANGER, DOPPLER, 8082, silent());
+        let subject = case.subject();
+        let ends = plan.policy.ends_of(&subject);
+        let said = Said::of(&plan, &subject, &ends);
+        let likeness = || Likeness::of(&subject, &ends, true).expect("nothing of its own");
+        let mut alike = Alike::default();
+        assert!(alike.find(&likeness()).is_err_and(|sought| !sought.came_before));
+        let Err(sought) = alike.find(&likeness()) else { panic!("it was not kept") };
+        assert!(sought.came_before);
+        let kept = Kept { said: said.clone(), row: None, likeness: likeness(), _shown: Default::default() };
+        alike.keep(&sought, kept);
+        assert!(alike.find(&likeness()).is_ok_and(|kept| kept.said == said));
+    }
+}

@@ -206,3 +206,73 @@ impl NamedPorts {
         self.0[usize::from(port / 64)] & 1 << (port % 64) != 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::policy::testing::{
+        CELL, Case, Client, DIRECTOR, DOPPLER, Handshake, LOG_API, MUTUAL, NATS, NETWORKS, STRANGER, UAA,
+        VMS, bind, http, nats, silent,
+    };
+    use crate::policy::{Judgement, Options};
+
+    #[test]
+    fn flows_that_are_alike_are_judged_alike() {
+        let ends = [CELL, DIRECTOR, DOPPLER, LOG_API, NATS, STRANGER, UAA];
+        let strangers = ["10.0.4.201", "10.0.5.7", "127.0.0.1", "169.254.0.2", "192.0.2.1", "192.0.2.2"];
+        let ends = || ends.iter().chain(&strangers);
+        let observed = [
+            silent(),
+            http(None, "200 OK"),
+            http(Some("Bearer x"), "200 OK"),
+            http(Some("Basic x"), "401 Unauthorized"),
+            nats("{\"user\":\"u\",\"pass\":\"p\"}", "PONG\r\n"),
+            nats("{\"verbose\":false}", "PONG\r\n"),
+            MUTUAL.observed(),
+            Handshake { client: Client::Empty, ..MUTUAL }.observed(),
+            Handshake { offered: &[], chosen: None, ..MUTUAL }.observed(),
+            Handshake { refused: Some(48), ..MUTUAL }.observed(),
+            Handshake { version: 0x0302, ..MUTUAL }.observed(),
+        ];
+        for files in [&[VMS, NETWORKS][..], &[]] {
+            let policy = bind(files, Options::default());
+            let mut known: HashMap<Likeness, Judgement> = HashMap::new();
+            let mut flows = 0;
+            for (source, destination) in ends().flat_map(|source| ends().map(move |end| (source, end))) {
+                for (port, observed) in [443, 4222, 8082, 9998, 9999]
+                    .into_iter()
+                    .flat_map(|port| observed.iter().map(move |it| (port, it)))
+                {
+                    for opened_by in [OpenedBy::Syn, OpenedBy::FirstPacket] {
+                        let case =
+                            Case::new(source, destination, port, observed.clone()).opened_by(opened_by);
+                        let subject = case.subject();
+                        let ends = policy.ends_of(&subject);
+                        let likeness = Likeness::of(&subject, &ends, policy.names_port(port));
+                        let judgement = policy.judge(&subject, &ends);
+                        let first =
+                            known.entry(likeness.expect("nothing of its own")).or_insert(judgement.clone());
+                        assert_eq!(*first, judgement, "{subject:?}");
+                        flows += 1;
+                    }
+                }
+            }
+            assert!(known.len() < flows / 2, "{} of {flows}", known.len());
+        }
+    }
+
+    #[test]
+    fn ports_are_held_by_ranges() {
+        let mut ports = NamedPorts::default();
+        for range in [63..=64, 130..=130, 1024..=2047, u16::MAX..=u16::MAX] {
+            ports.add(&range);
+        }
+        let held: Vec<u16> = (0..=u16::MAX).filter(|port| ports.holds(*port)).collect();
+        let expected: Vec<u16> = [63, 64, 130].into_iter().chain(1024..=2047).chain([u16::MAX]).collect();
+        assert_eq!(held, expected);
+        ports.add(&(0..=u16::MAX));
+        assert!((0..=u16::MAX).all(|port| ports.holds(port)));
+    }
+}

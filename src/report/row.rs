@@ -289,3 +289,30 @@ fn alpn(tls: &tls::Evidence, out: &mut Text) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::{Case, DOPPLER, MUTUAL, STRANGER, http, policy, silent};
+    use crate::report::testing::judged;
+
+    #[test]
+    fn the_row_of_a_flow_that_is_like_another_is_its_own() {
+        let policy = policy();
+        for observed in [silent(), http(None, "200 OK"), MUTUAL.observed()] {
+            for port in [8082, 9999] {
+                let cases =
+                    [STRANGER, "10.0.4.201"].map(|source| Case::new(source, DOPPLER, port, observed.clone()));
+                let [like, other] = cases.each_ref().map(|case| judged(&policy, case, None));
+                let mut writer = RowWriter::default();
+                let [mut shared, mut own] = [(); 2].map(|()| Rows::default());
+                let common = writer.common(&like.record());
+                writer.row_like(&other.record(), &common, &mut shared);
+                writer.row(&other.record(), &mut own);
+                let text = String::from_utf8_lossy(own.as_bytes());
+                assert_eq!(String::from_utf8_lossy(shared.as_bytes()), text);
+                assert!(text.matches("10.0.4.201").count() > 1 && !text.contains(STRANGER), "{text}");
+            }
+        }
+    }
+}
