@@ -45,23 +45,35 @@ impl Likeness {
 }
 
 impl Hash for Likeness {
-    /// In few numbers, which hold whatever there can be many of.
+    /// All of it, most in few numbers.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Carried { application, security, missing, requests, tls, .. } = &self.carried;
-        let port = self.port.map_or(1 << 16, u64::from);
-        let spoken = (*application as u64) << 32 | missing.map_or(0, |missing| missing as u64 + 1) << 40;
-        state.write_u64(port | u64::from(self.transport.0) << 24 | spoken | (self.opened_by as u64) << 48);
-        self.ends.hash(state);
-        security.hash(state);
-        requests.hash(state);
-        if let Some(tls) = tls {
-            let alert = match tls.outcome {
-                Outcome::Refused { alert, .. } => alert.map_or(256, u64::from),
-                Outcome::Accepted(_) | Outcome::Unseen(_) => 257,
+        let Likeness { transport, port, opened_by, ends, is_one_address, carried } = self;
+        let flags = [*is_one_address, carried.no_payload, carried.unrecognised, carried.broken];
+        let flags = flags.into_iter().fold(0, |flags, flag| flags << 1 | u64::from(flag));
+        let port = port.map_or(1 << 16, u64::from);
+        state.write_u64(port | flags << 20 | u64::from(transport.0) << 24 | (*opened_by as u64) << 32);
+        let missing = carried.missing.map_or(0, |missing| missing as u64 + 1);
+        let bases = (carried.application_basis as u64) << 16 | (carried.security_basis as u64) << 24;
+        state.write_u64(carried.application as u64 | missing << 8 | bases);
+        (ends, carried.security, carried.requests).hash(state);
+        if let Some(nats) = &carried.nats {
+            let Nats { info, auth_required, tls_required, upgraded, authentication, refused, accepted } =
+                nats;
+            (info, auth_required, tls_required, upgraded, refused, accepted).hash(state);
+            state.write_u64(*authentication as u64);
+        }
+        if let Some(Tls { outcome, certificate, resumed, version, offered_max, cipher, offered, chosen }) =
+            &carried.tls
+        {
+            let outcome = match outcome {
+                Outcome::Accepted(basis) => *basis as u64,
+                Outcome::Unseen(why) => 1 << 8 | *why as u64,
+                Outcome::Refused { by, alert, basis } => {
+                    let alert = alert.map_or(0, |alert| 1 << 32 | u64::from(alert) << 24);
+                    2 << 8 | (*basis as u64) << 16 | (by.index() as u64) << 23 | alert
+                }
             };
-            state.write_u64(
-                alert | tls.cipher.map_or(0, u64::from) << 16 | u64::from(tls.version.is_some()) << 32,
-            );
+            (outcome, certificate, resumed, version, offered_max, cipher, offered, chosen).hash(state);
         }
     }
 }
@@ -125,7 +137,7 @@ struct Tls {
 }
 
 /// [`ClientCertificate`] without the chain: what that names is in the likeness of the ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Certificate {
     Presented(tls::Basis),
     Empty(tls::Basis),
@@ -133,14 +145,14 @@ enum Certificate {
     Unseen(tls::Why),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Offered {
     Unseen,
     None,
     List { has_h2: bool, only_h2: bool, only_http: bool },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Chosen {
     Unseen,
     None(tls::Basis),
@@ -209,7 +221,10 @@ impl NamedPorts {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
+    use std::hash::BuildHasher;
+
+    use foldhash::fast::RandomState;
 
     use super::*;
     use crate::policy::testing::{
@@ -260,6 +275,9 @@ mod tests {
                 }
             }
             assert!(known.len() < flows / 2, "{} of {flows}", known.len());
+            let hasher = RandomState::default();
+            let hashes: HashSet<u64> = known.keys().map(|likeness| hasher.hash_one(likeness)).collect();
+            assert_eq!(hashes.len(), known.len());
         }
     }
 
