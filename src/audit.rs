@@ -12,6 +12,7 @@
 //! thread, packet by packet; [`Pool`] hands them batches, on as many threads as there are, and comes to
 //! the same report.
 
+mod alike;
 mod batch;
 mod closing;
 mod ended;

@@ -147,8 +147,8 @@ thread_local! {
 }
 
 fn leaf(chain: &tls::Chain) -> (Certificate, Option<Arc<Leaf>>) {
-    let known = |_: &Box<[u8]>| KNOWN.with_borrow_mut(|known| known.leaf(&chain.certificates));
-    match chain.certificates.first().map(known) {
+    let known = || KNOWN.with_borrow_mut(|known| known.leaf(&chain.certificates));
+    match (!chain.certificates.is_empty()).then(known) {
         None => (Certificate::Empty, None),
         Some(Some(leaf)) => (Certificate::Names(Arc::clone(&leaf.text)), Some(leaf)),
         Some(None) => (Certificate::Unreadable, None),

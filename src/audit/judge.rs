@@ -1,11 +1,13 @@
 //! The fourth stage: a flow that ended to its verdict and its row. One flow does not bear on another here, so
 //! that runs of flows can be judged side by side.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::alike::{Alike, Kept, Said};
 use super::ended::{Ended, Leaves, Open};
 use super::force::InForce;
 use super::{Plan, Sink, sockets};
@@ -13,7 +15,7 @@ use crate::flow::First;
 use crate::inventory::Names;
 use crate::packet::Side;
 use crate::pki::Leaf;
-use crate::policy::{Place, Shown, Subject, Verdict};
+use crate::policy::{Likeness, Place, Shown, Subject, Verdict};
 use crate::protocol::tls;
 use crate::report::{Record, RowState, RowStatistics, RowWriter, Rows, Summary};
 
@@ -29,6 +31,7 @@ pub(super) struct Judge<'p> {
     /// Open flows that were told to be violations.
     told: HashSet<First, RandomState>,
     components: Components,
+    alike: Alike,
     /// Makes the rows of the report, if one is written.
     rows: Option<RowWriter>,
 }
@@ -79,6 +82,7 @@ impl<'p> Judge<'p> {
             captures,
             told: HashSet::default(),
             components: Components::default(),
+            alike: Alike::default(),
             rows: is_written.then(RowWriter::default),
         }
     }
@@ -90,6 +94,7 @@ impl<'p> Judge<'p> {
             captures: Arc::clone(&self.captures),
             told: HashSet::default(),
             components: Components::default(),
+            alike: Alike::default(),
             rows: self.rows.as_ref().map(|_| RowWriter::default()),
         }
     }
@@ -98,6 +103,7 @@ impl<'p> Judge<'p> {
     pub(super) fn go_by(&mut self, plan: InForce<'p>) {
         self.plan = plan;
         self.components = Components::default();
+        self.alike = Alike::default();
         self.rows = self.rows.take().map(|_| RowWriter::default());
     }
 
@@ -123,30 +129,41 @@ impl<'p> Judge<'p> {
         let process = |side: Side| sockets::process(owners?, flow, side);
         let more = |shown: Shown, side: Side| shown.learnt(learnt[side.index()].clone()).owned(process(side));
         let [source_shown, destination_shown] = shown;
+        let (source_shown, destination_shown) =
+            (more(source_shown, source), more(destination_shown, source.other()));
         let subject = Subject {
             source: key.end(source),
             destination: key.end(source.other()),
             transport: key.transport,
             opened_by,
             observed,
-            source_shown: &more(source_shown, source),
-            destination_shown: &more(destination_shown, source.other()),
+            source_shown: &source_shown,
+            destination_shown: &destination_shown,
         };
         let ends = policy.ends_of(&subject);
         if plan.in_scope && !policy.in_scope(&subject, &ends) {
             judged.out_of_scope += u64::from(flow.open.is_none());
             return false;
         }
-        let judgement = policy.judge(&subject, &ends);
+        let port = subject.destination.port;
+        let is_named = policy.names_port(port) || deviations.names_port(port);
+        let likeness = Likeness::of(&subject, &ends, is_named);
+        let (kept, sought) = match likeness.as_ref().map(|likeness| self.alike.find(likeness)) {
+            Some(Ok(kept)) => (Some(kept), None),
+            Some(Err(sought)) => (None, Some(sought)),
+            None => (None, None),
+        };
+        let said = match kept {
+            Some(kept) => Cow::Borrowed(&kept.said),
+            None => Cow::Owned(Said::of(&plan, &subject, &ends)),
+        };
+        debug_assert!(kept.is_none() || *said == Said::of(&plan, &subject, &ends), "{subject:?}");
+        let Said { judgement, known_deviation } = &*said;
         let is_violation = judgement.verdict == Verdict::Violation;
         if flow.open == Some(Open::Violation) && !is_violation {
             return false;
         }
-        let known_deviation = match judgement.verdict {
-            Verdict::Violation => deviations.explains(&subject, &ends),
-            Verdict::Allowed | Verdict::Unproven => None,
-        };
-        let is_news = is_violation && self.is_news(flow);
+        let is_news = is_violation && is_news(&mut self.told, flow);
         let captures = &self.captures;
         let named = |capture: u16| captures.get(usize::from(capture)).map_or("", String::as_str);
         let ambiguous_in = flow.observed.ambiguity.map(|ambiguity| named(ambiguity.packet.0));
@@ -154,9 +171,9 @@ impl<'p> Judge<'p> {
             policy,
             subject,
             names: ends.each_ref().map(Place::name),
-            judgement: &judgement,
+            judgement,
             deviations,
-            known_deviation,
+            known_deviation: *known_deviation,
             counted,
             capture: named(flow.capture),
             ambiguous_in,
@@ -165,7 +182,7 @@ impl<'p> Judge<'p> {
         };
         if flow.open.is_none() {
             judged.summary.add(&record);
-            judged.rows.add(&judgement, counted.packets.iter().sum(), counted.bytes.iter().sum());
+            judged.rows.add(judgement, counted.packets.iter().sum(), counted.bytes.iter().sum());
         }
         if let Some(sink) = sink {
             if is_news {
@@ -178,18 +195,30 @@ impl<'p> Judge<'p> {
         if let Some(rows) = &mut self.rows
             && (only.is_empty() || only.contains(&judgement.verdict))
         {
-            rows.row(&record, &mut judged.csv);
+            match kept.and_then(|kept| kept.row.as_ref()) {
+                Some(common) => rows.row_like(&record, common, &mut judged.csv),
+                None => rows.row(&record, &mut judged.csv),
+            }
         }
-        record.is_reportable(plan.strict)
+        let is_reportable = record.is_reportable(plan.strict);
+        if let Some(sought) = sought.filter(|sought| sought.came_before)
+            && let Some(likeness) = likeness
+        {
+            let row = self.rows.as_mut().map(|rows| rows.common(&record));
+            let said = said.into_owned();
+            let shown = [source_shown, destination_shown];
+            self.alike.keep(&sought, Kept { said, row, likeness, _shown: shown });
+        }
+        is_reportable
     }
+}
 
-    /// Whether this violation was not told yet; remembers it for as long as the flow is open.
-    fn is_news(&mut self, flow: &Ended) -> bool {
-        match flow.open {
-            None => self.told.is_empty() || !self.told.remove(&flow.first),
-            Some(_) if self.told.len() < TOLD => self.told.insert(flow.first),
-            Some(_) => !self.told.contains(&flow.first),
-        }
+/// Whether this violation was not told yet; remembers it for as long as the flow is open.
+fn is_news(told: &mut HashSet<First, RandomState>, flow: &Ended) -> bool {
+    match flow.open {
+        None => told.is_empty() || !told.remove(&flow.first),
+        Some(_) if told.len() < TOLD => told.insert(flow.first),
+        Some(_) => !told.contains(&flow.first),
     }
 }
 

@@ -2,8 +2,6 @@
 //! (github.com/corelight/community-id-spec).
 
 use crate::packet::{Endpoint, Transport, icmp_counterpart};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use std::net::IpAddr;
 
 /// The seed that every tool uses unless told otherwise.
@@ -45,10 +43,23 @@ pub fn bytes(
         hashed.push(low.port.to_be_bytes());
         hashed.push(high.port.to_be_bytes());
     }
+    base64(hashed.sha1())
+}
+
+/// `1:`, and a digest in base64 (RFC 4648 section 4): a length that the compiler knows takes a fifth of the
+/// instructions of one it does not.
+fn base64(digest: [u8; 20]) -> [u8; COMMUNITY_ID_BYTES] {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut padded = [0; 21];
+    padded[..20].copy_from_slice(&digest);
     let mut id = [b'='; COMMUNITY_ID_BYTES];
     id[..2].copy_from_slice(b"1:");
-    // Twenty bytes give these twenty-eight characters: it cannot run out of room.
-    let _ = STANDARD.encode_slice(hashed.sha1(), &mut id[2..]);
+    for ([a, b, c], digits) in padded.as_chunks().0.iter().zip(id[2..].as_chunks_mut::<4>().0) {
+        let bits = u32::from_be_bytes([0, *a, *b, *c]);
+        *digits = [18, 12, 6, 0].map(|shift| DIGITS[(bits >> shift & 63) as usize]);
+    }
+    // The last byte was none of the digest's.
+    id[COMMUNITY_ID_BYTES - 1] = b'=';
     id
 }
 
@@ -104,6 +115,8 @@ fn is_icmp(transport: Transport) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
     use sha1::{Digest, Sha1};
 
     /// The specification's published vectors (`baseline_deflt.json`, `baseline_seed1.json`): protocol,

@@ -37,7 +37,11 @@ impl Hash for Key {
     #[inline(always)]
     fn hash<H: Hasher>(&self, state: &mut H) {
         let ports = u64::from(self.ports[0]) << 32 | u64::from(self.ports[1]) << 16;
-        let rest = ports | u64::from(self.transport.0);
+        // Its 24 bits where the rest leaves room: without it, whoever makes tunnels would put all that is in them
+        // in one place.
+        let network = u64::from(self.network.unwrap_or(0));
+        let network = network << 48 | network >> 16 << 8;
+        let rest = ports | network | u64::from(self.transport.0);
         match self.addresses {
             Addresses::V4([a, b]) => {
                 let both = u64::from(a) << 32 | u64::from(b);
@@ -50,5 +54,27 @@ impl Hash for Key {
                 state.write_u64(rest);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use foldhash::fast::RandomState;
+    use std::collections::HashSet;
+    use std::hash::BuildHasher;
+
+    #[test]
+    fn networks_are_hashed_apart() {
+        let hasher = RandomState::default();
+        let key = |network| Key {
+            addresses: Addresses::V4([1, 2]),
+            ports: [u16::MAX; 2],
+            transport: Transport::UDP,
+            network,
+        };
+        let networks = (0..24).map(|bit| Some(1 << bit)).chain([None]);
+        let hashes: HashSet<u64> = networks.map(|network| hasher.hash_one(key(network))).collect();
+        assert_eq!(hashes.len(), 25);
     }
 }

@@ -5,7 +5,7 @@ use super::ambiguity::{Doubt, Home};
 use super::budget::{Budget, Held};
 use super::reader::Reader;
 use super::stream::{Lender, Piece, Quiet, Streams};
-use super::tcp::{Connection, Endpoint, is_after};
+use super::tcp::{self, Connection, Endpoint, is_after};
 use super::{Opener, Stamp};
 use crate::capture::{Precision, Timestamp};
 use crate::packet::{Encapsulation, Gap, Head, Side, Tcp};
@@ -74,6 +74,18 @@ impl Hot {
     /// Anything of this side was captured.
     pub(super) fn has_sent(&self, side: Side) -> bool {
         self.ends[side.index()] != Endpoint::Inactive
+    }
+
+    /// Nothing more is expected of the connection.
+    #[inline]
+    pub(super) fn is_over(&self) -> bool {
+        tcp::are_over(self.ends)
+    }
+
+    /// A connection attempt that was not answered.
+    #[inline]
+    pub(super) fn is_attempt(&self) -> bool {
+        tcp::are_attempt(self.ends)
     }
 
     /// The number of the SYN that a side began with.

@@ -10,7 +10,7 @@ use std::net::Ipv6Addr;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use ending::{AT_ONCE, WITH_EACH};
+use ending::{AT_ONCE, Candidate, WITH_EACH};
 use names::{Choice, Named, is_opening};
 
 use super::ambiguity::Home;
@@ -70,8 +70,9 @@ pub struct FlowTable<R: Reader> {
     /// Flows whose time is over, in the order in which they end, and how many may do so now.
     due: VecDeque<(First, Entry)>,
     allowance: usize,
-    /// The place that is looked at next when room is needed.
+    /// The place that is looked at next when room is needed, and what was found to be worth least, best last.
     hand: u32,
+    worthless: Vec<Candidate>,
     /// The flow the last packet went to, and whether it was a datagram that was read.
     last: Option<u32>,
     was_read: bool,
@@ -118,6 +119,7 @@ impl<R: Reader> FlowTable<R> {
             due: VecDeque::new(),
             allowance: AT_ONCE,
             hand: 0,
+            worthless: Vec::new(),
             last: None,
             was_read: false,
             budget: Budget::new(limits.stream_bytes),
@@ -358,6 +360,9 @@ impl<R: Reader> FlowTable<R> {
                 let named = Named { half, id };
                 self.index.insert_unique(named.hash(), named, Named::hash);
             }
+        }
+        if key.transport == Transport::TCP {
+            self.reconsider();
         }
         self.live += 1;
         self.account.flows += 1;

@@ -163,12 +163,7 @@ impl Connection {
 
     /// Nothing more is expected: both ends closed, or one reset.
     pub(super) fn is_over(&self) -> bool {
-        self.ends.contains(&Endpoint::Reset) || self.ends == [Endpoint::Closed; 2]
-    }
-
-    /// An attempt that was never answered, or not yet.
-    pub(super) fn is_attempt(&self) -> bool {
-        self.ends.contains(&Endpoint::SynSent) && self.ends.contains(&Endpoint::Inactive)
+        are_over(self.ends)
     }
 
     /// Zeek's state of the connection, seen from `originator`.
@@ -192,6 +187,18 @@ impl Connection {
             _ => ConnState::Oth,
         }
     }
+}
+
+/// As [`Connection::is_over`], by what both ends did.
+#[inline]
+pub(super) fn are_over(ends: [Endpoint; 2]) -> bool {
+    ends.contains(&Endpoint::Reset) || ends == [Endpoint::Closed; 2]
+}
+
+/// An attempt that was never answered, or not yet.
+#[inline]
+pub(super) fn are_attempt(ends: [Endpoint; 2]) -> bool {
+    ends.contains(&Endpoint::SynSent) && ends.contains(&Endpoint::Inactive)
 }
 
 /// `a` comes after `b` in sequence space (RFC 9293 section 3.4).

@@ -31,15 +31,19 @@ impl Encapsulation {
 
     /// Everything around the packet, from the outside in.
     pub fn layers(&self) -> impl Iterator<Item = Layer> + '_ {
-        let mut from = 0;
-        let outer = self.tunnels.iter().take(usize::from(self.depth())).flat_map(move |tunnel| {
-            let (vni, tags_before) = unpack(*tunnel);
-            let vlans = self.tags_between(from, tags_before);
-            from = tags_before;
-            vlans.chain([Layer::Vxlan(vni)])
-        });
-        let last = self.innermost().map_or(0, |(_, tags_before)| tags_before);
-        outer.chain(self.tags_between(last, self.tags()))
+        let (tags, tunnels) = (self.tags(), usize::from(self.depth()));
+        let (all, mut tag, mut tunnel) = (self.all_vlans(), 0, 0);
+        std::iter::from_fn(move || {
+            if let Some((vni, tags_before)) = self.tunnels[..tunnels].get(tunnel).map(|it| unpack(*it))
+                && tags_before == tag
+            {
+                tunnel += 1;
+                return Some(Layer::Vxlan(vni));
+            }
+            let vlan = (all >> (u32::from(tag) * TAG_BITS)) as u16 & TAG;
+            tag += 1;
+            (tag <= tags).then_some(Layer::Vlan(vlan))
+        })
     }
 
     /// The innermost VXLAN network the packet is in: addresses mean something within it only.
@@ -100,10 +104,6 @@ impl Encapsulation {
     fn innermost(&self) -> Option<(u32, u8)> {
         let at = self.depth().checked_sub(1)?;
         self.tunnels.get(usize::from(at)).map(|tunnel| unpack(*tunnel))
-    }
-
-    fn tags_between(&self, from: u8, to: u8) -> impl Iterator<Item = Layer> + '_ {
-        self.vlans().take(usize::from(to)).skip(usize::from(from)).map(Layer::Vlan)
     }
 }
 

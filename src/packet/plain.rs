@@ -15,9 +15,13 @@ pub(super) fn segment<'a>(packet: &Packet<'a>, wire_length: u32) -> Option<Segme
     if packet.link != LinkType::Ethernet {
         return None;
     }
-    let (ether_type, mut rest) = packet.bytes.get(12..)?.split_first_chunk::<2>()?;
+    frame(packet.bytes, Encapsulation::NONE, wire_length)
+}
+
+/// The same for an Ethernet frame that has this around it.
+pub(super) fn frame(bytes: &[u8], mut encapsulation: Encapsulation, wire_length: u32) -> Option<Segment<'_>> {
+    let (ether_type, mut rest) = bytes.get(12..)?.split_first_chunk::<2>()?;
     let mut ether_type = u16::from_be_bytes(*ether_type);
-    let mut encapsulation = Encapsulation::NONE;
     while matches!(ether_type, VLAN | VLAN_PROVIDER | VLAN_DOUBLE) {
         let ([a, b, c, d], inner) = rest.split_first_chunk::<4>()?;
         if !encapsulation.push(u16::from_be_bytes([*a, *b]) & 0x0fff) {

@@ -67,6 +67,13 @@ impl Shown {
         Shown { process, ..self }
     }
 
+    /// Where the components and groups are kept that are shown; `None` where a process is, which is the flow's own.
+    pub(super) fn likeness(&self) -> Option<[usize; 2]> {
+        let components = self.components.as_ref().map_or(0, |it| Arc::as_ptr(it).addr());
+        let learnt = self.learnt.as_ref().map_or(0, |it| Arc::as_ptr(it).addr());
+        self.process.is_none().then_some([components, learnt])
+    }
+
     /// The process that has the socket, in words for evidence.
     pub fn process(&self) -> Option<&str> {
         self.process.as_ref().map(|process| process.text.as_str())

@@ -74,6 +74,23 @@ impl<'a> Place<'a> {
             && !stays_inside(self.ip)
     }
 
+    /// What findings take from it but for its address, beside `peer`; `None` where that is its own.
+    pub(super) fn likeness(&self, peer: &Place<'_>) -> Option<EndLikeness> {
+        let (subnet, holds_peer) = match self.subnet() {
+            SubnetLookup::One(subnet) => (std::ptr::from_ref(subnet).addr(), subnet.range.contains(&peer.ip)),
+            SubnetLookup::Overlapping => (1, false),
+            SubnetLookup::Dynamic => (2, false),
+            SubnetLookup::Unknown | SubnetLookup::NoneGiven => (3, false),
+        };
+        Some(EndLikeness {
+            holder: self.holder,
+            subnet,
+            holds_peer,
+            stays_inside: stays_inside(self.ip),
+            shown: self.shown.likeness()?,
+        })
+    }
+
     fn vm(&self) -> Lookup<'a> {
         self.inventory.vm_of(self.holder)
     }
@@ -81,6 +98,18 @@ impl<'a> Place<'a> {
     fn subnet(&self) -> SubnetLookup<'a> {
         *self.subnet.get_or_init(|| self.inventory.subnet(self.ip))
     }
+}
+
+/// What places have in common that are one to all findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct EndLikeness {
+    holder: Option<Holder>,
+    /// Where its subnet is kept, or why it has none.
+    subnet: usize,
+    /// The other end is in its subnet.
+    holds_peer: bool,
+    stays_inside: bool,
+    shown: [usize; 2],
 }
 
 /// Which column an end stands in, and so which words a contradiction gets.

@@ -12,6 +12,7 @@ use super::cell::Ports;
 use super::component::Shown;
 use super::ends::{self, BoundEnd, Place, Role};
 use super::finding::{Because, Column, Finding, Grade, Reason, Verdict};
+use super::likeness::NamedPorts;
 use super::nearby::Nearby;
 use super::observed::Observed;
 use super::{Options, Row, Table, security};
@@ -27,6 +28,8 @@ pub struct Policy {
     by_range: Vec<(Transport, RangeInclusive<u16>, usize)>,
     /// Rows whose document leaves the port open.
     by_ends: Vec<(Transport, usize)>,
+    /// Ports of all rows that name theirs.
+    named_ports: NamedPorts,
     nearby: Nearby,
     inventory: Arc<Inventory>,
     names: Arc<Names>,
@@ -139,6 +142,7 @@ impl Policy {
             by_port: HashMap::default(),
             by_range: Vec::new(),
             by_ends: Vec::new(),
+            named_ports: NamedPorts::default(),
             nearby: Nearby::default(),
             tables,
             inventory,
@@ -162,6 +166,7 @@ impl Policy {
                         continue;
                     };
                     for range in ranges {
+                        policy.named_ports.add(range);
                         if range.len() > WIDE {
                             policy.by_range.push((transport, range.clone(), index));
                             continue;
@@ -214,10 +219,17 @@ impl Policy {
         format!("{}:{}", self.tables[at.table].name, at.row + 1)
     }
 
+    /// Some row names this port, of whichever transport.
+    #[inline]
+    pub fn names_port(&self, port: u16) -> bool {
+        self.named_ports.holds(port)
+    }
+
     /// Some row documents this transport and port.
     pub fn documents(&self, transport: Transport, port: u16) -> bool {
-        self.by_port.contains_key(&(transport, port))
-            || self.by_range.iter().any(|(t, range, _)| *t == transport && range.contains(&port))
+        self.names_port(port)
+            && (self.by_port.contains_key(&(transport, port))
+                || self.by_range.iter().any(|(t, range, _)| *t == transport && range.contains(&port)))
     }
 
     /// Source and destination, as the inventory knows them: also for other policies that are bound to it.

@@ -14,6 +14,7 @@ mod ends;
 pub mod finding;
 pub mod import;
 mod judge;
+mod likeness;
 pub mod lint;
 mod nearby;
 pub mod observed;
@@ -28,6 +29,7 @@ pub use component::{Process, Shown};
 pub use ends::Place;
 pub use finding::{Because, Column, Finding, Grade, Missing, Reason, Verdict};
 pub use judge::{Judgement, OpenedBy, Policy, RowRef, Subject, columns};
+pub use likeness::Likeness;
 pub use observed::{Application, Basis, Circumstances, Inherited, Observed, Security, TlsKind};
 pub use table::{Row, Table, TableError};
 

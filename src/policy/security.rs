@@ -181,11 +181,11 @@ fn alpn_shown(basis: Basis) -> Because {
     if basis == Basis::Decrypted { Because::AlpnDecrypted } else { Because::AlpnInClear }
 }
 
-fn is_h2(name: &[u8]) -> bool {
+pub(super) fn is_h2(name: &[u8]) -> bool {
     name == b"h2"
 }
 
-fn is_http(name: &[u8]) -> bool {
+pub(super) fn is_http(name: &[u8]) -> bool {
     matches!(name, b"h2" | b"http/1.1" | b"http/1.0")
 }
 

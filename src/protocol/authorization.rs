@@ -91,7 +91,7 @@ impl CredentialFields {
 }
 
 /// How the requests that carry credentials in clear were authenticated, counted request by request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Requests {
     /// Request heads read whole.
     pub read: u32,

@@ -1,18 +1,10 @@
 //! The report itself: one CSV row a flow, in a fixed order of columns.
 
-use std::collections::HashMap;
 use std::io;
 
-use foldhash::fast::RandomState;
-
 use super::Record;
-use super::explain::append_evidence;
-use super::fields::{Fields, field};
-use super::text::{Text, text};
-use super::words::{self, Clock};
-use crate::flow::community_id;
-use crate::policy::{Policy, Reason, RowRef};
-use crate::protocol::tls::{self, Alpn, Basis, Ja4, Version};
+use super::row::RowWriter;
+use super::text::Text;
 
 /// The columns, in order: a stable contract, new ones at the end.
 pub const COLUMNS: [&str; 45] = [
@@ -78,7 +70,7 @@ const MANY: usize = BUFFERED / 4;
 
 /// Whole rows of a report, or its header, as bytes.
 #[derive(Clone, Debug, Default)]
-pub struct Rows(Text);
+pub struct Rows(pub(super) Text);
 
 impl Rows {
     /// None yet, with room for about so many bytes.
@@ -154,170 +146,10 @@ impl<W: io::Write> Drop for CsvReport<W> {
     }
 }
 
-/// Makes rows of the flows that one policy judged; a thread that makes rows has one of its own.
-#[derive(Clone, Debug, Default)]
-pub struct RowWriter {
-    clock: Clock,
-    capture: Made,
-    documented: HashMap<RowRef, Documented, RandomState>,
-    /// Of overlays that are not in force.
-    deviations: HashMap<RowRef, Documented, RandomState>,
-}
-
-/// A field that was made before, which often comes again.
-#[derive(Clone, Debug, Default)]
-struct Made {
-    text: String,
-    field: Box<[u8]>,
-}
-
-impl Made {
-    fn of(&mut self, text: &str) -> &[u8] {
-        if self.text != text {
-            *self = Made { text: text.to_owned(), field: field(|out| out.clean(text)) };
-        }
-        &self.field
-    }
-}
-
-/// What does not change from flow to flow of a documented row.
-#[derive(Clone, Debug)]
-struct Documented {
-    /// The field `table`.
-    table: Box<[u8]>,
-    /// `table:row`, as in `also_rows`, where it is one of several.
-    name: String,
-    /// The field `documented`.
-    cells: Box<[u8]>,
-}
-
-impl Documented {
-    fn new(policy: &Policy, at: RowRef) -> Documented {
-        Documented {
-            table: field(|out| out.clean(&policy.tables()[at.table].name)),
-            name: text(|out| out.clean(&policy.name(at))),
-            cells: field(|out| words::cells(&policy.row(at).cells, out)),
-        }
-    }
-}
-
-impl RowWriter {
-    /// Appends the row of one flow, with its line feed.
-    pub fn row(&mut self, record: &Record<'_>, Rows(out): &mut Rows) {
-        let (policy, subject, judgement) = (record.policy, &record.subject, record.judgement);
-        let (observed, counted) = (subject.observed, &record.counted);
-        let tls = observed.tls();
-        let [server, client] =
-            record.certificates.map_or([None, None], |[server, client]| [Some(server), Some(client)]);
-        for at in judgement.row.iter().chain(&judgement.also) {
-            self.documented.entry(*at).or_insert_with(|| Documented::new(policy, *at));
-        }
-        let documented = |at| self.documented.get(&at);
-        if let Some(at) = record.known_deviation {
-            self.deviations.entry(at).or_insert_with(|| Documented::new(record.deviations, at));
-        }
-        let deviation = record.known_deviation.and_then(|at| self.deviations.get(&at));
-        let decides = judgement.row.and_then(documented);
-        let clock = &mut self.clock;
-
-        let mut row = Fields::new(out);
-        row.word(judgement.verdict.word());
-        row.word(judgement.reason.map_or("", Reason::word));
-        row.made(decides.map_or(&[], |row| &row.table));
-        row.harmless(|out| judgement.row.iter().for_each(|at| out.number(at.row as u64 + 1)));
-        row.text(|out| joined(judgement.also.iter().filter_map(|at| documented(*at)), out));
-        row.text(|out| words::vm(record, words::SOURCE, out));
-        row.text(|out| words::vm(record, words::DESTINATION, out));
-        row.harmless(|out| out.ip(subject.source.ip));
-        row.number(subject.source.port.into());
-        row.harmless(|out| out.ip(subject.destination.ip));
-        row.number(subject.destination.port.into());
-        row.harmless(|out| words::transport(subject.transport, out));
-        row.word(observed.application.word());
-        row.harmless(|out| observed.security.words().iter().for_each(|word| out.word(word)));
-        row.word(tls.and_then(tls::Evidence::version).map_or("", Version::name));
-        row.harmless(|out| tls.and_then(tls::Evidence::cipher).iter().for_each(|at| words::cipher(*at, out)));
-        row.text(|out| server_name(record, out));
-        row.text(|out| tls.iter().for_each(|tls| alpn(tls, out)));
-        row.text(|out| client.iter().for_each(|client| words::certificate(client, out)));
-        row.text(|out| server.iter().for_each(|server| words::certificate(server, out)));
-        row.harmless(|out| clock.time(counted.start, counted.precision, out));
-        row.harmless(|out| clock.time(counted.end, counted.precision, out));
-        row.number(counted.packets[0]);
-        row.number(counted.packets[1]);
-        row.number(counted.bytes[0]);
-        row.number(counted.bytes[1]);
-        row.word(counted.state.word());
-        for column in 0..6 {
-            row.word(judgement.findings.as_ref().map_or("", |findings| findings[column].grade.word()));
-        }
-        row.sentences(|out| append_evidence(record, out));
-        row.made(&community_id::bytes(subject.source, subject.destination, subject.transport, 0));
-        row.made(decides.map_or(&[], |row| &row.cells));
-        row.word(subject.opened_by.word());
-        row.word(observed.application_basis.word());
-        row.word(observed.security_basis.word());
-        row.made(self.capture.of(record.capture));
-        row.number(counted.first_packet);
-        row.harmless(|out| words::encapsulation(counted.encapsulation, out));
-        row.text(|out| deviation.iter().for_each(|row| out.word(&row.name)));
-        row.word(record.state.word());
-        let hello = tls.and_then(tls::Evidence::client_hello);
-        row.word(hello.and_then(|hello| hello.ja4.as_ref()).map_or("", Ja4::as_str));
-        row.finish();
-    }
-}
-
-/// Names of rows, separated by spaces.
-fn joined<'a>(rows: impl Iterator<Item = &'a Documented>, out: &mut Text) {
-    for (at, row) in rows.enumerate() {
-        if at > 0 {
-            out.word(" ");
-        }
-        out.word(&row.name);
-    }
-}
-
-/// SNI, or the name the client gave in clear.
-fn server_name(record: &Record<'_>, out: &mut Text) {
-    let evidence = &record.subject.observed.evidence;
-    let name = match (&evidence.tls, &evidence.http1, &evidence.http2) {
-        (Some(tls), ..) => tls.server_name(),
-        (None, Some(http1), _) => http1.host.as_deref(),
-        (None, None, Some(http2)) => http2.authority.as_deref(),
-        _ => None,
-    };
-    out.clean_bytes(name.unwrap_or_default());
-}
-
-/// `chosen (offered a b)`.
-fn alpn(tls: &tls::Evidence, out: &mut Text) {
-    match tls.alpn() {
-        Alpn::Chosen(name, basis) => {
-            out.clean_bytes(name);
-            out.word(if basis == Basis::Inferred { " inferred" } else { "" });
-        }
-        Alpn::None(_) => out.word("none chosen"),
-        Alpn::Unseen(_) => out.word("unseen"),
-    }
-    match tls.alpn_offered() {
-        tls::Offer::Unseen(_) => out.word(" (offer unseen)"),
-        tls::Offer::None => out.word(" (none offered)"),
-        tls::Offer::List(names) => {
-            out.word(" (offered ");
-            for (at, name) in names.iter().enumerate() {
-                if at > 0 {
-                    out.word(" ");
-                }
-                out.clean_bytes(name);
-            }
-            out.word(")");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
     use crate::policy::testing::{Case, DOPPLER, LOG_API, MUTUAL, NATS, http, nats, one_row, policy, spoken};
     use crate::policy::{Options, testing};

@@ -8,7 +8,7 @@ use super::{Record, number, words};
 use crate::flow::Doubt;
 use crate::flow::community_id::{self, DEFAULT_SEED};
 use crate::inventory::SubnetLookup;
-use crate::packet::{Endpoint, Transport};
+use crate::packet::Transport;
 use crate::policy::cell::End;
 use crate::policy::{Because, Column, Finding, Inherited, Missing, Reason, RowRef, Shown, Verdict, columns};
 use crate::protocol::tls::{self, Decryption, Version};
@@ -16,12 +16,69 @@ use crate::protocol::{NatsAuthentication, Requests};
 
 /// Appends a short text of what was held against the row that decides, and what else was seen.
 pub(super) fn append_evidence(record: &Record<'_>, out: &mut Text) {
+    let start = out.length();
+    append_all_held(record, false, out);
+    append_further(record, out.length() == start, out);
+}
+
+/// Appends what was held against the row that decides, as it is of all flows alike: with holes for the rest.
+pub(super) fn append_held(record: &Record<'_>, out: &mut Text) {
+    append_all_held(record, true, out);
+}
+
+fn append_all_held(record: &Record<'_>, with_holes: bool, out: &mut Text) {
     let mut parts = Parts { out, first: true };
     match &record.judgement.findings {
         None => parts.next().word("no documented row names this port, source or destination"),
-        Some(findings) => held(record, findings, &mut parts),
+        Some(findings) => held(record, findings, with_holes, &mut parts),
     }
-    further(record, &mut parts);
+    let observed = record.subject.observed;
+    if record.judgement.verdict == Verdict::Violation && !observed.no_payload {
+        let out = parts.next();
+        out.word("seen: application ");
+        out.word(observed.application.word());
+        out.word(", security ");
+        observed.security.words().iter().for_each(|word| out.word(word));
+    }
+}
+
+/// Appends what else was seen; the `first` part stands without a semicolon.
+pub(super) fn append_further(record: &Record<'_>, first: bool, out: &mut Text) {
+    further(record, &mut Parts { out, first });
+}
+
+/// What flows that are judged alike differ in. In words put together for all of them a control character stands for
+/// it: all other text is escaped and holds none.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Hole {
+    Source,
+    Destination,
+    Port,
+    State,
+}
+
+impl Hole {
+    /// All in a text, with their places.
+    pub(super) fn all(text: &[u8]) -> impl Iterator<Item = (usize, Hole)> {
+        let of = |byte: &u8| match byte {
+            0 => Some(Hole::Source),
+            1 => Some(Hole::Destination),
+            2 => Some(Hole::Port),
+            3 => Some(Hole::State),
+            _ => None,
+        };
+        text.iter().enumerate().filter_map(move |(at, byte)| Some((at, of(byte)?)))
+    }
+
+    pub(super) fn fill(self, record: &Record<'_>, out: &mut Text) {
+        let subject = &record.subject;
+        match self {
+            Hole::Source => out.ip(subject.source.ip),
+            Hole::Destination => out.ip(subject.destination.ip),
+            Hole::Port => out.number(subject.destination.port.into()),
+            Hole::State => out.word(record.counted.state.word()),
+        }
+    }
 }
 
 /// The same, for what formats.
@@ -37,7 +94,10 @@ pub(super) fn append_words(
     finding: &Finding,
     out: &mut Text,
 ) {
-    let words = Words { record, row, column };
+    append_words_or_holes(&Words { record, row, column, with_holes: false }, finding, out);
+}
+
+fn append_words_or_holes(words: &Words<'_>, finding: &Finding, out: &mut Text) {
     for (at, because) in finding.because().enumerate() {
         if at > 0 {
             out.word(", ");
@@ -63,7 +123,7 @@ impl Parts<'_> {
 }
 
 /// What each column's finding is and why, what decides first.
-fn held(record: &Record<'_>, findings: &[Finding; 6], parts: &mut Parts<'_>) {
+fn held(record: &Record<'_>, findings: &[Finding; 6], with_holes: bool, parts: &mut Parts<'_>) {
     // A row of another port is named for its ends only: it asks nothing of this flow.
     let elsewhere = record.judgement.reason == Some(Reason::NoRowForPort);
     let mut all = Column::ALL;
@@ -97,7 +157,8 @@ fn held(record: &Record<'_>, findings: &[Finding; 6], parts: &mut Parts<'_>) {
             out.word(name(*twin));
         }
         out.word(": ");
-        append_words(record, record.judgement.row, *column, finding(*column), out);
+        let words = Words { record, row: record.judgement.row, column: *column, with_holes };
+        append_words_or_holes(&words, finding(*column), out);
     }
 }
 
@@ -135,6 +196,7 @@ struct Words<'a> {
     record: &'a Record<'a>,
     row: Option<RowRef>,
     column: Column,
+    with_holes: bool,
 }
 
 /// What words are put together from.
@@ -144,6 +206,10 @@ enum Piece<'a> {
     Show(&'a dyn fmt::Display),
     /// The address at this end.
     Ip,
+    /// The destination's port.
+    Port,
+    /// How the connection stands.
+    State,
     /// The VM that the inventory has at this end.
     Vm,
     /// The groups that the capture itself names at this end.
@@ -165,7 +231,8 @@ enum Piece<'a> {
 impl Words<'_> {
     fn one(&self, because: Because, out: &mut Text) {
         use Piece::{
-            Component, Documented, Ip, Learnt, Number, Process, Requests, Show, Subnet, Text, TlsVersion, Vm,
+            Component, Documented, Ip, Learnt, Number, Port, Process, Requests, Show, State, Subnet, Text,
+            TlsVersion, Vm,
         };
         match because {
             Because::InInventory => self.say(&[Ip, Text(" is "), Vm], out),
@@ -216,10 +283,7 @@ impl Words<'_> {
             Because::SubnetDynamic => out.word("the destination is on a network without ranges"),
             Because::DirectionGuessed => out.word("which end opened the flow is only guessed"),
             Because::PortMatches | Because::TransportMatches => out.word("as documented"),
-            Because::PortDiffers => self.say(
-                &[Number(self.record.subject.destination.port.into()), Text(", documented is "), Documented],
-                out,
-            ),
+            Because::PortDiffers => self.say(&[Port, Text(", documented is "), Documented], out),
             Because::TransportDiffers => self.say(&[Text("documented is "), Documented], out),
             Because::Speaks(application) => self.say(&[Text(application.word()), Text(" in clear")], out),
             Because::SpeaksInside(application) => {
@@ -231,10 +295,7 @@ impl Words<'_> {
             Because::ContentTypeUnseen => out.word("HTTP/2, no content type seen"),
             Because::SpeaksUnknown => out.word("the first bytes are no protocol known"),
             Because::BytesAmbiguous => out.word("the bytes can be read in more than one way"),
-            Because::NoPayload => self.say(
-                &[Text("no payload was exchanged ("), Text(self.record.counted.state.word()), Text(")")],
-                out,
-            ),
+            Because::NoPayload => self.say(&[Text("no payload was exchanged ("), State, Text(")")], out),
             Because::NotCaptured(missing) => out.word(missing_words(missing)),
             Because::InsideTls => out.word("what is inside TLS is unseen"),
             Because::AlpnInClear => out.word("ALPN chosen in clear"),
@@ -351,7 +412,10 @@ impl Words<'_> {
             Piece::Text(text) => out.word(text),
             Piece::Number(number) => out.number(*number),
             Piece::Show(shown) => out.show(shown),
-            Piece::Ip => out.ip(self.end().ip),
+            Piece::Ip if self.column == Column::Destination => self.hole(Hole::Destination, out),
+            Piece::Ip => self.hole(Hole::Source, out),
+            Piece::Port => self.hole(Hole::Port, out),
+            Piece::State => self.hole(Hole::State, out),
             Piece::Vm => {
                 let end = if self.column == Column::Destination { words::DESTINATION } else { words::SOURCE };
                 words::vm(self.record, end, out);
@@ -371,6 +435,10 @@ impl Words<'_> {
                 out.word(&requests.map_or(String::new(), requests_words));
             }
         }
+    }
+
+    fn hole(&self, hole: Hole, out: &mut Text) {
+        if self.with_holes { out.byte(hole as u8) } else { hole.fill(self.record, out) }
     }
 
     /// The groups that the capture itself names at this end.
@@ -416,13 +484,6 @@ impl Words<'_> {
         match self.column {
             Column::Destination => self.record.subject.destination_shown,
             _ => self.record.subject.source_shown,
-        }
-    }
-
-    fn end(&self) -> Endpoint {
-        match self.column {
-            Column::Destination => self.record.subject.destination,
-            _ => self.record.subject.source,
         }
     }
 }
@@ -487,13 +548,6 @@ pub(super) fn missing_words(missing: Missing) -> &'static str {
 /// What else bears on the flow, whatever the row.
 fn further(record: &Record<'_>, parts: &mut Parts<'_>) {
     let observed = record.subject.observed;
-    if record.judgement.verdict == Verdict::Violation && !observed.no_payload {
-        let out = parts.next();
-        out.word("seen: application ");
-        out.word(observed.application.word());
-        out.word(", security ");
-        observed.security.words().iter().for_each(|word| out.word(word));
-    }
     for (end, shown) in
         [("source", record.subject.source_shown), ("destination", record.subject.destination_shown)]
     {

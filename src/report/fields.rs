@@ -35,6 +35,17 @@ impl<'b> Fields<'b> {
         self.end();
     }
 
+    /// Fields that were made before, each with its comma.
+    #[inline]
+    pub(super) fn several(&mut self, fields: &[u8]) {
+        self.out.put(fields);
+    }
+
+    /// How much was put so far.
+    pub(super) fn length(&self) -> usize {
+        self.out.length()
+    }
+
     /// What is appended needs no quotes and is no formula.
     #[inline]
     pub(super) fn harmless(&mut self, append: impl FnOnce(&mut Text)) {
@@ -51,18 +62,22 @@ impl<'b> Fields<'b> {
         self.end();
     }
 
-    /// The same, of text that as a rule needs quotes.
+    /// The same, of text that as a rule needs quotes, or needs none, and nothing else: `append` says whether it does.
     #[inline]
-    pub(super) fn sentences(&mut self, append: impl FnOnce(&mut Text)) {
+    pub(super) fn sentences(&mut self, quoted: bool, append: impl FnOnce(&mut Text) -> bool) {
         let start = self.out.length();
-        self.out.byte(b'"');
-        append(self.out);
-        let field = &self.out.as_bytes()[start + 1..];
-        if needs_quotes(field) && !is_formula(field) && memchr::memchr(b'"', field).is_none() {
+        if quoted {
             self.out.byte(b'"');
-        } else {
-            self.out.remove(start);
-            guard(self.out, start);
+        }
+        match (append(self.out), quoted) {
+            (true, true) => self.out.byte(b'"'),
+            (true, false) => {}
+            (false, _) => {
+                if quoted {
+                    self.out.remove(start);
+                }
+                guard(self.out, start);
+            }
         }
         self.end();
     }
@@ -78,6 +93,18 @@ impl<'b> Fields<'b> {
     fn end(&mut self) {
         self.out.byte(b',');
     }
+}
+
+/// Whether text becomes a field by putting quotes around it; `None` if that would not do.
+pub(super) fn needs_only_quotes(field: &[u8]) -> Option<bool> {
+    // A hyphen alone is no formula, but whatever goes on with one is.
+    let is_plain = !is_formula(field) && field != b"-" && memchr::memchr(b'"', field).is_none();
+    is_plain.then(|| needs_quotes(field))
+}
+
+/// Whether text behind what needs quotes, or needs none, changes nothing of that.
+pub(super) fn goes_on(quoted: bool, text: &[u8]) -> bool {
+    text.is_empty() || memchr::memchr(b'"', text).is_none() && (quoted || !needs_quotes(text))
 }
 
 /// One field as it stands in a record of several.
@@ -144,11 +171,21 @@ mod tests {
             let mut expected = csv::Writer::from_writer(b"before\n".to_vec());
             for text in &texts {
                 fields.text(|out| out.word(text));
-                fields.sentences(|out| out.word(text));
+                let quoted = needs_only_quotes(text.as_bytes());
+                fields.sentences(quoted == Some(true), |out| {
+                    out.word(text);
+                    quoted.is_some()
+                });
+                let (first, rest) = text.split_at(text.floor_char_boundary(text.len() / 2));
+                let quoted = needs_only_quotes(first.as_bytes()).filter(|_| !first.is_empty());
+                fields.sentences(quoted == Some(true), |out| {
+                    out.word(text);
+                    quoted.is_some_and(|quoted| goes_on(quoted, rest.as_bytes()))
+                });
                 let formula = text != "-" && text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
                 let text = if formula { format!("'{text}") } else { text.clone() };
                 fields.made(&field(|out| out.word(&text)));
-                for _ in 0..3 {
+                for _ in 0..4 {
                     expected.write_field(&text).unwrap();
                 }
             }

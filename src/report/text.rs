@@ -27,6 +27,11 @@ impl Text {
         Text { bytes: Vec::with_capacity(bytes + STEP), length: 0 }
     }
 
+    /// A copy that keeps no room for more.
+    pub(super) fn kept(&self) -> Text {
+        Text { bytes: self.as_bytes().to_vec(), length: self.length }
+    }
+
     /// How long it is so far, bytes.
     pub(super) fn length(&self) -> usize {
         self.length
@@ -69,6 +74,10 @@ impl Text {
     /// A decimal number.
     #[inline]
     pub(super) fn number(&mut self, number: u64) {
+        // Most are small.
+        if let Some((digits, length)) = usize::try_from(number).ok().and_then(|at| SMALL.get(at)) {
+            return self.put_first(digits, usize::from(*length));
+        }
         if number >= 100_000_000 {
             return self.put(itoa::Buffer::new().format(number).as_bytes());
         }
@@ -220,6 +229,22 @@ pub(super) fn text(put: impl FnOnce(&mut Text)) -> String {
     put(&mut out);
     String::from_utf8_lossy(out.as_bytes()).into_owned()
 }
+
+/// The digits of numbers below a thousand, and how many they are.
+static SMALL: [([u8; 3], u8); 1000] = {
+    let mut small = [([0; 3], 0); 1000];
+    let mut n = 0;
+    while n < 1000 {
+        let digits = [b'0' + (n / 100) as u8, b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8];
+        small[n] = match digits {
+            [b'0', b'0', c] => ([c, 0, 0], 1),
+            [b'0', b, c] => ([b, c, 0], 2),
+            all => (all, 3),
+        };
+        n += 1;
+    }
+    small
+};
 
 /// Each octet's digits and the point behind them, and how many bytes that is.
 const OCTETS: [([u8; 4], u8); 256] = {

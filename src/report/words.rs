@@ -82,17 +82,20 @@ pub(super) fn encapsulation(encapsulation: Encapsulation, out: &mut Text) {
     if encapsulation == Encapsulation::NONE {
         return;
     }
-    for (at, layer) in encapsulation.layers().enumerate() {
-        if at > 0 {
-            out.word(" ");
+    let start = out.length();
+    for layer in encapsulation.layers() {
+        match layer {
+            Layer::Vlan(id) => {
+                out.put_first(b" vlan   ", 6);
+                out.number(id.into());
+            }
+            Layer::Vxlan(vni) => {
+                out.put_first(b" vxlan  ", 7);
+                out.number(vni.into());
+            }
         }
-        let (kind, number) = match layer {
-            Layer::Vlan(id) => ("vlan ", u64::from(id)),
-            Layer::Vxlan(vni) => ("vxlan ", u64::from(vni)),
-        };
-        out.word(kind);
-        out.number(number);
     }
+    out.remove(start);
 }
 
 /// A time as [`Clock`] writes it.
@@ -100,26 +103,26 @@ pub(super) fn time(time: Timestamp, precision: Precision, out: &mut Text) {
     Clock::default().time(time, precision, out);
 }
 
-/// Writes times in RFC 3339, remembering the date of the day it was last asked for.
+/// Writes times in RFC 3339, remembering the second and the date of the day it was last asked for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Clock {
+    /// Seconds since 1970, and how times in that second begin; none before the first.
+    second: Option<(i64, [u8; 20])>,
     /// Days since 1970, and the date of that day; none before the first.
     date: Option<(i64, [u8; 10])>,
 }
 
-const SECOND: u64 = Timestamp::SECOND.unsigned_abs();
-const DAY: i64 = 24 * 3600 * Timestamp::SECOND;
+/// Seconds.
+const DAY: i64 = 24 * 3600;
 
 impl Clock {
     /// In UTC, with the capture's digits.
     pub(super) fn time(&mut self, time: Timestamp, precision: Precision, out: &mut Text) {
-        let (day, rest) = (time.0.div_euclid(DAY), time.0.rem_euclid(DAY).unsigned_abs());
-        let (seconds, fraction) = (rest / SECOND, rest % SECOND);
+        let second = time.0.div_euclid(Timestamp::SECOND);
+        // Not below the earliest time, though the second may begin there.
+        let fraction = time.0.wrapping_sub(second.wrapping_mul(Timestamp::SECOND)).unsigned_abs();
         let mut text = *b"0000-00-00T00:00:00.000000000Z";
-        text[..10].copy_from_slice(&self.date(day));
-        text[11..13].copy_from_slice(&pair(seconds / 3600));
-        text[14..16].copy_from_slice(&pair(seconds / 60 % 60));
-        text[17..19].copy_from_slice(&pair(seconds % 60));
+        text[..20].copy_from_slice(&self.second(second));
         text[20..28].copy_from_slice(&eight_digits(fraction / 10));
         let length = match precision {
             Precision::Micro => {
@@ -135,6 +138,22 @@ impl Clock {
     }
 
     #[inline]
+    fn second(&mut self, second: i64) -> [u8; 20] {
+        if let Some((known, text)) = self.second
+            && known == second
+        {
+            return text;
+        }
+        let of_day = second.rem_euclid(DAY).unsigned_abs();
+        let mut text = *b"0000-00-00T00:00:00.";
+        text[..10].copy_from_slice(&self.date(second.div_euclid(DAY)));
+        text[11..13].copy_from_slice(&pair(of_day / 3600));
+        text[14..16].copy_from_slice(&pair(of_day / 60 % 60));
+        text[17..19].copy_from_slice(&pair(of_day % 60));
+        self.second = Some((second, text));
+        text
+    }
+
     fn date(&mut self, day: i64) -> [u8; 10] {
         if let Some((known, date)) = self.date
             && known == day
@@ -142,7 +161,7 @@ impl Clock {
             return date;
         }
         // Sixty-four bits of nanoseconds lie between the years 1677 and 2262.
-        let midnight = jiff::Timestamp::from_second(day * (DAY / Timestamp::SECOND)).unwrap_or_default();
+        let midnight = jiff::Timestamp::from_second(day * DAY).unwrap_or_default();
         let mut date = *b"1970-01-01";
         date.iter_mut().zip(midnight.strftime("%Y-%m-%d").to_string().bytes()).for_each(|(d, b)| *d = b);
         self.date = Some((day, date));

@@ -1,9 +1,11 @@
 //! How flows leave the table: when their time is over, when there is no room, and at the end.
 
+use std::cmp::Reverse;
 use std::hint::black_box;
 
 use hashbrown::HashTable;
 
+use super::names::Named;
 use super::{First, FlowTable};
 use crate::capture::Timestamp;
 use crate::flow::budget::Held;
@@ -34,11 +36,13 @@ pub(super) const AT_ONCE: usize = 2048;
 /// How many more may end with each packet, and with each second that begins.
 pub(super) const WITH_EACH: usize = 2;
 /// Flows that end one after the other and are asked for together, so that memory is waited for once.
-pub(super) const TOGETHER: usize = 16;
+pub(super) const ASKED_FOR: usize = 16;
 /// Entries of ended flows that the wheel may hold besides those of live ones before it is swept.
 pub(super) const STALE: usize = 1 << 16;
 /// Flows looked at for the one that is worth least when there is no room for another.
 pub(super) const LOOKED_AT: usize = 32;
+/// Of them, flows that are found at once, unless all are worth much.
+pub(super) const TOGETHER: usize = 8;
 
 impl<R: Reader> FlowTable<R> {
     /// The audit's clock shows `now`: flows that are due go to `ended`, in the order of their first packets.
@@ -84,7 +88,8 @@ impl<R: Reader> FlowTable<R> {
                 order.push(((cold.ordinal, cold.encapsulation.depth()), id));
             }
         }
-        order.sort_unstable();
+        // Numbers are given in the order of packets but for those that were free, so that this finds long runs.
+        order.sort();
         order
     }
 
@@ -106,7 +111,7 @@ impl<R: Reader> FlowTable<R> {
         let mut asked_for = 0;
         while let Some((first, id)) = remaining.pop_if(|(first, _)| is_wanted(*first)) {
             if asked_for == 0 {
-                asked_for = remaining.len().min(TOGETHER);
+                asked_for = remaining.len().min(ASKED_FOR);
                 self.expect(remaining.iter().rev().take(asked_for).map(|(_, id)| *id));
             }
             asked_for = asked_for.saturating_sub(1);
@@ -161,13 +166,40 @@ impl<R: Reader> FlowTable<R> {
         Some(flow.read_by(reader))
     }
 
-    /// Makes room for another flow. The flow that is worth least ends, of those the hand comes by: a look at
+    /// Makes room for another flow. The flow that is worth least ends, of those the hand came by: a look at
     /// all of them would cost more than the flow is worth.
     pub(super) fn make_room(&mut self, ended: &mut Vec<Flow<R>>) {
         if self.live < self.limits.flows {
             return;
         }
-        let mut least: Option<(Worth, Timestamp, u32)> = None;
+        if self.worthless.is_empty() {
+            self.look_for_worthless();
+        }
+        while let Some(Candidate { id, generation, worth, touched }) = self.worthless.pop() {
+            let is_there = is_named(&self.hot, &self.cold, Entry { id, generation });
+            if is_there && (self.hot[id].touched, self.hot[id].worth()) == (touched, worth) {
+                self.account.evicted += 1;
+                ended.extend(self.take_out(id, true));
+                return;
+            }
+            if self.worthless.is_empty() {
+                self.look_for_worthless();
+            }
+        }
+    }
+
+    /// A connection begins: while it is not answered it is worth less than what was found, unless that is as little.
+    pub(super) fn reconsider(&mut self) {
+        if self.worthless.last().is_some_and(|candidate| candidate.worth != Worth::Attempt) {
+            self.worthless.clear();
+        }
+    }
+
+    /// Looks at the next flows for those that are worth least. Several are found at once where that is little: a
+    /// flood ends as many as it begins, and to look anew for each, and to wait for the memory of each, costs
+    /// more than all the rest.
+    fn look_for_worthless(&mut self) {
+        let (found, mut least) = (&mut self.worthless, Worth::Spoken);
         for _ in 0..LOOKED_AT {
             let id = self.hand;
             let Some(hot) = self.hot.get(id) else {
@@ -175,19 +207,36 @@ impl<R: Reader> FlowTable<R> {
                 continue;
             };
             self.hand += 1;
-            if hot.is(LIVE) {
-                let this = (worth(hot), hot.touched, id);
-                least = Some(least.map_or(this, |least| least.min(this)));
-                // Flows begin in the order in which the hand goes round: this one is among the oldest.
-                if this.0 == Worth::Attempt {
-                    break;
-                }
+            let worth = if hot.is(LIVE) { hot.worth() } else { continue };
+            if worth < least {
+                found.clear();
+                least = worth;
+            }
+            if worth == least {
+                found.push(Candidate { id, generation: 0, worth, touched: hot.touched });
+            }
+            // Flows begin in the order in which the hand goes round: these are among the oldest.
+            if worth == Worth::Attempt && found.len() == TOGETHER {
+                break;
             }
         }
-        if let Some((.., id)) = least {
-            self.account.evicted += 1;
-            ended.extend(self.take_out(id, true));
+        let kept = if least == Worth::Spoken { 1 } else { TOGETHER };
+        if found.len() > kept {
+            found.select_nth_unstable_by_key(kept, Candidate::age);
+            found.truncate(kept);
         }
+        found.sort_unstable_by_key(|candidate| Reverse(candidate.age()));
+        // As in `look_up`: what the end of each will need is asked for together.
+        for candidate in &mut self.worthless {
+            let cold = &self.cold[candidate.id];
+            candidate.generation = cold.generation;
+            black_box(cold.ordinal);
+        }
+        let named = |id: u32| {
+            let hash = Named { half: self.hashed(&self.key(id)).half, id }.hash();
+            self.index.find(hash, |named| named.id == id).is_some()
+        };
+        black_box(self.worthless.iter().filter(|candidate| named(candidate.id)).count());
     }
 
     /// Lets go of the oldest connection on these ports when there are as many as are told apart.
@@ -223,7 +272,7 @@ impl<R: Reader> FlowTable<R> {
             && let Some((_, entry)) = self.due.pop_front()
         {
             if asked_for == 0 {
-                asked_for = self.due.len().min(TOGETHER);
+                asked_for = self.due.len().min(ASKED_FOR);
                 self.expect(self.due.iter().take(asked_for).map(|(_, next)| next.id));
             }
             asked_for = asked_for.saturating_sub(1);
@@ -259,6 +308,22 @@ impl<R: Reader> FlowTable<R> {
     }
 }
 
+/// A flow that may end to make room, if it is then as it was when it was looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    id: u32,
+    generation: u32,
+    worth: Worth,
+    touched: Timestamp,
+}
+
+impl Candidate {
+    /// The least was left alone for longest.
+    fn age(&self) -> (Timestamp, u32) {
+        (self.touched, self.id)
+    }
+}
+
 /// What flows are worth when there is no room for all, from the least on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Worth {
@@ -271,16 +336,18 @@ enum Worth {
     Spoken,
 }
 
-fn worth(hot: &Hot) -> Worth {
-    let connection = hot.connection();
-    if connection.is_attempt() {
-        Worth::Attempt
-    } else if connection.is_over() {
-        Worth::Closed
-    } else if hot.packets.contains(&0) {
-        Worth::OneWay
-    } else {
-        Worth::Spoken
+impl Hot {
+    #[inline]
+    fn worth(&self) -> Worth {
+        if self.is_attempt() {
+            Worth::Attempt
+        } else if self.is_over() {
+            Worth::Closed
+        } else if self.packets.contains(&0) {
+            Worth::OneWay
+        } else {
+            Worth::Spoken
+        }
     }
 }
 
@@ -296,10 +363,9 @@ fn deadline(hot: &Hot) -> Timestamp {
 
 /// How long a flow may be idle from now on, in nanoseconds.
 fn time_out(hot: &Hot) -> i64 {
-    let connection = hot.connection();
     match Transport(hot.transport) {
-        Transport::TCP if connection.is_over() => CLOSED,
-        Transport::TCP if connection.is_attempt() => ATTEMPT,
+        Transport::TCP if hot.is_over() => CLOSED,
+        Transport::TCP if hot.is_attempt() => ATTEMPT,
         Transport::TCP => ESTABLISHED,
         Transport::UDP => UDP,
         _ => OTHER,
