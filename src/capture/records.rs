@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::file::{FOREIGN, foreign};
+use super::map::expect;
 use super::pcap::{FILE_HEADER, Pcap};
 use super::pcapng::{self, Pcapng};
 use super::record::{Damage, Found, Record, SecretsRecord, array};
@@ -211,6 +212,8 @@ impl<W: Window> Records<W> {
                 other => break Err(other),
             };
             self.number += 1;
+            // While this packet is dealt with, the next one comes nearer.
+            expect(rest, record.size as usize);
             if let ControlFlow::Break(with) = each(&packet(self.capture, self.number, &record, rest)) {
                 self.head = Head::Lent(record.size);
                 break Ok(with);
