@@ -7,6 +7,8 @@ use crate::capture::Timestamp;
 
 /// Slots in the wheel: longer than the longest time-out, so that most flows come up once.
 const SLOTS: i64 = 4096;
+/// Entries of a slot that lie together: more of them grow it without being copied.
+const TOGETHER: usize = 512;
 
 /// A flow's entry: its place in the slab and the generation of that place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,9 +17,34 @@ pub(super) struct Entry {
     pub(super) generation: u32,
 }
 
+/// What comes up in one second; nearly every slot is empty.
+#[derive(Debug, Default)]
+struct Slot {
+    last: Vec<Entry>,
+    #[expect(clippy::box_collection, reason = "few slots have any, and all have room for it")]
+    full: Option<Box<Vec<Vec<Entry>>>>,
+}
+
+impl Slot {
+    fn push(&mut self, entry: Entry) {
+        if self.last.len() == TOGETHER {
+            let full = std::mem::replace(&mut self.last, Vec::with_capacity(TOGETHER));
+            self.full.get_or_insert_default().push(full);
+        } else if self.last.len() == self.last.capacity() {
+            // Every flow stands in one: doubling would reserve as much as all of them take.
+            self.last.reserve_exact((4 + self.last.len() / 4).min(TOGETHER - self.last.len()));
+        }
+        self.last.push(entry);
+    }
+
+    fn into_entries(self) -> impl Iterator<Item = Entry> {
+        self.full.into_iter().flat_map(|full| *full).flatten().chain(self.last)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Wheel {
-    slots: Vec<Vec<Entry>>,
+    slots: Vec<Slot>,
     entries: usize,
     /// The last second whose slot was looked at; `None` before the first packet.
     second: Option<i64>,
@@ -25,19 +52,14 @@ pub(super) struct Wheel {
 
 impl Wheel {
     pub(super) fn new() -> Wheel {
-        Wheel { slots: (0..SLOTS).map(|_| Vec::new()).collect(), entries: 0, second: None }
+        Wheel { slots: (0..SLOTS).map(|_| Slot::default()).collect(), entries: 0, second: None }
     }
 
     /// Puts an entry where it comes up in the first whole second after `deadline`.
     pub(super) fn insert(&mut self, entry: Entry, deadline: Timestamp) {
         let due = second(deadline).saturating_add(1);
         let due = self.second.map_or(due, |now| due.max(now.saturating_add(1)));
-        let slot = &mut self.slots[due.rem_euclid(SLOTS) as usize];
-        if slot.len() == slot.capacity() {
-            // Every flow stands in one: doubling would reserve as much as all of them take.
-            slot.reserve_exact(4 + slot.len() / 4);
-        }
-        slot.push(entry);
+        self.slots[due.rem_euclid(SLOTS) as usize].push(entry);
         self.entries += 1;
     }
 
@@ -48,11 +70,14 @@ impl Wheel {
 
     /// Forgets entries that `keep` says no to.
     pub(super) fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
+        self.entries = 0;
         for slot in &mut self.slots {
-            slot.retain(&keep);
-            slot.shrink_to(slot.len() + slot.len() / 4);
+            let kept = std::mem::take(slot).into_entries().filter(|entry| keep(entry));
+            for entry in kept {
+                slot.push(entry);
+                self.entries += 1;
+            }
         }
-        self.entries = self.slots.iter().map(Vec::len).sum();
     }
 
     /// Moves to `now` and hands out every entry whose slot was passed. Returns false at once within
@@ -70,7 +95,7 @@ impl Wheel {
         for step in 1..=steps {
             let slot = last.saturating_add(step).rem_euclid(SLOTS) as usize;
             // Its memory goes too: every slot would keep what it took in the worst second.
-            passed.append(&mut std::mem::take(&mut self.slots[slot]));
+            passed.extend(std::mem::take(&mut self.slots[slot]).into_entries());
         }
         self.entries -= passed.len();
         self.second = Some(now);
@@ -103,6 +128,22 @@ mod tests {
         assert_eq!(passed, [entry]);
         passed.clear();
         assert!(!wheel.advance(at(9000), &mut passed));
+    }
+
+    #[test]
+    fn a_slot_with_very_many_hands_out_each_of_them() {
+        let mut wheel = Wheel::new();
+        let mut passed = Vec::new();
+        wheel.advance(at(0), &mut passed);
+        let count = 3 * TOGETHER as u32 + 7;
+        for id in 0..count {
+            wheel.insert(Entry { id, generation: 0 }, at(9));
+        }
+        wheel.retain(|entry| entry.id % 2 == 0);
+        assert_eq!(wheel.len(), count.div_ceil(2) as usize);
+        assert!(wheel.advance(at(10), &mut passed));
+        assert!(passed.iter().map(|entry| entry.id).eq((0..count).step_by(2)));
+        assert_eq!(wheel.len(), 0);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! are left out.
 
 use std::hash::BuildHasher;
+use std::num::NonZero;
 use std::sync::LazyLock;
 
 use foldhash::fast::RandomState;
@@ -57,14 +58,16 @@ pub struct Given {
     pub at: i64,
 }
 
-/// Stands for all that connections which resume one can learn from it.
+/// Stands for all that connections which resume one can learn from it. It is held against one other, so that few
+/// bits will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::protocol) struct Lesson(u64);
+pub(in crate::protocol) struct Lesson(NonZero<u32>);
 
 impl Lesson {
     pub(super) fn of(authentication: Authentication, given: Option<Given>) -> Lesson {
         let [seed, _] = &*NAME_SEEDS;
-        Lesson(seed.hash_one((authentication, given)))
+        let hash = seed.hash_one((authentication, given)) as u32;
+        Lesson(NonZero::new(hash).unwrap_or(NonZero::<u32>::MAX))
     }
 }
 
