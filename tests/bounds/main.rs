@@ -34,13 +34,22 @@ struct Scale {
     memory: (&'static str, u64),
     /// Longest that one attack may take.
     patience: Duration,
+    /// How often each is run: that of the median time counts, since machines are shared.
+    runs: usize,
 }
 
 impl Scale {
     fn wanted() -> Scale {
         match std::env::var_os("FLOWAUDIT_LONG").is_some_and(|value| value == "1") {
-            true => Scale { is_full: true, memory: ("2G", 2 << 30), patience: Duration::from_secs(900) },
-            false => Scale { is_full: false, memory: ("128M", 128 << 20), patience: Duration::from_secs(60) },
+            true => {
+                Scale { is_full: true, memory: ("2G", 2 << 30), patience: Duration::from_secs(900), runs: 3 }
+            }
+            false => Scale {
+                is_full: false,
+                memory: ("128M", 128 << 20),
+                patience: Duration::from_secs(60),
+                runs: 1,
+            },
         }
     }
 }
@@ -54,7 +63,10 @@ fn attacks_stay_below_the_ceiling_and_are_told() {
         "attack", "packets", "flows", "MiB", "ns/packet", "ratio"
     );
     for attack in [&ORDINARY].into_iter().chain(&ATTACKS) {
-        let taken = audit(attack, &scale);
+        let mut runs: Vec<Taken> = (0..scale.runs).map(|_| audit(attack, &scale)).collect();
+        runs.sort_by_key(|taken| taken.cpu);
+        let peak = runs.iter().map(|taken| taken.peak).max().unwrap_or_default();
+        let taken = runs.swap_remove(runs.len() / 2);
         let Attack { name, dropped, most, .. } = attack;
         let mut fails = |is: bool, what: String| failures.extend(is.then(|| format!("{name}: {what}")));
         fails(!matches!(taken.status, Some(0 | 1)), format!("{:?} {}", taken.status, taken.said));
@@ -65,10 +77,10 @@ fn attacks_stay_below_the_ceiling_and_are_told() {
         println!(
             "{name:30} {packets:>10} {:>9} {:>8} {cost:>9.0} {ratio:>6.1}  {}",
             count(&taken.said, "flows,total"),
-            taken.peak >> 20,
+            peak >> 20,
             given_up.join(", ")
         );
-        fails(taken.peak >= scale.memory.1, format!("{} MiB", taken.peak >> 20));
+        fails(peak >= scale.memory.1, format!("{} MiB", peak >> 20));
         let is_told = dropped.is_none_or(|line| count(&taken.said, line) > 0);
         fails(!is_told, format!("nothing counted as {dropped:?}"));
         fails(scale.is_full && ratio > *most, format!("{ratio:.1} times an ordinary packet"));
