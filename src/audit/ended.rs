@@ -36,8 +36,6 @@ pub(super) struct Ended {
     pub(super) leaves: Option<Leaves>,
     /// What other connections may resume, or this one resumed.
     pub(super) connection: Option<Box<Connection>>,
-    /// The thread that made it, which is the one to let go of it: what it shares with other flows is there.
-    pub(super) home: usize,
     /// The groups that the addresses of its ends are learnt to be of, by [`Side::index`].
     pub(super) learnt: [Option<Arc<[LearntGroup]>>; 2],
 }
@@ -100,7 +98,6 @@ impl Ended {
             leaves: observed.tls().map(Leaves::of),
             observed,
             connection,
-            home: 0,
             learnt: [None, None],
         })
     }

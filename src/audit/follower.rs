@@ -70,13 +70,6 @@ impl Event {
     pub(super) fn order(&self) -> Order {
         self.order
     }
-
-    /// The thread of this number made it.
-    pub(super) fn made_by(&mut self, thread: usize) {
-        if let What::Flow(flow) = &mut self.what {
-            flow.home = thread;
-        }
-    }
 }
 
 impl<'p> Follower<'p> {

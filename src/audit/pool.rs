@@ -95,7 +95,6 @@ impl<'p, W: io::Write> Pool<'p, W> {
             schedule: Mutex::new(Waited { it: schedule, waiting: 0 }),
             wake: Condvar::new(),
             spare: Mutex::new(Vec::new()),
-            over: (0..threads.get()).map(|_| Mutex::default()).collect(),
         };
         let judge = || Judge::new(plan, Arc::clone(&captures), is_written);
         let judged = Judged::new(plan);
@@ -124,9 +123,6 @@ struct Shared<'p> {
     wake: Condvar,
     /// Emptied buffers for the rows of a run: memory that is new each time costs more than the rows.
     spare: Mutex<Vec<Rows>>,
-    /// Flows that were judged, for each thread those that it made: two threads that count what flows share, and free
-    /// each other's memory, wait for one another.
-    over: Vec<Mutex<Run>>,
 }
 
 /// What threads wait for, and how many do: nobody is woken where nobody waits.
@@ -180,18 +176,15 @@ impl Shared<'_> {
         let _fuse = Fuse(self);
         let mut judged = Judged::new(self.plan);
         while let Step::Task(task) = self.next(thread) {
-            self.perform(thread, task, &mut judge, &mut judged);
+            self.perform(task, &mut judge, &mut judged);
         }
     }
 
     /// `judged` goes from run to run, each of which comes after the one before it.
-    fn perform(&self, thread: usize, task: Task, judge: &mut Judge<'_>, judged: &mut Judged) {
-        if let Some(over) = self.over.get(thread) {
-            drop(std::mem::take(&mut *lock(over)));
-        }
+    fn perform(&self, task: Task, judge: &mut Judge<'_>, judged: &mut Judged) {
         match task {
             Task::Follow { shard, work } => {
-                let events = self.follow(thread, shard, &work);
+                let events = self.follow(shard, &work);
                 drop(work);
                 self.tell(|schedule| schedule.followed(shard, events));
             }
@@ -204,29 +197,14 @@ impl Shared<'_> {
                 for flow in flows.iter() {
                     judge.flow(flow, judged, None);
                 }
-                self.let_go(thread, flows);
+                drop(flows);
                 let judged = judged.take(self.plan);
                 self.tell(|schedule| schedule.judged(number, judged));
             }
         }
     }
 
-    /// Flows were judged: those that other threads made are left to them.
-    fn let_go(&self, thread: usize, flows: Run) {
-        let mut others: Vec<Run> = self.over.iter().map(|_| Run::new()).collect();
-        for flow in flows {
-            if flow.home != thread
-                && let Some(other) = others.get_mut(flow.home)
-            {
-                other.push(flow);
-            }
-        }
-        for (over, flows) in self.over.iter().zip(others).filter(|(_, flows)| !flows.is_empty()) {
-            lock(over).extend(flows);
-        }
-    }
-
-    fn follow(&self, thread: usize, shard: usize, work: &Work) -> Vec<Event> {
+    fn follow(&self, shard: usize, work: &Work) -> Vec<Event> {
         let mut events = Vec::new();
         if let Some(follower) = self.followers.get(shard) {
             let mut follower = lock(follower);
@@ -234,9 +212,6 @@ impl Shared<'_> {
                 Work::Packets(batch) => batch.follow(shard, &self.maps, &mut follower, &mut events),
                 Work::Remaining { until, .. } => follower.remaining(*until, &mut events),
             }
-        }
-        for event in &mut events {
-            event.made_by(thread);
         }
         events
     }
@@ -301,7 +276,7 @@ impl<W: io::Write> Caller<W> {
                     let (batch, packets) = self.read(batch, &shared.maps, feed)?;
                     shared.tell(|schedule| schedule.read(batch, packets));
                 }
-                Step::Task(task) => shared.perform(CALLER, task, &mut judge, &mut judged),
+                Step::Task(task) => shared.perform(task, &mut judge, &mut judged),
                 Step::Over => return Ok(()),
             }
         }
