@@ -21,7 +21,8 @@ impl Field {
     /// A name that is spelled out; names are lower case (RFC 9113 section 8.2.1).
     pub fn named(text: &[u8]) -> Result<Field, Refused> {
         let name = Name::of(text);
-        let is_lawful = |byte: &u8| is_token(*byte) && !byte.is_ascii_uppercase();
+        // Receivers built on Rust's `http` take a quotation mark too, and what they take is to be read.
+        let is_lawful = |byte: &u8| is_token(*byte) && !byte.is_ascii_uppercase() || *byte == b'"';
         if name == Name::Other && (text.is_empty() || !text.iter().all(is_lawful)) {
             return Err(Refused);
         }
@@ -183,11 +184,12 @@ fn is_token(byte: u8) -> bool {
 pub struct Says(u16);
 
 impl Says {
-    /// The bits of credentials are the lowest ones, and those of pseudo-header fields the highest.
+    /// The bits of credentials are the lowest ones; those of pseudo-header fields stand in the order of their names.
     const GRPC: u16 = 1 << 5;
     const MALFORMED: u16 = 1 << 6;
     const REGULAR: u16 = 1 << 7;
     const PSEUDO: u16 = 0x3f << 8;
+    const HOST: u16 = 1 << 14;
 
     fn of(name: Name, value: &[u8]) -> Says {
         let mut credentials = CredentialFields::default();
@@ -206,6 +208,7 @@ impl Says {
     const fn of_name(name: Name) -> Says {
         match name {
             Name::Forbidden => Says(Says::REGULAR | Says::MALFORMED),
+            Name::Host => Says(Says::REGULAR | Says::HOST),
             _ if (name as u8) < Name::Host as u8 => Says(0x100 << name as u8),
             _ => Says(Says::REGULAR),
         }
@@ -229,9 +232,9 @@ impl Says {
         further.0 & Says::MALFORMED == 0 && self.0 & (Says::REGULAR | further.0) == 0
     }
 
-    /// There is such a pseudo-header field.
-    pub fn has(self, pseudo: Name) -> bool {
-        self.0 & Says::of_name(pseudo).0 & Says::PSEUDO != 0
+    /// There is such a field: a pseudo-header field, or the host.
+    pub fn has(self, name: Name) -> bool {
+        self.0 & Says::of_name(name).0 & (Says::PSEUDO | Says::HOST) != 0
     }
 
     /// A content type starts `application/grpc`.

@@ -74,7 +74,7 @@ impl Head {
             Name::Host => &mut self.host,
             _ => return,
         };
-        place.get_or_insert_with(|| value.get(..NAME_CAP).unwrap_or(value).to_vec());
+        *place = Some(value.get(..NAME_CAP).unwrap_or(value).to_vec());
     }
 }
 
@@ -134,7 +134,8 @@ impl Table {
                 };
                 let value = reader.string(&mut scratch)?;
                 let field = named.with(value)?;
-                if wants_authority {
+                // Only the first: a second one may be there to be read in the place of one that the table has.
+                if wants_authority && !says.has(field.name()) {
                     head.keep(field.name(), value);
                 }
                 if is_kept {
@@ -355,6 +356,16 @@ mod tests {
     }
 
     #[test]
+    fn of_two_hosts_the_first_is_the_one_also_where_its_text_is_not_kept() {
+        let first: &[u8] = b"\x82\x84\x86\x66\x01a";
+        assert_eq!(last(&[first]).unwrap().authority(), Some(&b"a"[..]));
+        assert_eq!(last(&[&[first, b"\x66\x01b"].concat()]).unwrap().authority(), Some(&b"a"[..]));
+        for again in [&b"\x82\x84\x86\xbe\x66\x01b"[..], b"\x82\x84\x86\xa6\x66\x01b"] {
+            assert_eq!(last(&[first, again]).unwrap().authority(), None, "{again:?}");
+        }
+    }
+
+    #[test]
     fn what_breaks_the_rules_is_refused() {
         for block in [
             &b"\x80"[..],                // an index of nothing
@@ -373,7 +384,7 @@ mod tests {
         ] {
             assert!(last(&[block]).is_err(), "{block:?}");
         }
-        assert!(last(&[b"\x00\x02te\x08trailers"]).is_ok());
+        assert!(last(&[b"\x00\x02te\x08trailers"]).is_ok() && last(&[b"\x00\x01\"\x01b"]).is_ok());
     }
 
     #[test]
