@@ -191,14 +191,15 @@ impl Connection {
 
 /// As [`Connection::is_over`], by what both ends did.
 #[inline]
-pub(super) fn are_over(ends: [Endpoint; 2]) -> bool {
-    ends.contains(&Endpoint::Reset) || ends == [Endpoint::Closed; 2]
+pub(super) fn are_over([a, b]: [Endpoint; 2]) -> bool {
+    // One by one: to compare both at once, the processor would wait until what was written of each has left it.
+    matches!((a, b), (Endpoint::Reset, _) | (_, Endpoint::Reset) | (Endpoint::Closed, Endpoint::Closed))
 }
 
 /// An attempt that was never answered, or not yet.
 #[inline]
-pub(super) fn are_attempt(ends: [Endpoint; 2]) -> bool {
-    ends.contains(&Endpoint::SynSent) && ends.contains(&Endpoint::Inactive)
+pub(super) fn are_attempt([a, b]: [Endpoint; 2]) -> bool {
+    matches!((a, b), (Endpoint::SynSent, Endpoint::Inactive) | (Endpoint::Inactive, Endpoint::SynSent))
 }
 
 /// `a` comes after `b` in sequence space (RFC 9293 section 3.4).

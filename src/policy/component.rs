@@ -40,7 +40,7 @@ pub struct Shown {
     /// The groups its address is learnt to be of.
     learnt: Option<Arc<[LearntGroup]>>,
     /// The process that has the socket.
-    process: Option<Process>,
+    process: Option<Box<Process>>,
 }
 
 impl Shown {
@@ -64,14 +64,14 @@ impl Shown {
 
     /// The same, of an end whose socket this process has.
     pub fn owned(self, process: Option<Process>) -> Shown {
-        Shown { process, ..self }
+        Shown { process: process.map(Box::new), ..self }
     }
 
-    /// Where the components and groups are kept that are shown; `None` where a process is, which is the flow's own.
-    pub(super) fn likeness(&self) -> Option<[usize; 2]> {
+    /// Where the components and groups are kept that are shown.
+    pub(super) fn places(&self) -> [usize; 2] {
         let components = self.components.as_ref().map_or(0, |it| Arc::as_ptr(it).addr());
         let learnt = self.learnt.as_ref().map_or(0, |it| Arc::as_ptr(it).addr());
-        self.process.is_none().then_some([components, learnt])
+        [components, learnt]
     }
 
     /// The process that has the socket, in words for evidence.

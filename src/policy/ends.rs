@@ -74,21 +74,27 @@ impl<'a> Place<'a> {
             && !stays_inside(self.ip)
     }
 
-    /// What findings take from it but for its address, beside `peer`; `None` where that is its own.
-    pub(super) fn likeness(&self, peer: &Place<'_>) -> Option<EndLikeness> {
+    /// Findings take something from it that is its own.
+    pub(super) fn is_like_no_other(&self) -> bool {
+        self.shown.process().is_some()
+    }
+
+    /// What findings take from it but for its address, beside `peer`, if that is not its own.
+    #[inline]
+    pub(super) fn likeness(&self, peer: &Place<'_>) -> EndLikeness {
         let (subnet, holds_peer) = match self.subnet() {
             SubnetLookup::One(subnet) => (std::ptr::from_ref(subnet).addr(), subnet.range.contains(&peer.ip)),
             SubnetLookup::Overlapping => (1, false),
             SubnetLookup::Dynamic => (2, false),
             SubnetLookup::Unknown | SubnetLookup::NoneGiven => (3, false),
         };
-        Some(EndLikeness {
+        EndLikeness {
             holder: self.holder,
             subnet,
             holds_peer,
             stays_inside: stays_inside(self.ip),
-            shown: self.shown.likeness()?,
-        })
+            shown: self.shown.places(),
+        }
     }
 
     fn vm(&self) -> Lookup<'a> {

@@ -33,13 +33,15 @@ impl Likeness {
     /// some row of the policies that judge it names the destination's port, of whichever transport.
     pub fn of(subject: &Subject<'_>, ends: &[Place<'_>; 2], is_named: bool) -> Option<Likeness> {
         let [source, destination] = ends;
-        Some(Likeness {
+        let is_like_no_other =
+            ends.iter().any(Place::is_like_no_other) || Carried::tells_its_own(subject.observed);
+        (!is_like_no_other).then(|| Likeness {
             transport: subject.transport,
             port: is_named.then_some(subject.destination.port),
             opened_by: subject.opened_by,
-            ends: [source.likeness(destination)?, destination.likeness(source)?],
+            ends: [source.likeness(destination), destination.likeness(source)],
             is_one_address: subject.source.ip == subject.destination.ip,
-            carried: Carried::of(subject.observed)?,
+            carried: Carried::of(subject.observed),
         })
     }
 }
@@ -95,19 +97,21 @@ struct Carried {
 }
 
 impl Carried {
-    fn of(observed: &Observed) -> Option<Carried> {
+    /// The words for a finding tell more than is compared here.
+    fn tells_its_own(observed: &Observed) -> bool {
         let evidence = &observed.evidence;
-        // Of these, the words for a finding tell more than is compared here.
-        let tells_its_own = evidence.inside.is_some()
+        evidence.inside.is_some()
             || evidence.mysql.is_some()
             || evidence.ldap.is_some()
             || observed.inherited.is_some()
             || observed.ambiguity.is_some()
-            || observed.chains.iter().any(Option::is_some);
-        if tells_its_own {
-            return None;
-        }
-        Some(Carried {
+            || observed.chains.iter().any(Option::is_some)
+    }
+
+    #[inline]
+    fn of(observed: &Observed) -> Carried {
+        let evidence = &observed.evidence;
+        Carried {
             application: observed.application,
             application_basis: observed.application_basis,
             security: observed.security,
@@ -119,7 +123,7 @@ impl Carried {
             requests: observed.requests().copied(),
             nats: observed.nats().copied(),
             tls: observed.tls().map(Tls::of),
-        })
+        }
     }
 }
 

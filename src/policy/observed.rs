@@ -204,7 +204,7 @@ pub struct Observed {
     /// How that is known.
     pub security_basis: Basis,
     /// The session was resumed, and this is what began it.
-    pub inherited: Option<Inherited>,
+    pub inherited: Option<Box<Inherited>>,
     /// Nothing was sent above the transport.
     pub no_payload: bool,
     /// Why bytes that would tell more are not in the capture.
@@ -254,7 +254,7 @@ impl Observed {
         if accepted && self.security.tls == Some(TlsKind::Resumed) {
             self.security.tls = Some(inherited.kind);
             self.security_basis = Basis::Inherited;
-            self.inherited = Some(inherited);
+            self.inherited = Some(Box::new(inherited));
         }
     }
 

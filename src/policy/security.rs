@@ -329,7 +329,7 @@ fn client_certificate(tls: &tls::Evidence, observed: &Observed) -> Finding {
 /// What the connection that began a resumed session showed: never more than an inference.
 fn inherited(observed: &Observed) -> Finding {
     let wrong = |because| Finding::contradicted(Reason::WrongSecurity, because);
-    let finding = match observed.inherited.map(|inherited| inherited.kind) {
+    let finding = match observed.inherited.as_ref().map(|inherited| inherited.kind) {
         Some(TlsKind::Mutual) => Finding::inferred(Because::ClientCertificate),
         Some(TlsKind::Server) => wrong(Because::NoClientCertificate),
         Some(TlsKind::EmptyClientCertificate) => wrong(Because::EmptyClientCertificate),

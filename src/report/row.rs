@@ -11,7 +11,7 @@ use super::fields::{self, Fields, field};
 use super::text::{Text, text};
 use super::words::{self, Clock};
 use super::{Certificate, Record};
-use crate::flow::community_id;
+use crate::flow::community_id::{self, COMMUNITY_ID_BYTES, DEFAULT_SEED};
 use crate::policy::{Policy, Reason, RowRef};
 use crate::protocol::tls::{self, Alpn, Basis, Ja4, Version};
 
@@ -165,7 +165,12 @@ impl RowWriter {
         row.word(counted.state.word());
         row.several(common.piece(Piece::Findings));
         row.sentences(common.quoted == Some(true), |out| common.evidence(record, out));
-        row.made(&community_id::bytes(subject.source, subject.destination, subject.transport, 0));
+        row.harmless(|out| {
+            out.put_with(|id| {
+                community_id::write(subject.source, subject.destination, subject.transport, DEFAULT_SEED, id);
+                COMMUNITY_ID_BYTES
+            })
+        });
         row.several(common.piece(Piece::Documented));
         row.made(self.capture.of(record.capture));
         row.number(counted.first_packet);

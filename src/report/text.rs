@@ -151,17 +151,31 @@ impl Text {
         }
     }
 
-    fn ipv4(&mut self, ip: Ipv4Addr) {
-        let mut text = [0; 16];
-        let mut end = 0;
-        for octet in ip.octets() {
-            let (digits, length) = OCTETS[usize::from(octet)];
-            if let Some(place) = text.get_mut(end..end + 4) {
-                place.copy_from_slice(&digits);
-            }
-            end += usize::from(length);
+    /// Bytes that `write` puts where they stay, and says how many of them are wanted. What is put together elsewhere,
+    /// in small pieces, and then copied in large ones keeps the processor waiting.
+    #[inline]
+    pub(super) fn put_with<const N: usize>(&mut self, write: impl FnOnce(&mut [u8; N]) -> usize) {
+        if self.bytes.len() - self.length < N {
+            self.put_and_make_room(&[]);
         }
-        self.put_first(&text, end - 1);
+        if let Some(place) = self.bytes.get_mut(self.length..).and_then(<[u8]>::first_chunk_mut) {
+            self.length += write(place).min(N);
+        }
+    }
+
+    #[inline]
+    fn ipv4(&mut self, ip: Ipv4Addr) {
+        self.put_with::<16>(|place| {
+            let mut end = 0;
+            for octet in ip.octets() {
+                let (digits, length) = OCTETS[usize::from(octet)];
+                if let Some(place) = place.get_mut(end..end + 4) {
+                    place.copy_from_slice(&digits);
+                }
+                end += usize::from(length);
+            }
+            end - 1
+        });
     }
 
     /// RFC 5952, as [`Ipv6Addr`] shows it.

@@ -121,36 +121,40 @@ impl Clock {
         let second = time.0.div_euclid(Timestamp::SECOND);
         // Not below the earliest time, though the second may begin there.
         let fraction = time.0.wrapping_sub(second.wrapping_mul(Timestamp::SECOND)).unsigned_abs();
-        let mut text = *b"0000-00-00T00:00:00.000000000Z";
-        text[..20].copy_from_slice(&self.second(second));
-        text[20..28].copy_from_slice(&eight_digits(fraction / 10));
-        let length = match precision {
-            Precision::Micro => {
-                text[26] = b'Z';
-                27
+        let begun = self.second(second);
+        out.put_with::<30>(|text| {
+            text[..20].copy_from_slice(begun);
+            text[20..28].copy_from_slice(&eight_digits(fraction / 10));
+            match precision {
+                Precision::Micro => {
+                    text[26] = b'Z';
+                    27
+                }
+                Precision::Nano => {
+                    (text[28], text[29]) = (pair(fraction % 10)[1], b'Z');
+                    30
+                }
             }
-            Precision::Nano => {
-                text[28] = pair(fraction % 10)[1];
-                30
-            }
-        };
-        out.put_first(&text, length);
+        });
     }
 
     #[inline]
-    fn second(&mut self, second: i64) -> [u8; 20] {
-        if let Some((known, text)) = self.second
-            && known == second
-        {
-            return text;
+    fn second(&mut self, second: i64) -> &[u8; 20] {
+        if self.second.is_none_or(|(known, _)| known != second) {
+            let text = self.written(second);
+            self.second = Some((second, text));
         }
+        self.second.as_ref().map_or(b"0000-00-00T00:00:00.", |(_, text)| text)
+    }
+
+    #[inline(never)]
+    fn written(&mut self, second: i64) -> [u8; 20] {
         let of_day = second.rem_euclid(DAY).unsigned_abs();
         let mut text = *b"0000-00-00T00:00:00.";
         text[..10].copy_from_slice(&self.date(second.div_euclid(DAY)));
         text[11..13].copy_from_slice(&pair(of_day / 3600));
         text[14..16].copy_from_slice(&pair(of_day / 60 % 60));
         text[17..19].copy_from_slice(&pair(of_day % 60));
-        self.second = Some((second, text));
         text
     }
 
