@@ -10,7 +10,7 @@ use std::net::Ipv6Addr;
 use super::follower::{Event, Follower};
 use super::intake::{Downstream, Intake};
 use super::pool::Take;
-use crate::capture::{FilterError, Maps, Packet, Secrets, Timestamp};
+use crate::capture::{FilterError, Maps, Packet, Secrets, Timestamp, near};
 use crate::flow::{Limits, Stamp};
 use crate::packet::{Addresses, Head, Segment};
 use crate::protocol::tls::KeyStore;
@@ -117,6 +117,10 @@ impl Batch {
         let mut ticks = &self.ticks[..];
         for run in self.items(shard).chunks(RUN) {
             follower.expect(run.iter().map(|item| &item.head));
+            // Payload was passed over when its headers were read, by another thread maybe.
+            for payload in run.iter().map(|item| self.payload(item, maps)) {
+                payload.first().into_iter().for_each(near);
+            }
             for item in run {
                 while let [(ordinal, now), rest @ ..] = ticks
                     && *ordinal <= item.stamp.ordinal

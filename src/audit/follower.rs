@@ -94,7 +94,7 @@ impl<'p> Follower<'p> {
     /// A second of packet time begins.
     pub(super) fn tick(&mut self, ordinal: u64, now: Timestamp, events: &mut Vec<Event>) {
         self.table.tick(now, &mut self.ended);
-        self.hand_on_ended(|flow| (ordinal, Part::Due, flow.first()), events);
+        self.hand_on_ended(|first| (ordinal, Part::Due, first), events);
     }
 
     /// These packets come next: looked up together, they wait for memory once.
@@ -160,12 +160,13 @@ impl<'p> Follower<'p> {
     }
 
     /// Hands on the flows that ended.
-    fn hand_on_ended(&mut self, order: impl Fn(&Flow<FlowReader>) -> Order, events: &mut Vec<Event>) {
-        for flow in self.ended.drain(..) {
-            let order = order(&flow);
-            let flow = Ended::new(flow, &self.plan);
-            events.push(Event { order, what: What::Flow(flow) });
-        }
+    fn hand_on_ended(&mut self, order: impl Fn(First) -> Order, events: &mut Vec<Event>) {
+        let Follower { ended, plan, .. } = self;
+        // All together: as the room is there, each event is written where it stays.
+        events.extend(ended.drain(..).map(|flow| {
+            let flow = Ended::new(flow, plan);
+            Event { order: order(flow.first), what: What::Flow(flow) }
+        }));
     }
 
     /// The captures are at their end: flows that are left end, those whose first packet comes before that
@@ -176,15 +177,9 @@ impl<'p> Follower<'p> {
             remaining.reverse();
             remaining
         });
-        let Follower { table, plan, .. } = self;
-        table.end_last(
-            &mut remaining,
-            |first| first.0 < until,
-            |first, flow| {
-                let order = (u64::MAX, Part::Remaining, first);
-                events.push(Event { order, what: What::Flow(Ended::new(flow, plan)) });
-            },
-        );
+        while self.table.end_last(&mut remaining, |first| first.0 < until, &mut self.ended) {
+            self.hand_on_ended(|first| (u64::MAX, Part::Remaining, first), events);
+        }
         self.remaining = Some(remaining);
     }
 

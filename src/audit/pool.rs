@@ -12,19 +12,21 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::batch::{Batch, Filling, SHARDS, Spread, share};
-use super::follower::{Event, Follower};
+use super::follower::{Event, Follower, What};
 use super::intake::Intake;
 use super::judge::{Judge, Judged};
 use super::linker::Linker;
 use super::writer::Writer;
 use super::{Outcome, Plan, outcome};
-use crate::capture::{Filter, FilterError, Maps, Packet, Secrets};
+use crate::capture::{Filter, FilterError, Maps, Packet, Secrets, near};
 use crate::report::Rows;
 pub(super) use schedule::Run;
 use schedule::{Schedule, Step, Task, Work};
 
 /// The number of the calling thread.
 const CALLER: usize = 0;
+/// So many flows ahead of the one that is dealt with are asked of memory: another thread may have made them.
+const AHEAD: usize = 3;
 /// Flows that are judged at once, about.
 pub(super) const FLOWS_IN_RUN: usize = 512;
 
@@ -194,7 +196,8 @@ impl Shared<'_> {
             }
             Task::Judge { number, flows } => {
                 judged.csv = lock(&self.spare).pop().unwrap_or_default();
-                for flow in flows.iter() {
+                for (at, flow) in flows.iter().enumerate() {
+                    flows.get(at + AHEAD).into_iter().for_each(|next| near(&**next));
                     judge.flow(flow, judged, None);
                 }
                 drop(flows);
@@ -225,7 +228,13 @@ impl Linking<'_> {
         // Each follower's are in order already, and the order of those that are alike stays.
         all.sort_by_key(Event::order);
         let mut runs = Vec::new();
-        for event in all {
+        let mut all = all.into_iter();
+        while let Some(event) = all.next() {
+            if let Some(What::Flow(next)) = all.as_slice().get(AHEAD).map(|event| &event.what) {
+                near(&next.open);
+                near(&next.connection);
+                near(&next.counted.encapsulation);
+            }
             self.waiting.extend(self.linker.link(event.what));
             if self.waiting.len() >= FLOWS_IN_RUN {
                 runs.push(std::mem::take(&mut self.waiting));

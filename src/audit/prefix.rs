@@ -103,6 +103,7 @@ fn each_batch(
 }
 
 /// Wants nothing, so that flows are followed and not read.
+#[derive(Default)]
 struct Deaf;
 
 impl Reader for Deaf {

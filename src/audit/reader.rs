@@ -9,7 +9,7 @@ use crate::protocol::tls::{Chain, KeyStore};
 use crate::protocol::{Conversation, Step};
 
 /// What the flow table lends a flow's bytes to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct FlowReader {
     pub(super) conversation: Conversation,
 }
@@ -19,6 +19,10 @@ impl Reader for FlowReader {
 
     fn new(keys: &Arc<KeyStore>) -> FlowReader {
         FlowReader { conversation: Conversation::with_keys(Arc::clone(keys)) }
+    }
+
+    fn expect(&self) {
+        self.conversation.expect();
     }
 
     fn begins(&mut self) {

@@ -1,4 +1,4 @@
-//! Memory maps of capture files: the one place of this crate with `unsafe` in it.
+//! Memory maps of capture files, and asking memory ahead: the one place of this crate with `unsafe` in it.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -57,23 +57,31 @@ pub(crate) fn map(file: &File) -> io::Result<Mmap> {
 }
 
 /// A line of the processor's caches, in bytes.
-#[cfg(target_arch = "x86_64")]
 const LINE: usize = 64;
 
-/// Asks for the two cache lines from `at` on: they come nearer while something else is done. Only a hint; nothing
-/// happens where there are no such bytes, or on other processors.
+/// How much of a value is asked for, in bytes.
+#[cfg(target_arch = "x86_64")]
+const NEAR: usize = 8 * LINE;
+
+/// Asks for the two cache lines from `at` on, as [`near`] does; nothing happens where there are no such bytes.
+#[inline(always)]
+pub(super) fn expect(bytes: &[u8], at: usize) {
+    if let Some(wanted) = bytes.get(at..).and_then(|rest| rest.first_chunk::<{ 2 * LINE }>()) {
+        near(wanted);
+    }
+}
+
+/// Asks for the cache lines of a value, the first of them if it is large: they come nearer while something else is
+/// done. Only a hint; nothing happens on processors it is not written for.
 #[inline(always)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
-pub(super) fn expect(bytes: &[u8], at: usize) {
+pub(crate) fn near<T>(value: &T) {
     #[cfg(target_arch = "x86_64")]
-    if let Some(wanted) = bytes.get(at..at.saturating_add(2 * LINE)) {
+    for at in (0..size_of::<T>().min(NEAR)).step_by(LINE) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: both addresses lie within `bytes`, and a prefetch changes nothing that a program could see: where a
+        // SAFETY: the address lies within `value`, and a prefetch changes nothing that a program could see: where a
         // read would fault, it does nothing.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(wanted.as_ptr().cast());
-            _mm_prefetch::<_MM_HINT_T0>(wanted.as_ptr().add(LINE).cast());
-        }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast::<i8>().add(at)) }
     }
 }
 
@@ -93,5 +101,7 @@ mod tests {
         for at in [0, 100, 128, 300, usize::MAX] {
             expect(&[7; 256], at);
         }
+        near(&[7u64; 1000]);
+        near(&());
     }
 }

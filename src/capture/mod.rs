@@ -28,6 +28,7 @@ pub use filter::{Filter, FilterError};
 pub use link::link_name;
 pub use live::{Drained, HOLD_BACK, Interfaces, LiveOptions, LiveStats};
 pub(crate) use map::map;
+pub(crate) use map::near;
 pub use map::{Mapped, Maps};
 pub use merge::{Merged, Run};
 pub use record::MAX_CAPTURED;

@@ -212,8 +212,9 @@ impl<W: Window> Records<W> {
                 other => break Err(other),
             };
             self.number += 1;
-            // While this packet is dealt with, the next one comes nearer.
+            // While this packet is dealt with, the next ones come nearer: packets of one length often follow each other.
             expect(rest, record.size as usize);
+            expect(rest, 2 * record.size as usize);
             if let ControlFlow::Break(with) = each(&packet(self.capture, self.number, &record, rest)) {
                 self.head = Head::Lent(record.size);
                 break Ok(with);

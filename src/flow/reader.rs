@@ -32,7 +32,9 @@ pub struct Shared {
 ///
 /// Every flow has one for as long as it is known, whether or not it ever carries a byte: one that has
 /// nothing to remember should be as small as two words, with whatever it needs to read in a box.
-pub trait Reader {
+///
+/// The default one stands where a flow was; it is never lent anything.
+pub trait Reader: Default {
     /// What all readers share.
     type Context;
     /// The reader of a flow that begins.
@@ -47,6 +49,8 @@ pub trait Reader {
     fn gap(&mut self, side: Side, cause: Gap, covered: u64, at: Timestamp) -> u64;
     /// This side closed its direction, in order, or reset the connection.
     fn closed(&mut self, side: Side, reset: bool, at: Timestamp);
+    /// It reads soon: asks for what it has on the heap.
+    fn expect(&self) {}
     /// Whether something came to be known that other flows wait for; asked after every packet that it read bytes
     /// of, and says so once.
     fn has_news(&mut self) -> bool {

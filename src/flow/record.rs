@@ -7,7 +7,7 @@ use super::reader::Reader;
 use super::stream::{Lender, Piece, Quiet, Streams};
 use super::tcp::{self, Connection, Endpoint, is_after};
 use super::{Opener, Stamp};
-use crate::capture::{Precision, Timestamp};
+use crate::capture::{Precision, Timestamp, near};
 use crate::packet::{Encapsulation, Gap, Head, Side, Tcp};
 
 /// There is a flow in this place.
@@ -179,6 +179,13 @@ impl<R: Reader> Cold<R> {
             capture: stamp.capture,
             origin: Origin::new(side, stamp.precision),
         }
+    }
+
+    /// Its bytes are read soon: what that takes is asked for.
+    #[inline]
+    pub(super) fn expect(&self) {
+        self.streams.as_deref().into_iter().for_each(near);
+        self.reader.expect();
     }
 
     pub(super) fn first_sender(&self) -> Side {

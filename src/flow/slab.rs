@@ -2,8 +2,12 @@
 
 use std::ops::{Index, IndexMut};
 
+use crate::capture::near;
+
 /// Values in one chunk.
 const CHUNK: usize = 1024;
+/// So many values ahead of the last, memory is asked for the place of one that may be added soon.
+const AHEAD: usize = 8;
 
 /// Values that are only ever added; whoever holds a number asks for what is there.
 #[derive(Debug)]
@@ -24,6 +28,7 @@ impl<T> Slab<T> {
         let at = self.len();
         if let Some(last) = self.chunks.last_mut() {
             last.push(value);
+            last.spare_capacity_mut().get(AHEAD).into_iter().for_each(near);
         }
         at
     }

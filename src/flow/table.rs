@@ -4,7 +4,6 @@ mod ending;
 mod names;
 
 use std::collections::{HashMap, VecDeque};
-use std::hint::black_box;
 use std::net::Ipv6Addr;
 
 use foldhash::fast::RandomState;
@@ -22,7 +21,7 @@ use super::record::{Cold, FOLLOWS, Hot, LIVE, NETWORK, OLD, READ, TcpSegment, WI
 use super::slab::Slab;
 use super::wheel::{Entry, Wheel};
 use super::{Ambiguity, Counters, Doubt, Flow, Key, Stamp};
-use crate::capture::{Maps, Timestamp};
+use crate::capture::{Maps, Timestamp, near};
 use crate::packet::{Addresses, Head, Side, Transport};
 
 /// So few flows are near the processor anyway: they need not be asked for ahead.
@@ -148,7 +147,7 @@ impl<R: Reader> FlowTable<R> {
     pub fn look_up<'h>(&self, heads: impl IntoIterator<Item = &'h Head>, found: &mut Vec<Found>) {
         found.clear();
         found.extend(heads.into_iter().map(|head| self.hashed(&Key::of(head))));
-        // Each of these loops does nothing but independent loads, which the processor overlaps.
+        // Each of these loops asks for what the next one looks at: the waits of all packets overlap.
         for found in found.iter_mut() {
             let half = found.half;
             let same = |named: &Named| named.half == half;
@@ -157,11 +156,12 @@ impl<R: Reader> FlowTable<R> {
         if self.live < FEW {
             return;
         }
-        let flags = |found: &Found| self.hot.get(found.id).map_or(0, |hot| hot.flags);
-        black_box(found.iter().fold(0, |all, found| all | flags(found)));
-        let reads = |found: &&Found| flags(found) & READ != 0;
-        let generation = |found: &Found| self.cold.get(found.id).map_or(0, |cold| cold.generation);
-        black_box(found.iter().filter(reads).fold(0, |all, found| all | generation(found)));
+        let hot = |found: &Found| self.hot.get(found.id);
+        found.iter().filter_map(hot).for_each(near);
+        let is_read = |found: &&Found| hot(found).is_some_and(|hot| hot.is(READ));
+        let cold = |found: &Found| self.cold.get(found.id);
+        found.iter().filter(is_read).filter_map(cold).for_each(near);
+        found.iter().filter(is_read).filter_map(cold).for_each(Cold::expect);
     }
 
     /// Puts one decoded packet into its flow; flows that it takes the place of go to `ended`.

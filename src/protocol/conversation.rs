@@ -39,6 +39,11 @@ impl Conversation {
         self.state.common().from_start = true;
     }
 
+    /// It reads soon: what it keeps is asked for.
+    pub fn expect(&self) {
+        self.state.expect();
+    }
+
     /// Reads the next bytes of one side of a stream; `at` is packet time in nanoseconds.
     pub fn read(&mut self, side: Side, bytes: &[u8], at: i64) -> Step {
         let step = match &mut self.state {

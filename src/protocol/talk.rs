@@ -7,6 +7,7 @@ use super::inside::Inside;
 use super::recognise::Protocol;
 use super::tls::KeyStore;
 use super::{Evidence, Side, dns, http1, http2, ldap, mysql, nats, proxy, ssh, syslog, tls};
+use crate::capture::near;
 use crate::packet::Gap;
 
 /// One pointer besides a few flags, until a recogniser takes the flow.
@@ -85,6 +86,23 @@ impl State {
             State::Ldap(talk) => &mut talk.common,
             State::Syslog(talk) => &mut talk.common,
             State::Proxy(talk) => &mut talk.common,
+        }
+    }
+
+    /// Asks memory for what will be read.
+    pub(super) fn expect(&self) {
+        match self {
+            State::Quiet(_) | State::Left(_) => {}
+            State::Tls(talk) => near(&**talk),
+            State::Http1(talk) => near(&**talk),
+            State::Http2(talk) => near(&**talk),
+            State::Nats(talk) => near(&**talk),
+            State::Dns(talk) => near(&**talk),
+            State::Mysql(talk) => near(&**talk),
+            State::Ssh(talk) => near(&**talk),
+            State::Ldap(talk) => near(&**talk),
+            State::Syslog(talk) => near(&**talk),
+            State::Proxy(talk) => near(&**talk),
         }
     }
 

@@ -186,6 +186,7 @@ fn conversation(name: &str, port: u16) -> Vec<(Side, Vec<u8>)> {
 }
 
 /// Keeps what is said.
+#[derive(Default)]
 struct Said(Vec<(Side, Vec<u8>)>);
 
 impl Reader for Said {

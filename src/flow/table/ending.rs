@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 
 use super::names::Named;
 use super::{First, FlowTable};
-use crate::capture::Timestamp;
+use crate::capture::{Timestamp, near};
 use crate::flow::budget::Held;
 use crate::flow::reader::Reader;
 use crate::flow::record::{Cold, Hot, LIVE, READ, WIDE};
@@ -40,9 +40,9 @@ pub(super) const ASKED_FOR: usize = 16;
 /// Entries of ended flows that the wheel may hold besides those of live ones before it is swept.
 pub(super) const STALE: usize = 1 << 16;
 /// Flows looked at for the one that is worth least when there is no room for another.
-pub(super) const LOOKED_AT: usize = 32;
+pub(super) const LOOKED_AT: usize = 64;
 /// Of them, flows that are found at once, unless all are worth much.
-pub(super) const TOGETHER: usize = 8;
+pub(super) const TOGETHER: usize = 32;
 
 impl<R: Reader> FlowTable<R> {
     /// The audit's clock shows `now`: flows that are due go to `ended`, in the order of their first packets.
@@ -54,9 +54,13 @@ impl<R: Reader> FlowTable<R> {
         let mut passed = std::mem::take(&mut self.passed);
         if self.wheel.advance(now, &mut passed) {
             let waiting = self.due.len();
-            for entry in passed.drain(..) {
-                self.look_at(entry, now);
+            for entries in passed.chunks(ASKED_FOR) {
+                entries.iter().filter_map(|entry| self.hot.get(entry.id)).for_each(near);
+                for entry in entries {
+                    self.look_at(*entry, now);
+                }
             }
+            passed.clear();
             self.due.make_contiguous()[waiting..].sort_unstable_by_key(|(first, _)| *first);
             passed.shrink_to(AT_ONCE);
         }
@@ -94,31 +98,28 @@ impl<R: Reader> FlowTable<R> {
     }
 
     /// These flows end next: what that takes of each is asked for, without waiting for one after the other.
-    fn expect(&self, ids: impl Iterator<Item = u32>) {
-        let near =
-            ids.filter_map(|id| Some(self.hot.get(id)?.flags as usize | self.cold.get(id)?.reader.held()));
-        black_box(near.fold(0, |all, one| all | one));
+    fn expect(&self, ids: impl Iterator<Item = u32> + Clone) {
+        for id in ids.clone() {
+            self.hot.get(id).into_iter().for_each(near);
+            self.cold.get(id).into_iter().for_each(near);
+        }
+        ids.filter_map(|id| self.cold.get(id)).for_each(Cold::expect);
     }
 
-    /// Lets go of the flows that [`FlowTable::remaining`] lists, last first, down to the first for which `is_wanted`
-    /// is false.
+    /// Lets go of some flows of those that [`FlowTable::remaining`] lists, last first, down to the first for which
+    /// `is_wanted` is false; says whether there were any.
     pub fn end_last(
         &mut self,
         remaining: &mut Vec<(First, u32)>,
         is_wanted: impl Fn(First) -> bool,
-        mut each: impl FnMut(First, Flow<R>),
-    ) {
-        let mut asked_for = 0;
-        while let Some((first, id)) = remaining.pop_if(|(first, _)| is_wanted(*first)) {
-            if asked_for == 0 {
-                asked_for = remaining.len().min(ASKED_FOR);
-                self.expect(remaining.iter().rev().take(asked_for).map(|(_, id)| *id));
-            }
-            asked_for = asked_for.saturating_sub(1);
-            if let Some(flow) = self.take_out(id, false) {
-                each(first, flow);
-            }
-        }
+        ended: &mut Vec<Flow<R>>,
+    ) -> bool {
+        let last = remaining.iter().rev().take(ASKED_FOR);
+        let wanted = last.take_while(|(first, _)| is_wanted(*first)).count();
+        let last = remaining.split_off(remaining.len() - wanted);
+        self.expect(last.iter().map(|(_, id)| *id));
+        ended.extend(last.iter().rev().filter_map(|(_, id)| self.take_out(*id, false)));
+        wanted > 0
     }
 
     /// Lets go of one flow, told from others by what [`FlowTable::remaining`] says.
@@ -162,8 +163,7 @@ impl<R: Reader> FlowTable<R> {
             }
             _ => {}
         }
-        let reader = std::mem::replace(&mut cold.reader, R::new(&self.context));
-        Some(flow.read_by(reader))
+        Some(flow.read_by(std::mem::take(&mut cold.reader)))
     }
 
     /// Makes room for another flow. The flow that is worth least ends, of those the hand came by: a look at
@@ -227,16 +227,17 @@ impl<R: Reader> FlowTable<R> {
         }
         found.sort_unstable_by_key(|candidate| Reverse(candidate.age()));
         // As in `look_up`: what the end of each will need is asked for together.
+        self.worthless.iter().for_each(|candidate| near(&self.cold[candidate.id]));
+        let half = |candidate: &Candidate| self.hashed(&self.key(candidate.id)).half;
+        let mut halves = [0; TOGETHER];
+        halves.iter_mut().zip(&self.worthless).for_each(|(place, candidate)| *place = half(candidate));
+        let named =
+            |id: u32, half: u32| self.index.find(Named { half, id }.hash(), |named| named.id == id).is_some();
+        let halves = self.worthless.iter().zip(halves);
+        black_box(halves.filter(|(candidate, half)| named(candidate.id, *half)).count());
         for candidate in &mut self.worthless {
-            let cold = &self.cold[candidate.id];
-            candidate.generation = cold.generation;
-            black_box(cold.ordinal);
+            candidate.generation = self.cold[candidate.id].generation;
         }
-        let named = |id: u32| {
-            let hash = Named { half: self.hashed(&self.key(id)).half, id }.hash();
-            self.index.find(hash, |named| named.id == id).is_some()
-        };
-        black_box(self.worthless.iter().filter(|candidate| named(candidate.id)).count());
     }
 
     /// Lets go of the oldest connection on these ports when there are as many as are told apart.

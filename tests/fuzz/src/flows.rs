@@ -100,6 +100,7 @@ fn decoded(segment: &[u8; 8], length: usize) -> Head {
 }
 
 /// Knows which byte comes next, once it has seen one.
+#[derive(Default)]
 struct Position {
     next: [Option<u8>; 2],
     done: [bool; 2],
