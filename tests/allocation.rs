@@ -164,7 +164,7 @@ fn datagrams_and_streams_of_no_protocol_known() {
 }
 
 /// What a flow may take in all, in bytes, that keeps nothing: idle, or read as far as it is wanted.
-const FLOW_BYTES: i64 = 200;
+const FLOW_BYTES: i64 = 160;
 
 #[test]
 fn a_million_idle_connections() {

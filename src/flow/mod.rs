@@ -7,6 +7,7 @@
 mod ambiguity;
 mod budget;
 pub mod community_id;
+mod interned;
 mod key;
 mod limits;
 mod losses;

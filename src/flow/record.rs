@@ -4,15 +4,15 @@
 use super::ambiguity::{Doubt, Home};
 use super::budget::{Budget, Held};
 use super::reader::Reader;
-use super::stream::{Lender, Piece, Quiet, Streams};
+use super::stream::{Awake, Lender, Piece, Quiet, Streams};
 use super::tcp::{self, Connection, Endpoint, is_after};
-use super::{Opener, Stamp};
-use crate::capture::{Precision, Timestamp, near};
+use super::{First, Opener, Stamp};
+use crate::capture::{Precision, Timestamp};
 use crate::packet::{Encapsulation, Gap, Head, Side, Tcp};
 
 /// There is a flow in this place.
 pub(super) const LIVE: u8 = 1;
-/// It has IPv6 addresses, kept apart: `a` says where.
+/// It has IPv6 addresses, kept apart: `a` and `b` are their numbers.
 pub(super) const WIDE: u8 = 2;
 /// It is inside a VXLAN network, which its encapsulation names.
 pub(super) const NETWORK: u8 = 4;
@@ -29,7 +29,7 @@ const INITIAL: u8 = 64;
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(super) struct Hot {
-    /// The IPv4 addresses of side A and of side B.
+    /// The IPv4 addresses of side A and of side B, or the numbers of their IPv6 addresses.
     pub(super) a: u32,
     pub(super) b: u32,
     pub(super) ports: [u16; 2],
@@ -143,49 +143,79 @@ impl Hot {
     }
 }
 
-/// What a flow is asked for when it begins, when its bytes are read, and when it ends.
+/// What a flow is asked for when it begins, when its bytes are read, and when it ends: a cache line too. What few
+/// flows have stands apart, in the table.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Cold<R> {
     pub(super) start: Timestamp,
-    pub(super) ordinal: u64,
-    /// Number of its first packet in its capture.
-    pub(super) number: u64,
-    streams: Option<Box<Streams>>,
     pub(super) reader: R,
+    ordinal: Number,
+    number: Number,
+    /// Number of its [`Around`].
+    pub(super) around: u32,
+    /// How many flows had this place before, as far as 16 bits count: enough that who names one means it.
+    pub(super) generation: u16,
+    /// Repeated segments, as far as 16 bits count.
+    pub(super) repeated: u16,
     quiet: Quiet,
-    pub(super) encapsulation: Encapsulation,
-    /// The flow before it under the same key, if it [`FOLLOWS`] one.
-    pub(super) previous: u32,
-    /// How many flows had this place before.
-    pub(super) generation: u32,
-    pub(super) repeated: u32,
-    pub(super) capture: u16,
     origin: Origin,
 }
 
+/// What the first packets of most flows have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Around {
+    pub(super) encapsulation: Encapsulation,
+    pub(super) capture: u16,
+}
+
+/// The number of a packet, in six bytes: at ten million packets a second these last for most of a year, and from
+/// then on all have the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Number([u16; 3]);
+
+impl Number {
+    fn new(number: u64) -> Number {
+        let number = number.min((1 << 48) - 1);
+        Number([number as u16, (number >> 16) as u16, (number >> 32) as u16])
+    }
+
+    fn get(self) -> u64 {
+        let [low, middle, high] = self.0.map(u64::from);
+        low | middle << 16 | high << 32
+    }
+}
+
 impl<R: Reader> Cold<R> {
-    pub(super) fn new(side: Side, head: &Head, stamp: &Stamp, generation: u32, reader: R) -> Cold<R> {
+    pub(super) fn new(head: &Head, stamp: &Stamp, around: u32, generation: u16, reader: R) -> Cold<R> {
         Cold {
             start: stamp.time,
-            ordinal: stamp.ordinal,
-            number: stamp.number,
-            streams: None,
+            ordinal: Number::new(stamp.ordinal),
+            number: Number::new(stamp.number),
             reader,
             quiet: Quiet::default(),
-            encapsulation: head.encapsulation,
-            previous: 0,
+            around,
             generation,
             repeated: 0,
-            capture: stamp.capture,
-            origin: Origin::new(side, stamp.precision),
+            origin: Origin::new(head.ends.sender, stamp.precision, head.encapsulation.depth()),
         }
     }
 
     /// Its bytes are read soon: what that takes is asked for.
     #[inline]
-    pub(super) fn expect(&self) {
-        self.streams.as_deref().into_iter().for_each(near);
+    pub(super) fn expect(&self, awake: &Awake) {
+        awake.expect(&self.quiet);
         self.reader.expect();
+    }
+
+    /// What orders it among others.
+    pub(super) fn first(&self) -> First {
+        (self.ordinal.get(), self.origin.depth())
+    }
+
+    /// Number of its first packet in its capture.
+    pub(super) fn number(&self) -> u64 {
+        self.number.get()
     }
 
     pub(super) fn first_sender(&self) -> Side {
@@ -214,17 +244,23 @@ impl<R: Reader> Cold<R> {
     /// Takes the numbers of a TCP segment: where each side begins, and how far it has sent. `initial` is the number
     /// of the SYN that its sender began with.
     #[inline]
-    pub(super) fn tells(&mut self, segment: &TcpSegment<'_>, initial: Option<u32>, budget: &mut Budget) {
+    pub(super) fn tells(
+        &mut self,
+        segment: &TcpSegment<'_>,
+        initial: Option<u32>,
+        awake: &mut Awake,
+        budget: &mut Budget,
+    ) {
         let TcpSegment { side, tcp, .. } = *segment;
         if tcp.flags.syn() {
-            self.begins(side, tcp.sequence.wrapping_add(1));
+            self.begins(side, tcp.sequence.wrapping_add(1), awake);
         }
         // The handshake's own ACK says where the other side starts, should its SYN-ACK be missing.
         let opens = |initial: u32| tcp.flags.ack() && initial.wrapping_add(1) == tcp.sequence;
         let answers = !tcp.flags.syn() && initial.is_some_and(opens);
         let tells = tcp.flags.ack() && !tcp.flags.rst();
         let (other, acknowledged) = (side.other(), tcp.acknowledgement);
-        if let Some(streams) = &mut self.streams {
+        if let Some(streams) = awake.of(&self.quiet) {
             if answers {
                 streams.starts_at(other, acknowledged);
             }
@@ -245,13 +281,13 @@ impl<R: Reader> Cold<R> {
     }
 
     /// `side` says in a SYN that its first byte has this number.
-    fn begins(&mut self, side: Side, sequence: u32) {
-        if self.streams.is_none() && !self.quiet.opens_at(side, sequence) {
-            let counted = Held::of(&self.reader);
-            self.streams = Some(Box::new(Streams::wake(&self.quiet, counted)));
-        }
-        if let Some(streams) = &mut self.streams {
+    fn begins(&mut self, side: Side, sequence: u32, awake: &mut Awake) {
+        if let Some(streams) = awake.of(&self.quiet) {
             streams.opens_at(side, sequence);
+        } else if !self.quiet.opens_at(side, sequence) {
+            let mut streams = Box::new(Streams::wake(&self.quiet, Held::of(&self.reader)));
+            streams.opens_at(side, sequence);
+            self.quiet = awake.add(streams);
         }
     }
 
@@ -262,18 +298,17 @@ impl<R: Reader> Cold<R> {
         &mut self,
         segment: &TcpSegment<'_>,
         answered: bool,
+        awake: &mut Awake,
         budget: &mut Budget,
     ) -> (bool, Option<(Doubt, u32)>) {
         let TcpSegment { side, tcp, payload, length, at, home } = *segment;
         let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags.syn()));
-        let mut boxed = self.streams.take();
-        let was_boxed = boxed.is_some();
-        let mut awake;
-        let streams = match &mut boxed {
-            Some(streams) => &mut **streams,
+        let mut woken;
+        let (streams, was_awake) = match awake.of(&self.quiet) {
+            Some(streams) => (streams, true),
             None => {
-                awake = Streams::wake(&self.quiet, Held::of(&self.reader));
-                &mut awake
+                woken = Streams::wake(&self.quiet, Held::of(&self.reader));
+                (&mut woken, false)
             }
         };
         let mut lender = Lender { reader: &mut self.reader, budget, at, home, doubt: None };
@@ -284,19 +319,29 @@ impl<R: Reader> Cold<R> {
             streams.piece(side, Piece { sequence, payload, length, fin, urgent, answered }, &mut lender);
         }
         let doubt = lender.doubt;
-        if !budget.settle(&mut streams.counted, &mut self.reader) || streams.are_done() {
+        let wanted = budget.settle(&mut streams.counted, &mut self.reader) && !streams.are_done();
+        let quiet = if !wanted {
             streams.let_go(budget);
-            return (false, doubt);
+            Quiet::default()
+        } else {
+            if tcp.flags.fin() {
+                streams.forget_ended(budget);
+            }
+            match streams.quiet() {
+                Some(quiet) => quiet,
+                None if was_awake => return (true, doubt),
+                None => {
+                    let streams = Box::new(std::mem::take(streams));
+                    self.quiet = awake.add(streams);
+                    return (true, doubt);
+                }
+            }
+        };
+        if was_awake {
+            awake.remove(&self.quiet);
         }
-        if tcp.flags.fin() {
-            streams.forget_ended(budget);
-        }
-        match streams.quiet() {
-            Some(quiet) => self.quiet = quiet,
-            None if was_boxed => self.streams = boxed,
-            None => self.streams = Some(Box::new(std::mem::take(streams))),
-        }
-        (true, doubt)
+        self.quiet = quiet;
+        (wanted, doubt)
     }
 
     /// Reads one datagram; says whether more are wanted.
@@ -314,8 +359,14 @@ impl<R: Reader> Cold<R> {
     }
 
     /// The flow is over: what waits is read after all. Packets of it may be `missed`, for this cause.
-    pub(super) fn finish(&mut self, missed: Option<Gap>, at: Timestamp, budget: &mut Budget) {
-        let mut streams = match self.streams.take() {
+    pub(super) fn finish(
+        &mut self,
+        missed: Option<Gap>,
+        at: Timestamp,
+        awake: &mut Awake,
+        budget: &mut Budget,
+    ) {
+        let mut streams = match awake.remove(&self.quiet) {
             Some(streams) => *streams,
             None => Streams::wake(&self.quiet, Held::default()),
         };
@@ -347,7 +398,8 @@ impl TcpSegment<'_> {
     }
 }
 
-/// Who sent the first packet, how finely it was timed, and who opened the flow, in one byte.
+/// Who sent the first packet, how finely it was timed and how many tunnels are around it, and who opened the flow,
+/// in one byte.
 #[derive(Clone, Copy, Debug)]
 struct Origin(u8);
 
@@ -358,10 +410,15 @@ impl Origin {
     const OPENED: u8 = 4;
     const OPENER: u8 = 8;
     const SYN_ACK: u8 = 16;
+    const DEPTH: u32 = 5;
 
-    fn new(sender: Side, precision: Precision) -> Origin {
+    fn new(sender: Side, precision: Precision, depth: u8) -> Origin {
         let nano = if precision == Precision::Nano { Origin::NANO } else { 0 };
-        Origin(nano | if sender == Side::B { Origin::SENDER } else { 0 })
+        Origin(depth << Origin::DEPTH | nano | if sender == Side::B { Origin::SENDER } else { 0 })
+    }
+
+    fn depth(self) -> u8 {
+        self.0 >> Origin::DEPTH
     }
 
     fn side(self, bit: u8) -> Side {
@@ -388,7 +445,7 @@ impl Origin {
     fn set_opener(&mut self, opener: Opener) {
         let side = if opener.side() == Side::B { Origin::OPENER } else { 0 };
         let syn_ack = if matches!(opener, Opener::SynAck(_)) { Origin::SYN_ACK } else { 0 };
-        let rest = self.0 & (Origin::SENDER | Origin::NANO);
+        let rest = self.0 & !(Origin::OPENED | Origin::OPENER | Origin::SYN_ACK);
         self.0 = rest | Origin::OPENED | side | syn_ack;
     }
 }
@@ -400,7 +457,15 @@ mod tests {
     #[test]
     fn records_are_as_small_as_they_are_meant_to_be() {
         assert_eq!(size_of::<Hot>(), 64);
-        assert_eq!(size_of::<Cold<[usize; 2]>>(), 104);
+        assert_eq!(size_of::<Cold<[usize; 2]>>(), 64);
+    }
+
+    #[test]
+    fn numbers_of_packets_stop_at_the_last() {
+        for number in [0, 1, 0xffff, 0x1_0000, 0x1234_5678_9abc, (1 << 48) - 1] {
+            assert_eq!(Number::new(number).get(), number);
+        }
+        assert_eq!(Number::new(u64::MAX).get(), (1 << 48) - 1);
     }
 
     #[test]
@@ -408,12 +473,12 @@ mod tests {
         use Side::{A, B};
         let openers = [Opener::Syn(A), Opener::Syn(B), Opener::SynAck(A), Opener::SynAck(B)];
         for (sender, precision) in [(A, Precision::Nano), (B, Precision::Micro)] {
-            let mut origin = Origin::new(sender, precision);
+            let mut origin = Origin::new(sender, precision, 2);
             assert_eq!(origin.opener(), None);
             for opener in openers {
                 origin.set_opener(opener);
                 assert_eq!(origin.opener(), Some(opener));
-                assert_eq!((origin.sender(), origin.precision()), (sender, precision));
+                assert_eq!((origin.sender(), origin.precision(), origin.depth()), (sender, precision, 2));
             }
         }
     }

@@ -7,7 +7,7 @@
 use super::ambiguity::{Doubt, Home, Lent, difference};
 use super::budget::{Budget, Held};
 use super::reader::Reader;
-use crate::capture::Timestamp;
+use crate::capture::{Timestamp, near};
 use crate::packet::{Gap, Side};
 
 /// The most bytes of one direction that wait for a hole before them to fill.
@@ -38,9 +38,11 @@ pub(super) struct Lender<'a, R: Reader> {
 }
 
 /// All there is to know of both directions while neither keeps anything: most connections of a capture
-/// are idle, or read to their end.
+/// are idle, or read to their end. Of others it says which [`Streams`] are theirs.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(packed(2))]
 pub(super) struct Quiet {
+    /// The first is the number of its streams, if it is [`AWAKE`].
     next: [u32; 2],
     sent: [u32; 2],
     /// For each side [`NEXT`], [`SENT`], [`CLOSED`], [`DONE`] and [`SPOKE`].
@@ -52,8 +54,15 @@ const SENT: u8 = 2;
 const CLOSED: u8 = 4;
 const DONE: u8 = 8;
 const SPOKE: u8 = 16;
+/// Of the first side: all of this is known elsewhere.
+const AWAKE: u8 = 32;
 
 impl Quiet {
+    #[inline]
+    fn awake(&self) -> Option<u32> {
+        (self.known[0] & AWAKE != 0).then_some(self.next[0])
+    }
+
     /// The next byte of `side` has this sequence number, if nothing told before.
     pub(super) fn starts_at(&mut self, side: Side, sequence: u32) {
         let at = side.index();
@@ -79,6 +88,55 @@ impl Quiet {
             self.known[at] |= SENT;
             self.sent[at] = sequence;
         }
+    }
+}
+
+/// The streams of connections that keep something or are in the middle of being read: of few of all.
+#[derive(Debug)]
+pub(super) struct Awake {
+    streams: Vec<Option<Box<Streams>>>,
+    free: Vec<u32>,
+}
+
+impl Awake {
+    pub(super) fn new() -> Awake {
+        Awake { streams: Vec::new(), free: Vec::new() }
+    }
+
+    /// The streams of a connection, unless it is quiet.
+    #[inline]
+    pub(super) fn of(&mut self, quiet: &Quiet) -> Option<&mut Streams> {
+        self.streams.get_mut(quiet.awake()? as usize)?.as_deref_mut()
+    }
+
+    /// They are needed soon: memory is asked for them.
+    #[inline]
+    pub(super) fn expect(&self, quiet: &Quiet) {
+        let streams = quiet.awake().and_then(|at| self.streams.get(at as usize)?.as_deref());
+        streams.into_iter().for_each(near);
+    }
+
+    /// Keeps the streams of a connection, which says so from now on.
+    pub(super) fn add(&mut self, streams: Box<Streams>) -> Quiet {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.streams.push(None);
+            (self.streams.len() - 1) as u32
+        });
+        self.streams[at as usize] = Some(streams);
+        Quiet { next: [at, 0], known: [AWAKE, 0], ..Quiet::default() }
+    }
+
+    /// Lets go of the streams of a connection, unless it is quiet.
+    pub(super) fn remove(&mut self, quiet: &Quiet) -> Option<Box<Streams>> {
+        let at = quiet.awake()?;
+        self.free.push(at);
+        self.streams[at as usize].take()
+    }
+
+    /// Connections that are not quiet.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.streams.iter().flatten().count()
     }
 }
 

@@ -14,15 +14,17 @@ use names::{Choice, Named, is_opening};
 
 use super::ambiguity::Home;
 use super::budget::Budget;
+use super::interned::Interned;
 use super::limits::Limits;
 use super::losses::Losses;
 use super::reader::Reader;
-use super::record::{Cold, FOLLOWS, Hot, LIVE, NETWORK, OLD, READ, TcpSegment, WIDE};
+use super::record::{Around, Cold, FOLLOWS, Hot, LIVE, NETWORK, OLD, READ, TcpSegment, WIDE};
 use super::slab::Slab;
+use super::stream::Awake;
 use super::wheel::{Entry, Wheel};
 use super::{Ambiguity, Counters, Doubt, Flow, Key, Stamp};
 use crate::capture::{Maps, Timestamp, near};
-use crate::packet::{Addresses, Head, Side, Transport};
+use crate::packet::{Addresses, Encapsulation, Head, Side, Transport};
 
 /// So few flows are near the processor anyway: they need not be asked for ahead.
 const FEW: usize = 1024;
@@ -55,12 +57,15 @@ pub struct FlowTable<R: Reader> {
     index: HashTable<Named>,
     hot: Slab<Hot>,
     cold: Slab<Cold<R>>,
-    /// IPv6 addresses of sides A and B.
-    wide: Slab<[Ipv6Addr; 2]>,
     free: Vec<u32>,
-    free_wide: Vec<u32>,
-    /// What some flows counted beyond 32 bits, to be added to what their records say.
-    carried: HashMap<u32, [Counters; 2]>,
+    /// IPv6 addresses.
+    wide: Interned<Ipv6Addr>,
+    around: Interned<Around>,
+    awake: Awake,
+    /// The flows before those that follow one under the same key.
+    followed: HashMap<u32, u32, RandomState>,
+    /// What some flows counted beyond what their records say.
+    carried: HashMap<u32, Carried>,
     /// Flows whose bytes can be read in more than one way.
     ambiguous: HashMap<u32, Ambiguity>,
     hasher: RandomState,
@@ -107,9 +112,11 @@ impl<R: Reader> FlowTable<R> {
             index: HashTable::new(),
             hot: Slab::new(),
             cold: Slab::new(),
-            wide: Slab::new(),
             free: Vec::new(),
-            free_wide: Vec::new(),
+            wide: Interned::new(),
+            around: Interned::new(),
+            awake: Awake::new(),
+            followed: HashMap::default(),
             carried: HashMap::default(),
             ambiguous: HashMap::default(),
             hasher: RandomState::default(),
@@ -161,7 +168,7 @@ impl<R: Reader> FlowTable<R> {
         let is_read = |found: &&Found| hot(found).is_some_and(|hot| hot.is(READ));
         let cold = |found: &Found| self.cold.get(found.id);
         found.iter().filter(is_read).filter_map(cold).for_each(near);
-        found.iter().filter(is_read).filter_map(cold).for_each(Cold::expect);
+        found.iter().filter(is_read).filter_map(cold).for_each(|cold| cold.expect(&self.awake));
     }
 
     /// Puts one decoded packet into its flow; flows that it takes the place of go to `ended`.
@@ -262,8 +269,7 @@ impl<R: Reader> FlowTable<R> {
 
     /// What tells the flow the last packet went to from all others.
     pub fn last_first(&self) -> Option<First> {
-        let cold = self.cold.get(self.last?)?;
-        Some((cold.ordinal, cold.encapsulation.depth()))
+        Some(self.cold.get(self.last?)?.first())
     }
 
     /// Flows are numbered below this.
@@ -295,8 +301,9 @@ impl<R: Reader> FlowTable<R> {
     fn flow(&self, id: u32) -> Flow<()> {
         let (hot, cold) = (&self.hot[id], &self.cold[id]);
         let carried = if self.carried.is_empty() { None } else { self.carried.get(&id) };
+        let (around, (first_ordinal, _)) = (&self.around[cold.around], cold.first());
         let sent = |side: usize| {
-            let carried = carried.map_or(Counters::default(), |carried| carried[side]);
+            let carried = carried.map_or(Counters::default(), |carried| carried.sent[side]);
             Counters {
                 packets: u64::from(hot.packets[side]) + carried.packets,
                 bytes: u64::from(hot.bytes[side]) + carried.bytes,
@@ -310,10 +317,10 @@ impl<R: Reader> FlowTable<R> {
             precision: cold.precision(),
             first_sender: cold.first_sender(),
             opener: cold.opener(),
-            first_packet: (cold.capture, cold.number),
-            first_ordinal: cold.ordinal,
-            encapsulation: cold.encapsulation,
-            repeated: cold.repeated,
+            first_packet: (around.capture, cold.number()),
+            first_ordinal,
+            encapsulation: around.encapsulation,
+            repeated: u32::from(cold.repeated) + carried.map_or(0, |carried| carried.repeated),
             evicted: false,
             ambiguity: if self.ambiguous.is_empty() { None } else { self.ambiguous.get(&id).copied() },
             reader: (),
@@ -322,7 +329,7 @@ impl<R: Reader> FlowTable<R> {
     }
 
     fn begin(&mut self, half: u32, head: &Head, stamp: &Stamp, previous: Option<u32>) -> u32 {
-        let (key, side) = (Key::of(head), head.ends.sender);
+        let key = Key::of(head);
         let mut hot = Hot::EMPTY;
         (hot.flags, hot.end, hot.touched) = (LIVE, stamp.time, stamp.clock);
         (hot.ports, hot.transport) = (key.ports, key.transport.0);
@@ -332,18 +339,19 @@ impl<R: Reader> FlowTable<R> {
             Addresses::V4(both) => [hot.a, hot.b] = both,
             Addresses::V6(both) => {
                 hot.set(WIDE, true);
-                hot.a = self.widen(both);
+                [hot.a, hot.b] = both.map(|address| self.wide.keep(address));
             }
         }
+        let around = self.around.keep(Around { encapsulation: head.encapsulation, capture: stamp.capture });
         let reader = R::new(&self.context);
         let id = match self.free.pop() {
             Some(id) => {
                 let generation = self.cold[id].generation;
-                (self.hot[id], self.cold[id]) = (hot, Cold::new(side, head, stamp, generation, reader));
+                (self.hot[id], self.cold[id]) = (hot, Cold::new(head, stamp, around, generation, reader));
                 id
             }
             None => {
-                self.cold.push(Cold::new(side, head, stamp, 0, reader));
+                self.cold.push(Cold::new(head, stamp, around, 0, reader));
                 self.hot.push(hot)
             }
         };
@@ -370,14 +378,9 @@ impl<R: Reader> FlowTable<R> {
         id
     }
 
-    fn widen(&mut self, addresses: [Ipv6Addr; 2]) -> u32 {
-        match self.free_wide.pop() {
-            Some(at) => {
-                self.wide[at] = addresses;
-                at
-            }
-            None => self.wide.push(addresses),
-        }
+    /// VLAN tags and tunnels of a live flow.
+    fn encapsulation(&self, id: u32) -> &Encapsulation {
+        &self.around[self.cold[id].around].encapsulation
     }
 
     /// Lets a flow follow one packet of it; says whether that closed it.
@@ -423,7 +426,11 @@ impl<R: Reader> FlowTable<R> {
         };
         if repeated {
             self.account.repeated += 1;
-            self.cold[id].repeated += 1;
+            let repeated = &mut self.cold[id].repeated;
+            *repeated = repeated.wrapping_add(1);
+            if *repeated == 0 {
+                self.carried.entry(id).or_default().repeated += 1 << u16::BITS;
+            }
         }
         if tcp.flags.syn() {
             self.cold[id].opened(side, tcp.flags.ack());
@@ -432,9 +439,10 @@ impl<R: Reader> FlowTable<R> {
             let cold = &mut self.cold[id];
             let home = Home { maps: &self.maps, capture: stamp.capture };
             let segment = TcpSegment { side, tcp, payload, length, at, home };
-            cold.tells(&segment, hot.initial(side), &mut self.budget);
+            cold.tells(&segment, hot.initial(side), &mut self.awake, &mut self.budget);
             if segment.is_piece() {
-                let (wanted, doubt) = cold.read(&segment, hot.has_sent(side.other()), &mut self.budget);
+                let answered = hot.has_sent(side.other());
+                let (wanted, doubt) = cold.read(&segment, answered, &mut self.awake, &mut self.budget);
                 hot.set(READ, wanted);
                 self.news = cold.reader.has_news().then_some(id).or(self.news);
                 if let Some((doubt, sequence)) = doubt {
@@ -451,12 +459,19 @@ impl<R: Reader> FlowTable<R> {
 /// packet may begin several flows, one inside the other.
 pub type First = (u64, u8);
 
+/// To be added to what the records of a flow say.
+#[derive(Clone, Copy, Debug, Default)]
+struct Carried {
+    sent: [Counters; 2],
+    repeated: u32,
+}
+
 /// What one side of a flow sent goes beyond what its record counts.
 #[cold]
 #[inline(never)]
-fn carry(carried: &mut HashMap<u32, [Counters; 2]>, (id, side): (u32, Side), packets: u64, bytes: u64) {
+fn carry(carried: &mut HashMap<u32, Carried>, (id, side): (u32, Side), packets: u64, bytes: u64) {
     const CARRY: u64 = !(u32::MAX as u64);
-    let carried = &mut carried.entry(id).or_default()[side.index()];
+    let carried = &mut carried.entry(id).or_default().sent[side.index()];
     carried.packets += packets & CARRY;
     carried.bytes += bytes & CARRY;
 }

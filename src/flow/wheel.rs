@@ -10,11 +10,12 @@ const SLOTS: i64 = 4096;
 /// Entries of a slot that lie together: more of them grow it without being copied.
 const TOGETHER: usize = 512;
 
-/// A flow's entry: its place in the slab and the generation of that place.
+/// A flow's entry: its place in the slab and the generation of that place. Every flow has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(packed(2))]
 pub(super) struct Entry {
     pub(super) id: u32,
-    pub(super) generation: u32,
+    pub(super) generation: u16,
 }
 
 /// What comes up in one second; nearly every slot is empty.

@@ -89,7 +89,7 @@ impl<R: Reader> FlowTable<R> {
         let mut order = Vec::with_capacity(self.live);
         for ((id, hot), (_, cold)) in self.hot.iter().zip(self.cold.iter()) {
             if hot.is(LIVE) {
-                order.push(((cold.ordinal, cold.encapsulation.depth()), id));
+                order.push((cold.first(), id));
             }
         }
         // Numbers are given in the order of packets but for those that were free, so that this finds long runs.
@@ -103,7 +103,7 @@ impl<R: Reader> FlowTable<R> {
             self.hot.get(id).into_iter().for_each(near);
             self.cold.get(id).into_iter().for_each(near);
         }
-        ids.filter_map(|id| self.cold.get(id)).for_each(Cold::expect);
+        ids.filter_map(|id| self.cold.get(id)).for_each(|cold| cold.expect(&self.awake));
     }
 
     /// Lets go of some flows of those that [`FlowTable::remaining`] lists, last first, down to the first for which
@@ -134,7 +134,8 @@ impl<R: Reader> FlowTable<R> {
             self.unname(id, &hot, &flow.key);
         }
         if hot.is(WIDE) {
-            self.free_wide.push(hot.a);
+            self.wide.release(hot.a);
+            self.wide.release(hot.b);
         }
         if !self.carried.is_empty() {
             self.carried.remove(&id);
@@ -150,11 +151,12 @@ impl<R: Reader> FlowTable<R> {
             false => (evicted && !flow.is_over()).then_some(Gap::Cap),
         };
         let cold = &mut self.cold[id];
+        self.around.release(cold.around);
         cold.generation = cold.generation.wrapping_add(1);
         self.budget.release(&Held::of(&cold.reader));
         match (flow.key.transport, missed) {
             (Transport::TCP, _) if hot.is(READ) => {
-                cold.finish(missed, flow.end, &mut self.budget);
+                cold.finish(missed, flow.end, &mut self.awake, &mut self.budget);
             }
             (Transport::UDP, Some(cause)) => {
                 for side in [Side::A, Side::B] {
@@ -259,7 +261,7 @@ impl<R: Reader> FlowTable<R> {
         }
         if self.is_due(entry.id, now) {
             let cold = &self.cold[entry.id];
-            self.due.push_back(((cold.ordinal, cold.encapsulation.depth()), entry));
+            self.due.push_back((cold.first(), entry));
         } else {
             self.wheel.insert(entry, deadline(&self.hot[entry.id]));
         }
@@ -313,7 +315,7 @@ impl<R: Reader> FlowTable<R> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
     id: u32,
-    generation: u32,
+    generation: u16,
     worth: Worth,
     touched: Timestamp,
 }

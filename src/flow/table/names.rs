@@ -28,13 +28,13 @@ impl<R: Reader> FlowTable<R> {
     pub(super) fn has_key(&self, id: u32, hot: &Hot, key: &Key) -> bool {
         let same = match key.addresses {
             Addresses::V4(both) => !hot.is(WIDE) && [hot.a, hot.b] == both,
-            Addresses::V6(both) => hot.is(WIDE) && self.wide[hot.a] == both,
+            Addresses::V6([a, b]) => hot.is(WIDE) && self.wide[hot.a] == a && self.wide[hot.b] == b,
         };
         // What is in no network does not look at the encapsulation.
         same && hot.ports == key.ports
             && hot.transport == key.transport.0
             && hot.is(NETWORK) == key.network.is_some()
-            && (key.network.is_none() || self.cold[id].encapsulation.network() == key.network)
+            && (key.network.is_none() || self.encapsulation(id).network() == key.network)
     }
 
     /// The key of a live flow.
@@ -42,23 +42,26 @@ impl<R: Reader> FlowTable<R> {
         let hot = &self.hot[id];
         Key {
             addresses: match hot.is(WIDE) {
-                true => Addresses::V6(self.wide[hot.a]),
+                true => Addresses::V6([self.wide[hot.a], self.wide[hot.b]]),
                 false => Addresses::V4([hot.a, hot.b]),
             },
             ports: hot.ports,
             transport: Transport(hot.transport),
-            network: if hot.is(NETWORK) { self.cold[id].encapsulation.network() } else { None },
+            network: if hot.is(NETWORK) { self.encapsulation(id).network() } else { None },
         }
     }
 
     /// The flow before this one under the same key.
     pub(super) fn previous(&self, id: u32) -> Option<u32> {
-        self.hot.get(id)?.is(FOLLOWS).then(|| self.cold[id].previous)
+        if self.hot.get(id)?.is(FOLLOWS) { self.followed.get(&id).copied() } else { None }
     }
 
     pub(super) fn set_previous(&mut self, id: u32, previous: Option<u32>) {
         self.hot[id].set(FOLLOWS, previous.is_some());
-        self.cold[id].previous = previous.unwrap_or(NOWHERE);
+        match previous {
+            Some(previous) => self.followed.insert(id, previous),
+            None => self.followed.remove(&id),
+        };
     }
 
     /// The entry that names this flow, unless it is an older one of its key.
@@ -97,7 +100,7 @@ impl<R: Reader> FlowTable<R> {
     /// Takes a flow that ends out of the index, or out of the chain of flows that used the same key one
     /// after the other.
     pub(super) fn unname(&mut self, id: u32, hot: &Hot, key: &Key) {
-        let previous = hot.is(FOLLOWS).then(|| self.cold[id].previous);
+        let previous = if hot.is(FOLLOWS) { self.followed.remove(&id) } else { None };
         let half = self.hashed(key).half;
         if !hot.is(OLD) {
             if let Some(entry) = self.entry(half, id) {

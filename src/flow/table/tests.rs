@@ -185,7 +185,7 @@ impl Run {
         assert!(table.index.is_empty(), "a flow is left in the index");
         assert_eq!((table.live, table.budget.held, table.carried.len()), (0, 0, 0));
         assert_eq!(table.free.len(), table.hot.iter().count());
-        assert_eq!(table.free_wide.len(), table.wide.iter().count());
+        assert_eq!((table.wide.len(), table.around.len(), table.awake.len()), (0, 0, 0));
     }
 }
 
