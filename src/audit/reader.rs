@@ -55,6 +55,10 @@ impl Reader for FlowReader {
         self.conversation.chains().map(|chain| chain.map(shared))
     }
 
+    fn rest(&mut self) {
+        self.conversation.rest();
+    }
+
     fn let_go(&mut self) {
         self.conversation.let_go();
     }

@@ -138,6 +138,11 @@ impl Lent {
         (self.last.length > 0).then(|| self.last.end())
     }
 
+    /// The sequence number of the first byte.
+    pub(super) fn start(&self) -> Option<u32> {
+        self.runs().find(|run| run.length > 0).map(|run| run.sequence)
+    }
+
     fn runs(&self) -> impl Iterator<Item = &Run> {
         self.earlier.iter().chain([&self.last])
     }

@@ -68,6 +68,8 @@ pub trait Reader: Default {
     fn shared(&self) -> [Option<Shared>; 2] {
         [None; 2]
     }
+    /// Nothing came for long, and may never: what it keeps may take fewer bytes, at the cost of time when more comes.
+    fn rest(&mut self) {}
     /// There is no room for what it keeps: forgets it, and that bytes were read.
     fn let_go(&mut self) {}
 }

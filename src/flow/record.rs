@@ -301,47 +301,47 @@ impl<R: Reader> Cold<R> {
         awake: &mut Awake,
         budget: &mut Budget,
     ) -> (bool, Option<(Doubt, u32)>) {
-        let TcpSegment { side, tcp, payload, length, at, home } = *segment;
-        let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags.syn()));
-        let mut woken;
-        let (streams, was_awake) = match awake.of(&self.quiet) {
-            Some(streams) => (streams, true),
-            None => {
-                woken = Streams::wake(&self.quiet, Held::of(&self.reader));
-                (&mut woken, false)
-            }
+        let Some(streams) = awake.of(&self.quiet) else {
+            return self.wake(segment, answered, awake, budget);
         };
-        let mut lender = Lender { reader: &mut self.reader, budget, at, home, doubt: None };
-        if tcp.flags.rst() {
-            streams.reset(side, tcp.sequence, &mut lender);
-        } else {
-            let (fin, urgent) = (tcp.flags.fin(), tcp.flags.urg());
-            streams.piece(side, Piece { sequence, payload, length, fin, urgent, answered }, &mut lender);
-        }
-        let doubt = lender.doubt;
-        let wanted = budget.settle(&mut streams.counted, &mut self.reader) && !streams.are_done();
-        let quiet = if !wanted {
-            streams.let_go(budget);
-            Quiet::default()
-        } else {
-            if tcp.flags.fin() {
-                streams.forget_ended(budget);
-            }
-            match streams.quiet() {
-                Some(quiet) => quiet,
-                None if was_awake => return (true, doubt),
-                None => {
-                    let streams = Box::new(std::mem::take(streams));
-                    self.quiet = awake.add(streams);
-                    return (true, doubt);
-                }
-            }
-        };
-        if was_awake {
+        let (wanted, doubt, quiet) = read_with(streams, &mut self.reader, segment, answered, budget);
+        if let Some(quiet) = quiet {
             awake.remove(&self.quiet);
+            self.quiet = quiet;
         }
-        self.quiet = quiet;
         (wanted, doubt)
+    }
+
+    /// As [`Cold::read`], of a connection that is quiet.
+    #[inline(never)]
+    fn wake(
+        &mut self,
+        segment: &TcpSegment<'_>,
+        answered: bool,
+        awake: &mut Awake,
+        budget: &mut Budget,
+    ) -> (bool, Option<(Doubt, u32)>) {
+        let mut streams = Streams::wake(&self.quiet, Held::of(&self.reader));
+        let (wanted, doubt, quiet) = read_with(&mut streams, &mut self.reader, segment, answered, budget);
+        self.quiet = quiet.unwrap_or_else(|| awake.add(Box::new(streams)));
+        (wanted, doubt)
+    }
+
+    /// Nothing was heard of it for long. Says whether all was done that can be done to take fewer bytes.
+    pub(super) fn rest(&mut self, awake: &mut Awake, budget: &mut Budget) -> bool {
+        let Some(streams) = awake.of(&self.quiet) else {
+            let mut counted = Held::of(&self.reader);
+            self.reader.rest();
+            return budget.settle(&mut counted, &mut self.reader);
+        };
+        let quiet = streams.rest(budget);
+        self.reader.rest();
+        budget.settle(&mut streams.counted, &mut self.reader);
+        if let Some(quiet) = quiet {
+            awake.remove(&self.quiet);
+            self.quiet = quiet;
+        }
+        quiet.is_some()
     }
 
     /// Reads one datagram; says whether more are wanted.
@@ -376,6 +376,35 @@ impl<R: Reader> Cold<R> {
         }
         streams.finish(&mut lender);
     }
+}
+
+/// As [`Cold::read`]; says besides what is left to know, if nothing else need be kept.
+#[inline(always)]
+fn read_with<R: Reader>(
+    streams: &mut Streams,
+    reader: &mut R,
+    segment: &TcpSegment<'_>,
+    answered: bool,
+    budget: &mut Budget,
+) -> (bool, Option<(Doubt, u32)>, Option<Quiet>) {
+    let TcpSegment { side, tcp, payload, length, at, home } = *segment;
+    let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags.syn()));
+    let mut lender = Lender { reader, budget, at, home, doubt: None };
+    if tcp.flags.rst() {
+        streams.reset(side, tcp.sequence, &mut lender);
+    } else {
+        let (fin, urgent) = (tcp.flags.fin(), tcp.flags.urg());
+        streams.piece(side, Piece { sequence, payload, length, fin, urgent, answered }, &mut lender);
+    }
+    let Lender { reader, budget, doubt, .. } = lender;
+    if !budget.settle(&mut streams.counted, reader) || streams.are_done() {
+        streams.let_go(budget);
+        return (false, doubt, Some(Quiet::default()));
+    }
+    if tcp.flags.fin() {
+        streams.forget_ended(budget);
+    }
+    (true, doubt, streams.quiet())
 }
 
 /// One TCP segment on its way to a reader.

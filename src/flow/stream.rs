@@ -45,7 +45,7 @@ pub(super) struct Quiet {
     /// The first is the number of its streams, if it is [`AWAKE`].
     next: [u32; 2],
     sent: [u32; 2],
-    /// For each side [`NEXT`], [`SENT`], [`CLOSED`], [`DONE`] and [`SPOKE`].
+    /// For each side [`NEXT`], [`SENT`], [`CLOSED`], [`DONE`], [`SPOKE`] and [`FORGOT`].
     known: [u8; 2],
 }
 
@@ -54,6 +54,7 @@ const SENT: u8 = 2;
 const CLOSED: u8 = 4;
 const DONE: u8 = 8;
 const SPOKE: u8 = 16;
+const FORGOT: u8 = 64;
 /// Of the first side: all of this is known elsewhere.
 const AWAKE: u8 = 32;
 
@@ -96,11 +97,13 @@ impl Quiet {
 pub(super) struct Awake {
     streams: Vec<Option<Box<Streams>>>,
     free: Vec<u32>,
+    /// There are more since this was taken back.
+    pub(super) woke: bool,
 }
 
 impl Awake {
     pub(super) fn new() -> Awake {
-        Awake { streams: Vec::new(), free: Vec::new() }
+        Awake { streams: Vec::new(), free: Vec::new(), woke: false }
     }
 
     /// The streams of a connection, unless it is quiet.
@@ -123,14 +126,20 @@ impl Awake {
             (self.streams.len() - 1) as u32
         });
         self.streams[at as usize] = Some(streams);
+        self.woke = true;
         Quiet { next: [at, 0], known: [AWAKE, 0], ..Quiet::default() }
     }
 
     /// Lets go of the streams of a connection, unless it is quiet.
     pub(super) fn remove(&mut self, quiet: &Quiet) -> Option<Box<Streams>> {
         let at = quiet.awake()?;
+        let streams = self.streams[at as usize].take();
         self.free.push(at);
-        self.streams[at as usize].take()
+        if self.free.len() == self.streams.len() {
+            // Their memory goes too, whatever was needed when most were awake.
+            (self.streams, self.free) = (Vec::new(), Vec::new());
+        }
+        streams
     }
 
     /// Connections that are not quiet.
@@ -173,6 +182,7 @@ impl Streams {
                 closed: knows(CLOSED),
                 done: knows(DONE),
                 spoke: knows(SPOKE),
+                forgot: knows(FORGOT),
                 ..Half::default()
             }
         };
@@ -181,9 +191,23 @@ impl Streams {
 
     /// What is left to know, unless one direction keeps something or is in the middle of being read.
     pub(super) fn quiet(&self) -> Option<Quiet> {
-        if !self.halves.iter().all(Half::is_quiet) {
+        self.halves.iter().all(Half::is_quiet).then(|| self.known())
+    }
+
+    /// As [`Streams::quiet`], of a connection that nothing was heard of for long: bytes that were only kept to be
+    /// compared are let go, and neither direction need have come to its end.
+    pub(super) fn rest(&mut self, budget: &mut Budget) -> Option<Quiet> {
+        if !self.halves.iter().all(Half::can_rest) {
             return None;
         }
+        for half in &mut self.halves {
+            half.release(budget);
+            half.forgot |= half.lent.end().is_some();
+        }
+        Some(self.known())
+    }
+
+    fn known(&self) -> Quiet {
         let [a, b] = &self.halves;
         let known = |half: &Half| {
             let bit = |is: bool, bit: u8| if is { bit } else { 0 };
@@ -192,12 +216,13 @@ impl Streams {
                 | bit(half.closed, CLOSED)
                 | bit(half.done, DONE)
                 | bit(half.spoke, SPOKE)
+                | bit(half.forgot, FORGOT)
         };
-        Some(Quiet {
+        Quiet {
             next: [a.next.unwrap_or(0), b.next.unwrap_or(0)],
             sent: [a.sent.unwrap_or(0), b.sent.unwrap_or(0)],
             known: [known(a), known(b)],
-        })
+        }
     }
 
     /// As [`Quiet::starts_at`].
@@ -241,6 +266,7 @@ impl Streams {
         }
     }
 
+    #[inline(never)]
     pub(super) fn piece<R: Reader>(&mut self, side: Side, piece: Piece<'_>, to: &mut Lender<'_, R>) {
         let half = &mut self.halves[side.index()];
         // While it is worked on, the budget is what all others hold.
@@ -333,6 +359,8 @@ struct Half {
     acknowledged: Option<u32>,
     /// What was read, while more is wanted.
     lent: Lent,
+    /// Of what was read before a rest, nothing is there to be compared.
+    forgot: bool,
 }
 
 #[derive(Debug)]
@@ -372,6 +400,12 @@ impl Half {
         is_settled && self.skip == 0 && self.held() == 0
     }
 
+    /// Nothing is lost if all of this but [`Quiet`] and what was lent is forgotten.
+    fn can_rest(&self) -> bool {
+        let is_settled = self.other_start.is_none() && (self.fin.is_none() || self.closed);
+        is_settled && self.skip == 0 && self.kept.is_empty() && self.ahead.is_empty()
+    }
+
     /// Everything up to its FIN was lent, so nothing is to come.
     fn has_ended(&self) -> bool {
         self.closed && self.fin.is_some() && self.ahead.is_empty()
@@ -390,6 +424,7 @@ impl Half {
             } else if distance < 0 || !self.ahead.is_empty() {
                 to.doubt =
                     self.difference(next, &piece, &to.home).map(|sequence| (Doubt::Segments, sequence));
+                to.budget.uncompared += u64::from(distance < 0 && self.has_forgotten(&piece));
             }
             if distance > 0 && distance as u64 > self.skip {
                 self.wait(side, next, piece, to);
@@ -420,6 +455,11 @@ impl Half {
             .difference(sequence, bytes, home)
             .or_else(|| difference((kept, &self.kept), (sequence, bytes)))
             .or_else(|| ahead.find_map(|it| difference((it.sequence, &it.bytes), (sequence, bytes))))
+    }
+
+    /// Some of these bytes were read before a rest.
+    fn has_forgotten(&self, piece: &Piece<'_>) -> bool {
+        self.forgot && self.lent.start().is_none_or(|start| is_after(start, piece.sequence))
     }
 
     /// One byte that the other end has: it is sent for the answer, and may be any (RFC 9293 section 3.8.4). Where

@@ -2,6 +2,7 @@
 
 mod ending;
 mod names;
+mod resting;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv6Addr;
@@ -11,6 +12,7 @@ use hashbrown::HashTable;
 
 use ending::{AT_ONCE, Candidate, WITH_EACH};
 use names::{Choice, Named, is_opening};
+use resting::Restless;
 
 use super::ambiguity::Home;
 use super::budget::Budget;
@@ -62,6 +64,8 @@ pub struct FlowTable<R: Reader> {
     wide: Interned<Ipv6Addr>,
     around: Interned<Around>,
     awake: Awake,
+    /// The flows of these, in the order in which they are looked at.
+    restless: VecDeque<Restless>,
     /// The flows before those that follow one under the same key.
     followed: HashMap<u32, u32, RandomState>,
     /// What some flows counted beyond what their records say.
@@ -116,6 +120,7 @@ impl<R: Reader> FlowTable<R> {
             wide: Interned::new(),
             around: Interned::new(),
             awake: Awake::new(),
+            restless: VecDeque::new(),
             followed: HashMap::default(),
             carried: HashMap::default(),
             ambiguous: HashMap::default(),
@@ -449,6 +454,10 @@ impl<R: Reader> FlowTable<R> {
                     let sequence = sequence.wrapping_sub(hot.initial(side).unwrap_or(0));
                     note(&mut self.ambiguous, id, doubt, sequence, stamp);
                 }
+            }
+            if std::mem::take(&mut self.awake.woke) {
+                let entry = Entry { id, generation: cold.generation };
+                self.restless.push_back(Restless::new(entry, stamp.clock));
             }
         }
         closed

@@ -144,6 +144,9 @@ impl Conversation {
         tls.map_or([None; 2], tls::Evidence::chains)
     }
 
+    /// Nothing comes for a while: takes less room until it does.
+    pub fn rest(&mut self) {}
+
     /// There is no room for it: forgets what it saw, and wants nothing more.
     pub fn let_go(&mut self) {
         let Common { from_start, spoke, .. } = *self.state.common();

@@ -66,6 +66,7 @@ impl<R: Reader> FlowTable<R> {
         }
         self.passed = passed;
         self.end_due(now, ended);
+        self.rest(now);
     }
 
     /// Puts a flow where it comes up when it is due.
@@ -355,7 +356,7 @@ impl Hot {
 }
 
 /// The flow that an entry was made for is still there.
-fn is_named<R>(hot: &Slab<Hot>, cold: &Slab<Cold<R>>, entry: Entry) -> bool {
+pub(super) fn is_named<R>(hot: &Slab<Hot>, cold: &Slab<Cold<R>>, entry: Entry) -> bool {
     hot[entry.id].is(LIVE) && cold[entry.id].generation == entry.generation
 }
 

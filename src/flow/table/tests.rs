@@ -189,6 +189,33 @@ impl Run {
     }
 }
 
+/// What is compared is let go after a silence, which is counted where it was missed, and nothing else is lost.
+#[test]
+fn a_connection_at_rest_keeps_nothing_and_goes_on() {
+    let mut run = Run::new(Limits::default());
+    for sent in &conversation(100, 500, "hello")[..5] {
+        run.send(0, *sent);
+    }
+    let (own, held) = ("hellook".len(), run.table.budget.held);
+    assert!(run.table.awake.len() == 1 && held > own);
+    run.advance(59);
+    assert_eq!((run.table.awake.len(), run.table.budget.held), (1, held), "not for so long");
+    run.send(59, tcp(CLIENT, SERVER, ACK, 106, 503, ""));
+    run.advance(110);
+    assert_eq!(run.table.awake.len(), 1, "it was heard of");
+    run.advance(200);
+    assert_eq!((run.table.awake.len(), run.table.budget.held), (0, own));
+    run.send(201, tcp(CLIENT, SERVER, ACK, 106, 503, " again"));
+    run.send(201, tcp(CLIENT, SERVER, ACK, 106, 503, " again"));
+    assert_eq!(run.table.account().uncompared, 0);
+    run.send(202, tcp(CLIENT, SERVER, ACK, 101, 503, "HELLO"));
+    assert_eq!(run.table.account().uncompared, 1);
+    run.send(202, tcp(CLIENT, SERVER, ACK, 106, 503, " AGAIN"));
+    let flows = run.finish();
+    assert_eq!(flows[0].reader.0, [b"hello again".to_vec(), b"ok".to_vec()]);
+    assert_eq!(flows[0].ambiguity.map(|ambiguity| ambiguity.sequence), Some(7));
+}
+
 fn run(all: &[(i64, Sent)]) -> Vec<Flow<Text>> {
     let mut run = Run::new(Limits::default());
     for &(seconds, sent) in all {
