@@ -94,26 +94,40 @@ pub fn probe(bytes: &[u8]) -> Probe {
 pub struct Parser {
     evidence: Nats,
     client: Option<Side>,
-    readers: [Reader; 2],
+    places: [Place; 2],
+    /// At least one line of each side was read.
+    begun: [bool; 2],
     /// The client said something: CONNECT, or another verb in a connection begun before the capture.
     opened: bool,
     /// That was CONNECT.
     connected: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Reader {
-    state: State,
-    begun: bool,
+/// Where one side's bytes stand. Open connections are many, and most are read to the end of what matters: two bytes
+/// for each side do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place(u16);
+
+impl Place {
+    /// At a line.
+    const LINE: Place = Place(u16::MAX);
+    const DONE: Place = Place(u16::MAX - 1);
+    /// Bytes are missing: looking for a line at the start of a piece, in so many more of them.
+    const RESYNC: Place = Place(RESYNC_CAP);
+
+    fn after_a_piece_without(self) -> Place {
+        self.0.checked_sub(1).map_or(Place::DONE, Place)
+    }
+
+    fn is_resync(self) -> bool {
+        self.0 <= RESYNC_CAP
+    }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
-    #[default]
-    Line,
-    /// Bytes are missing: looking for a line at the start of a piece, in so many more of them.
-    Resync(u16),
-    Done,
+impl Default for Place {
+    fn default() -> Place {
+        Place::LINE
+    }
 }
 
 impl Parser {
@@ -126,12 +140,12 @@ impl Parser {
     pub fn advance(&mut self, side: Side, bytes: &[u8]) -> Step {
         let mut used = 0;
         loop {
-            let reader = &mut self.readers[side.index()];
+            let place = &mut self.places[side.index()];
             if self.evidence.upgraded {
                 return Step::Switch { used };
             }
             let settled = self.evidence.refused || (self.evidence.accepted && self.opened);
-            if settled || reader.state == State::Done {
+            if settled || *place == Place::DONE {
                 return Step::Done;
             }
             let rest = bytes.get(used..).unwrap_or_default();
@@ -139,10 +153,11 @@ impl Parser {
                 self.evidence.upgraded = true;
                 continue;
             }
-            match (line::read(rest), reader.state) {
+            match (line::read(rest), *place) {
                 (Read::Partial, _) => return Step::More { used },
                 (Read::Line(line, length), _) => {
-                    *reader = Reader { state: State::Line, begun: true };
+                    *place = Place::LINE;
+                    self.begun[side.index()] = true;
                     used += length;
                     // The line end behind a payload belongs to it.
                     let skip = match line {
@@ -159,16 +174,13 @@ impl Parser {
                         }
                     }
                 }
-                (Read::Neither, State::Resync(left)) => {
-                    reader.state = match left.checked_sub(1) {
-                        Some(left) => State::Resync(left),
-                        None => State::Done,
-                    };
+                (Read::Neither, searched) if searched.is_resync() => {
+                    *place = searched.after_a_piece_without();
                     return Step::More { used: bytes.len() };
                 }
-                (Read::Neither, _) if !reader.begun => return Step::Broken,
+                (Read::Neither, _) if !self.begun[side.index()] => return Step::Broken,
                 (Read::Neither, _) => {
-                    reader.state = State::Done;
+                    *place = Place::DONE;
                     return Step::Done;
                 }
             }
@@ -177,9 +189,9 @@ impl Parser {
 
     /// Bytes of this side are missing here; what follows is lent next.
     pub fn gap(&mut self, side: Side) {
-        let reader = &mut self.readers[side.index()];
-        if reader.state != State::Done {
-            reader.state = State::Resync(RESYNC_CAP);
+        let place = &mut self.places[side.index()];
+        if *place != Place::DONE {
+            *place = Place::RESYNC;
         }
     }
 
