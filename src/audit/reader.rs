@@ -50,9 +50,10 @@ impl Reader for FlowReader {
         self.conversation.held()
     }
 
-    fn shared(&self) -> [Option<Shared>; 2] {
-        let shared = |chain: &Chain| Shared { id: chain.id(), bytes: chain.held() };
-        self.conversation.chains().map(|chain| chain.map(shared))
+    fn shared(&self) -> [Option<Shared>; 3] {
+        let chain = |chain: &Chain| Shared { id: chain.id(), bytes: chain.held() };
+        let [one, other] = self.conversation.chains().map(|it| it.map(chain));
+        [one, other, self.conversation.alike().map(|(id, bytes)| Shared { id, bytes })]
     }
 
     fn rest(&mut self) {

@@ -10,7 +10,7 @@ use super::reader::{Reader, Shared};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Held {
     own: usize,
-    shared: [Option<Shared>; 2],
+    shared: [Option<Shared>; 3],
 }
 
 impl Held {
@@ -53,13 +53,8 @@ impl Budget {
     }
 
     fn settle_changed(&mut self, counted: &mut Held, now: Held, reader: &mut impl Reader) -> bool {
-        let before = std::mem::replace(counted, now);
         let held = self.held;
-        self.held = (self.held + now.own).saturating_sub(before.own);
-        if before.shared != now.shared {
-            now.shared.iter().flatten().for_each(|shared| self.share(shared));
-            before.shared.iter().flatten().for_each(|shared| self.unshare(shared));
-        }
+        self.count(counted, now);
         let has_room = self.held <= self.cap || self.held <= held;
         if !has_room {
             self.refused += 1;
@@ -68,6 +63,20 @@ impl Budget {
             reader.let_go();
         }
         has_room
+    }
+
+    /// As [`Budget::settle`], of a reader that keeps the same in another way: there is room for that.
+    pub(super) fn recount(&mut self, counted: &mut Held, reader: &impl Reader) {
+        self.count(counted, Held::of(reader));
+    }
+
+    fn count(&mut self, counted: &mut Held, now: Held) {
+        let before = std::mem::replace(counted, now);
+        self.held = (self.held + now.own).saturating_sub(before.own);
+        if before.shared != now.shared {
+            now.shared.iter().flatten().for_each(|shared| self.share(shared));
+            before.shared.iter().flatten().for_each(|shared| self.unshare(shared));
+        }
     }
 
     /// A reader is gone that kept this.
@@ -124,8 +133,8 @@ mod tests {
         fn held(&self) -> usize {
             self.0
         }
-        fn shared(&self) -> [Option<Shared>; 2] {
-            [self.1.map(|id| Shared { id, bytes: 100 }), None]
+        fn shared(&self) -> [Option<Shared>; 3] {
+            [self.1.map(|id| Shared { id, bytes: 100 }), None, None]
         }
         fn let_go(&mut self) {
             *self = Keeper::default();

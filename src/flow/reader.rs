@@ -65,8 +65,8 @@ pub trait Reader: Default {
     }
     /// What it keeps and may have in common with other readers, which is counted once for all. Changes only when
     /// [`Reader::held`] does.
-    fn shared(&self) -> [Option<Shared>; 2] {
-        [None; 2]
+    fn shared(&self) -> [Option<Shared>; 3] {
+        [None; 3]
     }
     /// Nothing came for long, and may never: what it keeps may take fewer bytes, at the cost of time when more comes.
     fn rest(&mut self) {}

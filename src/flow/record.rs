@@ -332,11 +332,12 @@ impl<R: Reader> Cold<R> {
         let Some(streams) = awake.of(&self.quiet) else {
             let mut counted = Held::of(&self.reader);
             self.reader.rest();
-            return budget.settle(&mut counted, &mut self.reader);
+            budget.recount(&mut counted, &self.reader);
+            return true;
         };
         let quiet = streams.rest(budget);
         self.reader.rest();
-        budget.settle(&mut streams.counted, &mut self.reader);
+        budget.recount(&mut streams.counted, &self.reader);
         if let Some(quiet) = quiet {
             awake.remove(&self.quiet);
             self.quiet = quiet;

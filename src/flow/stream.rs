@@ -40,7 +40,7 @@ pub(super) struct Lender<'a, R: Reader> {
 /// All there is to know of both directions while neither keeps anything: most connections of a capture
 /// are idle, or read to their end. Of others it says which [`Streams`] are theirs.
 #[derive(Clone, Copy, Debug, Default)]
-#[repr(packed(2))]
+#[repr(C, packed(2))]
 pub(super) struct Quiet {
     /// The first is the number of its streams, if it is [`AWAKE`].
     next: [u32; 2],

@@ -12,7 +12,7 @@ const TOGETHER: usize = 512;
 
 /// A flow's entry: its place in the slab and the generation of that place. Every flow has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(packed(2))]
+#[repr(C, packed(2))]
 pub(super) struct Entry {
     pub(super) id: u32,
     pub(super) generation: u16,

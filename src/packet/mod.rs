@@ -58,7 +58,7 @@ impl Side {
 }
 
 /// Why bytes are missing from what was captured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Gap {
     /// Packets are not in the capture.
     Loss,

@@ -36,7 +36,10 @@ impl Conversation {
 
     /// The flow's beginning is in the capture.
     pub fn begins(&mut self) {
-        self.state.common().from_start = true;
+        // Nobody counts what it keeps after this, so that it is not to wake; where it rests, it began.
+        if !self.state.is_resting() {
+            self.state.common().from_start = true;
+        }
     }
 
     /// It reads soon: what it keeps is asked for.
@@ -61,6 +64,10 @@ impl Conversation {
             State::Ldap(talk) => talk.parser.advance(side, bytes),
             State::Syslog(talk) => talk.parser.advance(side, bytes),
             State::Proxy(talk) => talk.parser.advance(side, bytes),
+            State::RestingTls(_) | State::RestingHttp1(_) => {
+                self.state.wake();
+                return self.read(side, bytes, at);
+            }
         };
         self.state.common().spoke[side.index()] = true;
         match step {
@@ -104,6 +111,7 @@ impl Conversation {
     /// `covered` bytes of one side are not lent, the first of them those that were lent and not used. Says
     /// how many after these do not matter either.
     pub fn gap(&mut self, side: Side, cause: Gap, covered: u64) -> u64 {
+        self.state.wake();
         if let State::Tls(talk) = &mut self.state {
             let rest = talk.parser.parser.gap(side, covered, &mut talk.parser.inside);
             if let Some(rest) = rest {
@@ -115,7 +123,7 @@ impl Conversation {
         match &mut self.state {
             State::Quiet(common) => common.from_start = false,
             State::Left(talk) => talk.common.from_start = false,
-            State::Tls(_) => {}
+            State::Tls(_) | State::RestingTls(_) | State::RestingHttp1(_) => {}
             State::Http1(talk) => talk.parser.gap(side),
             State::Http2(talk) => talk.parser.gap(side),
             State::Nats(talk) => talk.parser.gap(side),
@@ -129,7 +137,7 @@ impl Conversation {
         0
     }
 
-    /// Bytes on the heap, but for [`Conversation::chains`]. Changes with what is read and with gaps only.
+    /// Bytes on the heap, but for [`Conversation::chains`] and [`Conversation::alike`]. Changes with what is read and with gaps only.
     pub fn held(&self) -> usize {
         self.state.held()
     }
@@ -141,11 +149,25 @@ impl Conversation {
             State::Left(talk) => talk.past.as_ref().and_then(|past| past.tls.as_deref()),
             _ => None,
         };
+        if let State::RestingTls(resting) = &self.state {
+            return resting.chains();
+        }
         tls.map_or([None; 2], tls::Evidence::chains)
     }
 
+    /// At rest, what it may have in common with others: a number that stands for all of it, and its bytes.
+    pub fn alike(&self) -> Option<(u64, usize)> {
+        match &self.state {
+            State::RestingTls(resting) => Some(resting.alike()),
+            State::RestingHttp1(resting) => Some(resting.alike()),
+            _ => None,
+        }
+    }
+
     /// Nothing comes for a while: takes less room until it does.
-    pub fn rest(&mut self) {}
+    pub fn rest(&mut self) {
+        self.state.rest();
+    }
 
     /// There is no room for it: forgets what it saw, and wants nothing more.
     pub fn let_go(&mut self) {
@@ -172,6 +194,7 @@ impl Conversation {
 
     /// One side closed its direction, or reset the connection.
     pub fn closed(&mut self, side: Side, reset: bool, at: i64) {
+        // At rest, TLS is concluded.
         if let State::Tls(talk) = &mut self.state {
             talk.parser.parser.closed(side, reset, at);
         }

@@ -36,6 +36,11 @@ impl Inside {
         self.0.as_ref().map(|nested| Box::new(nested.conversation.so_far()))
     }
 
+    /// Nothing was decrypted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Bytes on the heap.
     pub(super) fn held(&self) -> usize {
         self.0.as_deref().map_or(0, |nested| {

@@ -17,6 +17,7 @@ pub mod nats;
 pub mod proxy;
 mod recognise;
 mod repeated;
+mod rest;
 pub mod ssh;
 pub mod syslog;
 mod talk;

@@ -1,10 +1,12 @@
 //! Where one flow's recognition stands, in as few bytes as it needs: most flows of a capture are idle,
 //! classified, or of no protocol known.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::inside::Inside;
 use super::recognise::Protocol;
+use super::rest::{RestingHttp1, RestingTls};
 use super::tls::KeyStore;
 use super::{Evidence, Side, dns, http1, http2, ldap, mysql, nats, proxy, ssh, syslog, tls};
 use crate::capture::near;
@@ -27,10 +29,12 @@ pub(super) enum State {
     Ldap(Box<Talk<ldap::Parser>>),
     Syslog(Box<Talk<syslog::Parser>>),
     Proxy(Box<Talk<proxy::Parser>>),
+    RestingTls(Box<RestingTls>),
+    RestingHttp1(Box<RestingHttp1>),
 }
 
 /// What belongs to a flow whatever it speaks.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Common {
     /// The flow's beginning is in the capture, so its first bytes are the protocol's first bytes.
     pub(super) from_start: bool,
@@ -46,6 +50,28 @@ pub(super) struct Common {
     pub(super) unrecognised: bool,
     /// Opens TLS; none inside of it.
     pub(super) keys: Option<Arc<KeyStore>>,
+}
+
+impl Common {
+    fn flags(&self) -> impl PartialEq + Hash + use<> {
+        let Common { from_start, over, spoke, misses, gap, unrecognised, keys } = self;
+        (*from_start, *over, *spoke, *misses, *gap, *unrecognised, keys.as_ref().map(Arc::as_ptr))
+    }
+}
+
+/// Key stores are the same if they are one.
+impl PartialEq for Common {
+    fn eq(&self, other: &Common) -> bool {
+        self.flags() == other.flags()
+    }
+}
+
+impl Eq for Common {}
+
+impl Hash for Common {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.flags().hash(state);
+    }
 }
 
 /// A recogniser at work.
@@ -86,6 +112,35 @@ impl State {
             State::Ldap(talk) => &mut talk.common,
             State::Syslog(talk) => &mut talk.common,
             State::Proxy(talk) => &mut talk.common,
+            State::RestingTls(_) | State::RestingHttp1(_) => {
+                self.wake();
+                self.common()
+            }
+        }
+    }
+
+    /// Takes fewer bytes until [`State::wake`] is called, if that can be. What it can be asked is the same.
+    pub(super) fn rest(&mut self) {
+        let rested = match self {
+            State::Tls(talk) => RestingTls::of(talk).map(State::RestingTls),
+            State::Http1(talk) => RestingHttp1::of(talk).map(State::RestingHttp1),
+            _ => None,
+        };
+        if let Some(rested) = rested {
+            *self = rested;
+        }
+    }
+
+    pub(super) fn is_resting(&self) -> bool {
+        matches!(self, State::RestingTls(_) | State::RestingHttp1(_))
+    }
+
+    /// As it was before it was put to rest, if it was.
+    pub(super) fn wake(&mut self) {
+        match self {
+            State::RestingTls(resting) => *self = State::Tls(resting.wake()),
+            State::RestingHttp1(resting) => *self = State::Http1(resting.wake()),
+            _ => {}
         }
     }
 
@@ -127,7 +182,7 @@ impl State {
         };
     }
 
-    /// Bytes on the heap, but for the chains of TLS.
+    /// Bytes on the heap, but for the chains of TLS and what a conversation at rest has in common with others.
     pub(super) fn held(&self) -> usize {
         match self {
             State::Quiet(_) => 0,
@@ -142,6 +197,8 @@ impl State {
             State::Ldap(talk) => talk.held(|parser| parser.evidence().held()),
             State::Syslog(talk) => talk.held(|_| 0),
             State::Proxy(talk) => talk.held(|_| 0),
+            State::RestingTls(resting) => size_of_val(&**resting),
+            State::RestingHttp1(resting) => size_of_val(&**resting),
         }
     }
 
@@ -191,6 +248,8 @@ impl State {
                 evidence.proxy = Some(parser.evidence());
                 parser.client()
             }),
+            State::RestingTls(resting) => (resting.common(), State::Tls(resting.wake()).so_far().1),
+            State::RestingHttp1(resting) => (resting.common(), State::Http1(resting.wake()).so_far().1),
         }
     }
 
@@ -245,6 +304,8 @@ impl State {
                 evidence.proxy = Some(parser.evidence());
                 parser.client()
             }),
+            State::RestingTls(resting) => State::Tls(resting.wake()).leave(),
+            State::RestingHttp1(resting) => State::Http1(resting.wake()).leave(),
         }
     }
 }

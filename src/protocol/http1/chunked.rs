@@ -7,13 +7,13 @@ const LINE_CAP: usize = 8 * 1024;
 const TRAILER_CAP: u32 = 64 * 1024;
 
 /// Where in a chunked body the reader stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Chunked {
     part: Part,
     trailers: u32,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum Part {
     #[default]
     Size,

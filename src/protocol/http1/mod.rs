@@ -6,6 +6,7 @@
 mod chunked;
 mod head;
 mod outstanding;
+mod rest;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use super::{NAME_CAP, Probe, Requests, Side, Step, repeated};
 use chunked::{Chunked, Walk};
 use head::{Framing, Kind, Start, Upgrade};
 use outstanding::Outstanding;
+pub(super) use rest::Counts;
 
 /// The longest head waited for, in bytes.
 pub const HEAD_CAP: usize = 64 * 1024;
@@ -25,7 +27,7 @@ pub const OUTSTANDING_CAP: usize = 64;
 pub const RESYNC_CAP: u16 = 4096;
 
 /// Evidence of HTTP/1 in clear (RFC 9112).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Http1 {
     /// The requests and the answers to them.
     pub requests: Requests,
@@ -62,7 +64,7 @@ pub fn probe(bytes: &[u8]) -> Probe {
 }
 
 /// Reads both sides of one HTTP/1 connection.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Parser {
     evidence: Http1,
     client: Option<Side>,
@@ -74,7 +76,7 @@ pub struct Parser {
     switch_presumed: Option<bool>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Reader {
     state: State,
     /// Bytes of the present head in which its end was already looked for.
@@ -83,7 +85,7 @@ struct Reader {
     begun: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum State {
     #[default]
     Head,

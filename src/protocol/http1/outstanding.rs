@@ -4,7 +4,7 @@ use super::OUTSTANDING_CAP;
 use super::head::Kind;
 
 /// Their kinds, oldest first: a bit each in two words.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Outstanding {
     heads: u64,
     connects: u64,

@@ -3,7 +3,7 @@
 use crate::protocol::Side;
 
 /// One alert that was sent in clear.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Alert {
     /// Who sent it.
     pub side: Side,

@@ -107,7 +107,7 @@ impl<'e> Questions<'e> {
 }
 
 /// What [`Evidence`] answers, with nothing borrowed from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Answers {
     certificate: ClientCertificate<'static>,
     /// The client's chain belongs to the certificate.
@@ -122,7 +122,7 @@ pub(super) struct Answers {
 }
 
 /// [`Alpn`], with nothing borrowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Choice {
     /// This one of those the client offered.
     Offered(u8, Basis),

@@ -40,7 +40,7 @@ mod kind {
 }
 
 /// The first identity of a `pre_shared_key` extension (RFC 8446 section 4.2.11).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PskOffer {
     /// Bytes of the identity: for a resumption, of the ticket.
     pub identity_length: u16,
@@ -49,7 +49,7 @@ pub struct PskOffer {
 }
 
 /// What a client offered: its own, and through [`Deref`] the [`Shape`] it shares with others.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientHello {
     pub(super) shape: Arc<Shape>,
     /// Random, by which a key log names a connection, and session identifier; none in SSL 2.0 format, and
@@ -67,7 +67,7 @@ pub struct ClientHello {
 }
 
 /// The part of a ClientHello that does not change from connection to connection of one program.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Shape {
     /// client_version: 0x0303 from TLS 1.2 on.
     pub legacy_version: u16,

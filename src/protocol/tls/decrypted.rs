@@ -30,7 +30,7 @@ pub enum Decryption {
 }
 
 /// The facts. Certificates stand beside those of clear handshakes, in [`Evidence`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Decrypted {
     pub(super) no_key: bool,
     pub(super) unsupported: bool,
@@ -58,7 +58,7 @@ pub(super) struct Decrypted {
 }
 
 /// What EncryptedExtensions held (RFC 8446 section 4.3.1).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Extensions {
     pub(super) alpn: Option<Box<[u8]>>,
     pub(super) early_data: bool,

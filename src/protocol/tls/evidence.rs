@@ -2,7 +2,7 @@
 //!
 //! The parser only records facts; every answer is worked out when it is asked for, off the hot path.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
 use foldhash::fast::RandomState;
@@ -54,6 +54,12 @@ pub struct Chain {
 /// Nobody who sends certificates is to know which share a number.
 static CHAIN_SEED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
+impl Hash for Chain {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+    }
+}
+
 impl Chain {
     pub(super) fn new(certificates: Vec<Box<[u8]>>, complete: bool) -> Chain {
         Chain {
@@ -97,7 +103,7 @@ pub enum Alpn<'a> {
 }
 
 /// What the client showed of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientCertificate<'a> {
     /// A certificate and a CertificateVerify.
     Presented {
@@ -117,7 +123,7 @@ pub enum ClientCertificate<'a> {
 }
 
 /// How the handshake ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Both sides went on: a certificate that was presented was accepted.
     Accepted(Basis),
@@ -152,7 +158,7 @@ pub enum Authentication {
 }
 
 /// The evidence of one TLS connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Evidence {
     pub(super) client: Option<Side>,
     pub(super) client_hello: Option<ClientHello>,
@@ -180,7 +186,7 @@ pub struct Evidence {
     /// What keys opened; none were given otherwise.
     pub(super) decrypted: Option<Box<Decrypted>>,
     /// Once nothing more is to come.
-    answers: Option<Box<Answers>>,
+    pub(super) answers: Option<Box<Answers>>,
     /// What was told to those who learn from it while it went on.
     pub(super) told: Option<Lesson>,
 }

@@ -55,7 +55,7 @@ impl Version {
 }
 
 /// A session identifier: 0 to 32 bytes, kept in place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SessionId {
     bytes: [u8; 32],
     length: u8,
@@ -75,7 +75,7 @@ impl SessionId {
 }
 
 /// How a hello opens a connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Opening {
     /// The side's random.
     pub random: [u8; 32],
@@ -92,7 +92,7 @@ impl Opening {
 }
 
 /// What a server chose.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ServerHello {
     /// The negotiated version, from `supported_versions` where present.
     pub version: Option<Version>,

@@ -25,6 +25,7 @@ mod modern;
 mod parser;
 mod probe;
 mod record;
+mod rest;
 mod resume;
 mod secured;
 #[cfg(test)]
@@ -47,6 +48,7 @@ pub use hello::{Opening, ServerHello, SessionId, Version};
 pub use ja4::Ja4;
 pub use parser::Parser;
 pub use probe::{probe, probe_midstream};
+pub(super) use rest::{Concluded, Own};
 pub use resume::{Given, Layout, Resumes, SessionName, Tickets};
 pub use secured::{AWAITING_KEYS_CAP, HELD_CAP, Plaintext};
 pub use trace::RECORD_CAP;

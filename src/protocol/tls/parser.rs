@@ -44,7 +44,16 @@ struct Stream {
     messages: Option<Box<Assembler>>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A [`Stream`] of which no more is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Ended {
+    stage: Stage,
+    secured: bool,
+    hellos: u8,
+    others: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum Stage {
     /// Nothing was read yet.
     #[default]
@@ -173,6 +182,25 @@ impl Parser {
             + self.secured.as_deref().map_or(0, |secured| size_of_val(secured) + secured.held())
     }
 
+    /// What is left of a connection that no more is read of, and has no keys.
+    pub(super) fn ended(&self) -> Option<([Ended; 2], &Evidence)> {
+        let ended = self.streams.each_ref().map(Stream::ended);
+        let [Some(a), Some(b)] = ended else { return None };
+        (self.secured.is_none() && self.evidence.decrypted.is_none()).then_some(([a, b], &*self.evidence))
+    }
+
+    /// As it was when [`Parser::ended`] was asked.
+    pub(super) fn of_ended(evidence: Box<Evidence>, streams: [Ended; 2]) -> Parser {
+        let streams = streams.map(|Ended { stage, secured, hellos, others }| Stream {
+            stage,
+            secured,
+            hellos,
+            others,
+            ..Stream::default()
+        });
+        Parser { evidence, streams, secured: None }
+    }
+
     /// What was seen so far.
     pub fn evidence(&self) -> &Evidence {
         &self.evidence
@@ -192,6 +220,11 @@ impl Parser {
 }
 
 impl Stream {
+    fn ended(&self) -> Option<Ended> {
+        let Stream { stage, secured, hellos, others, .. } = *self;
+        matches!(stage, Stage::Done | Stage::Broken).then_some(Ended { stage, secured, hellos, others })
+    }
+
     fn stop(&mut self, stage: Stage) {
         self.stage = stage;
         self.left = 0;

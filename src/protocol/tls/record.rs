@@ -10,7 +10,7 @@ pub(super) const MAX_PROTECTED: u16 = (1 << 14) + 2048;
 pub(super) const MAX_CLEAR: u16 = 1 << 14;
 
 /// What a record carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// 20: change_cipher_spec.
     ChangeCipherSpec,

@@ -33,7 +33,12 @@ const EARLY_DATA: u16 = 8;
 /// What stands for a session identifier or a ticket: a hash whose seeds nobody who sends one can foresee, and
 /// which is long enough to tell all apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SessionName([u64; 2]);
+pub struct SessionName([NonZero<u64>; 2]);
+
+impl SessionName {
+    /// Stands for whichever a connection has.
+    pub(super) const ANY: SessionName = SessionName([NonZero::<u64>::MIN; 2]);
+}
 
 static NAME_SEEDS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
 
@@ -43,7 +48,8 @@ impl SessionName {
         if bytes.is_empty() {
             return None;
         }
-        Some(SessionName(NAME_SEEDS.each_ref().map(|seed| seed.hash_one(bytes))))
+        let hash = |seed: &RandomState| NonZero::new(seed.hash_one(bytes)).unwrap_or(NonZero::<u64>::MAX);
+        Some(SessionName(NAME_SEEDS.each_ref().map(hash)))
     }
 }
 
@@ -60,7 +66,7 @@ pub struct Given {
 
 /// Stands for all that connections which resume one can learn from it. It is held against one other, so that few
 /// bits will do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::protocol) struct Lesson(NonZero<u32>);
 
 impl Lesson {

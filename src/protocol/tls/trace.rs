@@ -12,7 +12,7 @@ pub const RECORD_CAP: usize = 48;
 /// When something was seen: packet time first, and the order of reading among equals.
 ///
 /// Kept in bytes, most significant first, so that it leaves no holes in a [`Record`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Moment {
     /// Microseconds, offset so that bytes compare as numbers do.
     micros: [u8; 4],
@@ -51,7 +51,7 @@ impl PartialOrd for Moment {
 const SIGN: u32 = 1 << 31;
 
 /// The header of one record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
     /// When its header was complete.
     pub at: Moment,
@@ -62,7 +62,7 @@ pub struct Record {
 }
 
 /// Everything seen of a connection's records but the clear handshake messages.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Trace {
     origin: Option<i64>,
     order: u8,
@@ -71,7 +71,7 @@ pub struct Trace {
 }
 
 /// One side's part of a [`Trace`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Direction {
     /// The records, in stream order; their moments never decrease.
     pub(super) records: Vec<Record>,
@@ -184,6 +184,24 @@ impl Trace {
         for direction in &mut self.sides {
             direction.records = Vec::new();
         }
+    }
+
+    /// Once the records are let go, its origin is all that is its own; `None` before.
+    pub(super) fn origin_alone(&self) -> Option<i64> {
+        self.origin.filter(|_| self.sides.iter().all(|side| side.records.is_empty()))
+    }
+
+    /// Lets go of the times of what is known to have come, when nobody asks for them any more.
+    pub(super) fn forget_times(&mut self) {
+        (self.origin, self.order) = (None, 0);
+        let closed = self.sides.iter_mut().map(|side| &mut side.closed);
+        for at in closed.chain([&mut self.server_hello]) {
+            *at = at.map(|_| Moment::default());
+        }
+    }
+
+    pub(super) fn remember_origin(&mut self, origin: i64) {
+        self.origin = Some(origin);
     }
 
     /// A late segment that fills a hole may be older than what it follows: time never runs backwards in a stream.

@@ -10,10 +10,10 @@ const LOOKS: u8 = 16;
 /// Tells when a connection is worth learning from while it is still open.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::protocol) struct Watch {
-    progress: u8,
-    looks: u8,
+    pub(super) progress: u8,
+    pub(super) looks: u8,
     /// What was told.
-    told: Option<Lesson>,
+    pub(super) told: Option<Lesson>,
 }
 
 impl Watch {

@@ -2,7 +2,9 @@
 
 #![allow(unsafe_code, reason = "a global allocator cannot be written without it")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod flows;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -65,7 +67,7 @@ fn nats() {
         (Side::B, b"PONG\r\n"),
         (Side::A, b"PUB router.register 5\r\nhello\r\n"),
     ];
-    holds(64, &said.map(|(side, bytes)| (side, bytes.to_vec())));
+    holds(40, &said.map(|(side, bytes)| (side, bytes.to_vec())));
 }
 
 #[test]
