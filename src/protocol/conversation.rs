@@ -111,7 +111,9 @@ impl Conversation {
     /// `covered` bytes of one side are not lent, the first of them those that were lent and not used. Says
     /// how many after these do not matter either.
     pub fn gap(&mut self, side: Side, cause: Gap, covered: u64) -> u64 {
-        self.state.wake();
+        if self.state.is_resting() {
+            self.state.wake();
+        }
         if let State::Tls(talk) = &mut self.state {
             let rest = talk.parser.parser.gap(side, covered, &mut talk.parser.inside);
             if let Some(rest) = rest {
@@ -194,7 +196,9 @@ impl Conversation {
 
     /// One side closed its direction, or reset the connection.
     pub fn closed(&mut self, side: Side, reset: bool, at: i64) {
-        // At rest, TLS is concluded.
+        if let State::RestingTls(_) = &self.state {
+            self.state.wake();
+        }
         if let State::Tls(talk) = &mut self.state {
             talk.parser.parser.closed(side, reset, at);
         }

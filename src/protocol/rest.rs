@@ -1,4 +1,4 @@
-//! Conversations that nothing is heard of for long, or need be: what they have in common with others is kept once,
+//! Conversations that nothing is heard of for long: what they have in common with others is kept once,
 //! and each keeps what is its own.
 
 use std::cell::RefCell;
@@ -10,11 +10,9 @@ use foldhash::fast::RandomState;
 
 use super::http1;
 use super::inside::Inside;
+use super::repeated::CACHE_BYTES;
 use super::talk::{Common, Talk, Tls};
 use super::tls::{self, Chain};
-
-/// What one cache remembers at most; then it is emptied and begins anew.
-const CACHED: usize = 1024;
 
 /// What conversations at rest have in common.
 #[derive(Debug)]
@@ -50,25 +48,39 @@ impl<T> Hash for Alike<T> {
 }
 
 /// Everyone has caches of its own, as of names: there is no lock, and what is forgotten costs memory for a while.
-type Cache<T> = RefCell<HashSet<Arc<Alike<T>>, RandomState>>;
-
-thread_local! {
-    static HTTP1: Cache<http1::Parser> = RefCell::default();
-    static TLS: Cache<tls::Concluded> = RefCell::default();
+#[derive(Debug)]
+struct Cache<T> {
+    known: HashSet<Arc<Alike<T>>, RandomState>,
+    bytes: usize,
 }
 
-/// The one that is known, if any is alike.
-fn kept<T: Eq>(cache: &Cache<T>, new: Alike<T>) -> Arc<Alike<T>> {
-    let mut known = cache.borrow_mut();
-    if let Some(known) = known.get(&new) {
-        return Arc::clone(known);
+impl<T> Default for Cache<T> {
+    fn default() -> Cache<T> {
+        Cache { known: HashSet::default(), bytes: 0 }
     }
-    if known.len() >= CACHED {
-        known.clear();
+}
+
+thread_local! {
+    static HTTP1: RefCell<Cache<http1::Parser>> = RefCell::default();
+    static TLS: RefCell<Cache<tls::Shown>> = RefCell::default();
+}
+
+impl<T: Eq> Cache<T> {
+    /// The one that is known, if any is alike; it keeps so many bytes besides its own.
+    fn get(&mut self, new: Alike<T>, held: usize) -> Arc<Alike<T>> {
+        if let Some(known) = self.known.get(&new) {
+            return Arc::clone(known);
+        }
+        let bytes = size_of::<Alike<T>>() + held;
+        if self.bytes + bytes > CACHE_BYTES {
+            self.known.clear();
+            self.bytes = 0;
+        }
+        self.bytes += bytes;
+        let new = Arc::new(new);
+        self.known.insert(Arc::clone(&new));
+        new
     }
-    let new = Arc::new(new);
-    known.insert(Arc::clone(&new));
-    new
 }
 
 /// HTTP/1 at rest.
@@ -84,7 +96,8 @@ impl RestingHttp1 {
         let common = rests(talk)?;
         let mut parser = talk.parser.clone();
         let counts = parser.take_counts()?;
-        let alike = HTTP1.with(|cache| kept(cache, Alike::new(common, parser)));
+        let held = parser.evidence().held();
+        let alike = HTTP1.with_borrow_mut(|cache| cache.get(Alike::new(common, parser), held));
         Some(Box::new(RestingHttp1 { alike, counts }))
     }
 
@@ -104,10 +117,10 @@ impl RestingHttp1 {
     }
 }
 
-/// TLS of which nothing more need be read.
+/// TLS at rest.
 #[derive(Debug)]
 pub(super) struct RestingTls {
-    alike: Arc<Alike<tls::Concluded>>,
+    alike: Arc<Alike<tls::Shown>>,
     own: tls::Own,
 }
 
@@ -115,8 +128,9 @@ impl RestingTls {
     /// Puts a conversation to rest, if it can be.
     pub(super) fn of(talk: &Talk<Tls>) -> Option<Box<RestingTls>> {
         let common = rests(talk).filter(|_| talk.parser.inside.is_empty())?;
-        let (concluded, own) = tls::Concluded::take(&talk.parser.parser, &talk.parser.watch)?;
-        let alike = TLS.with(|cache| kept(cache, Alike::new(common, concluded)));
+        let (shown, own) = tls::Shown::take(&talk.parser.parser, &talk.parser.watch)?;
+        let held = shown.held() + shown.chains().into_iter().flatten().map(Chain::held).sum::<usize>();
+        let alike = TLS.with_borrow_mut(|cache| cache.get(Alike::new(common, shown), held));
         Some(Box::new(RestingTls { alike, own }))
     }
 
@@ -132,7 +146,7 @@ impl RestingTls {
 
     /// As [`RestingHttp1::alike`], but for the chains.
     pub(super) fn alike(&self) -> (u64, usize) {
-        (self.alike.id, size_of::<Alike<tls::Concluded>>() + self.alike.it.held())
+        (self.alike.id, size_of::<Alike<tls::Shown>>() + self.alike.it.held())
     }
 
     pub(super) fn chains(&self) -> [Option<&Chain>; 2] {

@@ -112,11 +112,16 @@ impl State {
             State::Ldap(talk) => &mut talk.common,
             State::Syslog(talk) => &mut talk.common,
             State::Proxy(talk) => &mut talk.common,
-            State::RestingTls(_) | State::RestingHttp1(_) => {
-                self.wake();
-                self.common()
-            }
+            State::RestingTls(_) | State::RestingHttp1(_) => self.woken(),
         }
+    }
+
+    /// As [`State::common`], of a conversation at rest.
+    #[cold]
+    #[inline(never)]
+    fn woken(&mut self) -> &mut Common {
+        self.wake();
+        self.common()
     }
 
     /// Takes fewer bytes until [`State::wake`] is called, if that can be. What it can be asked is the same.
@@ -136,6 +141,8 @@ impl State {
     }
 
     /// As it was before it was put to rest, if it was.
+    #[cold]
+    #[inline(never)]
     pub(super) fn wake(&mut self) {
         match self {
             State::RestingTls(resting) => *self = State::Tls(resting.wake()),

@@ -15,13 +15,12 @@ use super::common::capture;
 use super::common::pcap::Pcap;
 use super::{HELD, Said, sides};
 
-/// What a flow may take that is idle, or of which all was read that matters, in bytes.
+/// What a flow may take that is idle or classified, in bytes.
 const FLOW_BYTES: isize = 200;
 /// What one of DNS takes, whose questions were answered.
 const DNS_BYTES: isize = 296;
-/// What one of TLS takes whose handshake is over, and of which not as many records were seen as are looked at: each
-/// of their headers may still tell something.
-const HANDSHAKE_BYTES: isize = 752;
+/// What one of TLS takes whose records have lengths that no other has, before as many were seen as are looked at.
+const UNLIKE_BYTES: isize = 760;
 /// A million flows, with `FLOWAUDIT_LONG=1`.
 const MILLION: u32 = 1_000_000;
 /// Else so many, for which an index has the same share of empty places.
@@ -94,8 +93,25 @@ fn tls_after_its_handshake() {
     for (name, recorded) in RECORDED {
         let handshake = handshake(recorded);
         for family in families() {
-            takes(HANDSHAKE_BYTES, name, *family, Transport::TCP, |flow| of_its_own(&handshake, flow));
+            takes(FLOW_BYTES, name, *family, Transport::TCP, |flow| of_its_own(&handshake, flow));
         }
+    }
+}
+
+/// What is alike to nothing is kept by its flow alone, as before the silence.
+#[test]
+fn tls_after_data_of_lengths_that_no_other_has() {
+    for (name, recorded) in RECORDED {
+        let handshake = handshake(recorded);
+        let said = |flow: u32| {
+            let mut said = of_its_own(&handshake, flow);
+            for (side, length) in [(Side::A, flow % 1000 + 20), (Side::B, flow / 1000 + 20)] {
+                let record = [&[23, 3, 3][..], &(length as u16).to_be_bytes(), &vec![0; length as usize]];
+                said.push((side, record.concat()));
+            }
+            said
+        };
+        takes(UNLIKE_BYTES, &format!("{name}, alike to none"), Family::V6, Transport::TCP, said);
     }
 }
 

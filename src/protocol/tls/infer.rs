@@ -7,12 +7,12 @@
 //! leave more than one reading, the answer is that it cannot be told.
 
 use super::lengths::{AlertSize, COARSE_GRID, EXACT, Padding, Sizes, Wire, grid};
-use super::trace::{Moment, Record};
+use super::trace::{Moment, Record, WINDOW};
 use super::why::Why;
 
 /// An answer to the client's flight later than this is not taken for a refusal, in microseconds:
 /// servers also close connections that lie idle.
-const REFUSAL_WINDOW: i32 = 1_000_000;
+const REFUSAL_WINDOW: i32 = WINDOW;
 /// A first record this long holds a certificate, whatever it was coalesced with.
 const LEAST_COALESCED: u16 = 400;
 /// No certificate, nor its first fragment, was seen in a shorter record.
@@ -20,7 +20,7 @@ const LEAST_CERTIFICATE: u16 = 200;
 /// The longest record that a padded alert is looked for in, besides whole blocks of a grid.
 const LONGEST_PADDED_ALERT: u16 = 300;
 /// A certificate request after the handshake is answered within this, in microseconds.
-const POST_HANDSHAKE_WINDOW: i32 = 1_000_000;
+const POST_HANDSHAKE_WINDOW: i32 = WINDOW;
 
 /// What to infer from: the application-data records after the ServerHello, each side's in order.
 #[derive(Clone, Debug)]

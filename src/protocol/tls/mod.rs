@@ -48,7 +48,7 @@ pub use hello::{Opening, ServerHello, SessionId, Version};
 pub use ja4::Ja4;
 pub use parser::Parser;
 pub use probe::{probe, probe_midstream};
-pub(super) use rest::{Concluded, Own};
+pub(super) use rest::{Own, Shown};
 pub use resume::{Given, Layout, Resumes, SessionName, Tickets};
 pub use secured::{AWAITING_KEYS_CAP, HELD_CAP, Plaintext};
 pub use trace::RECORD_CAP;

@@ -44,9 +44,9 @@ struct Stream {
     messages: Option<Box<Assembler>>,
 }
 
-/// A [`Stream`] of which no more is read.
+/// A [`Stream`] between two records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Ended {
+pub(super) struct Place {
     stage: Stage,
     secured: bool,
     hellos: u8,
@@ -182,16 +182,18 @@ impl Parser {
             + self.secured.as_deref().map_or(0, |secured| size_of_val(secured) + secured.held())
     }
 
-    /// What is left of a connection that no more is read of, and has no keys.
-    pub(super) fn ended(&self) -> Option<([Ended; 2], &Evidence)> {
-        let ended = self.streams.each_ref().map(Stream::ended);
-        let [Some(a), Some(b)] = ended else { return None };
-        (self.secured.is_none() && self.evidence.decrypted.is_none()).then_some(([a, b], &*self.evidence))
+    /// Where both sides stand and what was seen, if nothing else is kept, as of records to be opened.
+    pub(super) fn between_records(&self) -> Option<([Place; 2], &Evidence)> {
+        let [Some(a), Some(b)] = self.streams.each_ref().map(Stream::between_records) else { return None };
+        let hello = self.evidence.client_hello.as_ref().and_then(|hello| hello.opening.as_ref());
+        let opening = hello.or(self.evidence.server_hello.as_ref().and_then(|hello| hello.opening.as_ref()));
+        let is_alone = self.secured.is_none() && self.evidence.decrypted.is_none() && opening.is_none();
+        is_alone.then_some(([a, b], &*self.evidence))
     }
 
-    /// As it was when [`Parser::ended`] was asked.
-    pub(super) fn of_ended(evidence: Box<Evidence>, streams: [Ended; 2]) -> Parser {
-        let streams = streams.map(|Ended { stage, secured, hellos, others }| Stream {
+    /// As it was when [`Parser::between_records`] was asked.
+    pub(super) fn of_places(evidence: Box<Evidence>, streams: [Place; 2]) -> Parser {
+        let streams = streams.map(|Place { stage, secured, hellos, others }| Stream {
             stage,
             secured,
             hellos,
@@ -220,9 +222,10 @@ impl Parser {
 }
 
 impl Stream {
-    fn ended(&self) -> Option<Ended> {
-        let Stream { stage, secured, hellos, others, .. } = *self;
-        matches!(stage, Stage::Done | Stage::Broken).then_some(Ended { stage, secured, hellos, others })
+    fn between_records(&self) -> Option<Place> {
+        let Stream { stage, left, ref sealed, secured, hellos, others, ref messages } = *self;
+        let is_between = left == 0 && sealed.is_none() && messages.is_none();
+        is_between.then_some(Place { stage, secured, hellos, others })
     }
 
     fn stop(&mut self, stage: Stage) {

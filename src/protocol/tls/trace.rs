@@ -9,6 +9,9 @@ use crate::protocol::Side;
 /// about its handshake stands in the first dozen; the rest is room for fragments and early data.
 pub const RECORD_CAP: usize = 48;
 
+/// How long after each other two events may be for some rule to ask whether they are, in microseconds.
+pub(super) const WINDOW: i32 = 1_000_000;
+
 /// When something was seen: packet time first, and the order of reading among equals.
 ///
 /// Kept in bytes, most significant first, so that it leaves no holes in a [`Record`].
@@ -149,6 +152,7 @@ impl Trace {
     }
 
     /// Remembers a record, while there is room; says whether it took more memory to do so.
+    #[inline(always)]
     pub(super) fn push(&mut self, side: Side, kind: Kind, length: u16, at: i64) -> bool {
         if self.side(side).full() {
             return false;
@@ -186,18 +190,31 @@ impl Trace {
         }
     }
 
-    /// Once the records are let go, its origin is all that is its own; `None` before.
-    pub(super) fn origin_alone(&self) -> Option<i64> {
-        self.origin.filter(|_| self.sides.iter().all(|side| side.records.is_empty()))
-    }
-
-    /// Lets go of the times of what is known to have come, when nobody asks for them any more.
-    pub(super) fn forget_times(&mut self) {
-        (self.origin, self.order) = (None, 0);
-        let closed = self.sides.iter_mut().map(|side| &mut side.closed);
-        for at in closed.chain([&mut self.server_hello]) {
-            *at = at.map(|_| Moment::default());
+    /// Its origin, and the same with times that others are likely to have as well: events keep their order, and those
+    /// that are within [`WINDOW`] of each other stay so, which is all that rules ask for. `None` where such times
+    /// cannot be found, or were too late to be told.
+    pub(super) fn without_times(&self) -> Option<(i64, Trace)> {
+        let mut trace = self.clone();
+        let mut moments = Vec::new();
+        for side in &mut trace.sides {
+            moments.extend(side.records.iter_mut().map(|record| &mut record.at).chain(&mut side.closed));
         }
+        moments.extend(&mut trace.server_hello);
+        moments.sort();
+        let (mut first, mut last, mut told) = (0, 0, 0);
+        for (order, moment) in (0..).zip(moments) {
+            let micros = moment.micros();
+            if order == 0 || micros.checked_sub(last)? > WINDOW {
+                told = if order == 0 { 0 } else { told + WINDOW + 1 };
+                first = micros;
+            }
+            if micros.checked_sub(first)? > WINDOW || micros == i32::MAX {
+                return None;
+            }
+            (*moment, last, trace.order) = (Moment::new(told, order), micros, order + 1);
+        }
+        trace.origin = None;
+        Some((self.origin?, trace))
     }
 
     pub(super) fn remember_origin(&mut self, origin: i64) {
