@@ -1,7 +1,7 @@
 //! Frames of header blocks in, heads out: puts together what comes in pieces and lies in several frames.
 
 use bytes::BytesMut;
-use h2::frame::{Headers, PushPromise};
+use h2::frame::PushPromise;
 
 use super::frame::{Header, Kind};
 use super::hpack::{Head, Refused, Table};
@@ -52,9 +52,10 @@ impl Decoder {
         is_last: bool,
         wants_authority: bool,
     ) -> Result<Option<Head>, Refused> {
-        if is_last && self.payload.is_empty() && frame.is_block() {
-            // Of most frames there is nothing to take off, nor to put together.
-            return self.table.block(piece, wants_authority).map(Some);
+        if is_last && self.payload.is_empty() && frame.is_whole_block() {
+            // Most have nothing to be put together.
+            let block = frame.block(piece).ok_or(Refused)?;
+            return self.table.block(block, wants_authority).map(Some);
         }
         self.payload.extend_from_slice(piece);
         if !is_last {
@@ -91,10 +92,10 @@ impl Decoder {
             return Err(Refused);
         }
         match frame.kind() {
-            Kind::Headers => Headers::load(frame.head, payload).map(|(_, fragment)| fragment),
-            Kind::PushPromise => PushPromise::load(frame.head, payload).map(|(_, fragment)| fragment),
-            _ => Ok(payload),
+            Kind::Headers => frame.block(&payload).map(BytesMut::from),
+            Kind::PushPromise => PushPromise::load(frame.head, payload).ok().map(|(_, fragment)| fragment),
+            _ => Some(payload),
         }
-        .map_err(|_| Refused)
+        .ok_or(Refused)
     }
 }

@@ -1,7 +1,7 @@
 //! HTTP/2 frame headers (RFC 9113 section 4.1), and the shapes by which the protocol is recognised.
 
 pub use h2::frame::Kind;
-use h2::frame::{Head, Settings, StreamId};
+use h2::frame::{Head, Settings, StreamDependency, StreamId};
 
 use crate::protocol::Probe;
 
@@ -67,9 +67,26 @@ impl Header {
         !self.has(Header::PADDED | Header::PRIORITY)
     }
 
-    /// Whether the payload is a header block and no more.
-    pub fn is_block(self) -> bool {
-        self.kind() == Kind::Headers && self.ends_headers() && self.block_first()
+    /// Whether the payload has a header block from its start to its end.
+    pub fn is_whole_block(self) -> bool {
+        self.kind() == Kind::Headers && self.ends_headers()
+    }
+
+    /// What a payload of HEADERS has of its block: no padding, and no priority (RFC 9113 section 6.2).
+    pub fn block(self, payload: &[u8]) -> Option<&[u8]> {
+        let (padding, mut rest) = match self.has(Header::PADDED) {
+            true => payload.split_first()?,
+            false => (&0, payload),
+        };
+        if self.has(Header::PRIORITY) {
+            let (priority, block) = rest.split_at_checked(5)?;
+            let dependency = StreamDependency::load(priority).ok()?;
+            if dependency.dependency_id() == self.head.stream_id() {
+                return None;
+            }
+            rest = block;
+        }
+        rest.get(..rest.len().checked_sub(usize::from(*padding))?)
     }
 
     /// Whether it is a first SETTINGS: not an acknowledgement.
