@@ -58,7 +58,8 @@ type Case = (&'static str, Vec<Vec<u8>>, Said);
 #[test]
 fn every_case_is_told_as_it_is() {
     let plan = plan();
-    let cases = [overlaps(), ends(), beginnings(), fragments(), tls(), other_protocols()].concat();
+    let cases =
+        [overlaps(), ends(), beginnings(), fragments(), tls(), other_protocols(), header_floods()].concat();
     let mut wrong = Vec::new();
     for (name, packets, expected) in &cases {
         let frames = (0i64..).zip(packets).map(|(at, bytes)| Frame {
@@ -289,6 +290,46 @@ fn other_protocols() -> Vec<Case> {
             ["allowed", "", "NATS", "Basic authentication"],
         ),
     ]
+}
+
+/// Headers that make more work than packets earn are read no more, and a burst is no flood.
+fn header_floods() -> Vec<Case> {
+    // With what the table has, and without credentials.
+    const ASKED: &[u8] = b"\x82\x84\x86\xbe";
+    const BARE: &[u8] = b"\x82\x84\x86";
+    let requests = |packets: usize, last: &[u8]| {
+        let mut c = Connection::open(SERVER, 8088);
+        c.say(0, &[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &http2_frame(4, 0, 0, b"")].concat());
+        let mut streams = (1..).step_by(2);
+        let mut requests = |count: usize, block: &[u8]| {
+            let frames = streams.by_ref().take(count).map(|stream| http2_frame(1, 5, stream, block));
+            c.say(0, &frames.collect::<Vec<_>>().concat());
+        };
+        requests(1, b"\x82\x84\x86\x57\x08Bearer x");
+        (0..packets).for_each(|_| requests(100, ASKED));
+        requests(1, last);
+        c.say(1, &[http2_frame(4, 0, 0, b""), http2_frame(1, 5, 1, b"\x88")].concat());
+        c.packets
+    };
+    vec![
+        ("HTTP/2, a burst of requests", requests(200, ASKED), ["allowed", "", "HTTP/2", "OAuth"]),
+        (
+            "HTTP/2, requests without end, of which the last has no credentials",
+            requests(2000, BARE),
+            ["unproven", "unseen_authentication", "HTTP/2", "OAuth"],
+        ),
+        (
+            "HTTP/2, a burst of requests, of which the last has no credentials",
+            requests(200, BARE),
+            ["violation", "wrong_security", "HTTP/2", "OAuth"],
+        ),
+    ]
+}
+
+/// A frame of HTTP/2 (RFC 9113 section 4.1).
+fn http2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// The client sends its last bytes again, or others in their place.

@@ -7,9 +7,10 @@ mod frames;
 use std::fs;
 use std::num::NonZeroUsize;
 
+use common::pcap::Connection;
 use common::{Folder, INVENTORY, capture, flowaudit_at_home};
 use flowaudit::audit::{Audit, Feed, Outcome, Plan, Pool, Take};
-use flowaudit::capture::{FilterError, Maps, Packet, Precision, Secrets, Timestamp};
+use flowaudit::capture::{FilterError, LinkType, Maps, Packet, Precision, Secrets, Timestamp};
 use flowaudit::flow::Limits;
 use flowaudit::protocol::tls::KeyStore;
 use frames::{Frame, plan, read};
@@ -91,6 +92,34 @@ fn caps_refuse_the_same() {
     }
     for threads in THREADS {
         assert!(scene.together(threads, limits) == told, "{threads} threads tell something else");
+    }
+}
+
+/// What packets earn is spent in their order, whatever the number of threads.
+#[test]
+fn header_floods_are_given_up_the_same() {
+    let mut flood = Connection::open([10, 0, 4, 10], 8082);
+    flood.say(0, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    let request = b"\0\0\x03\x01\x04\0\0\0\x01\x82\x84\x86";
+    (0..12).for_each(|_| _ = flood.say(0, &request.repeat(110)));
+    let mut frames = Vec::new();
+    for round in 0..16 {
+        // Connections at once, so that they take turns in spending.
+        for bytes in &flood.packets {
+            let frame = Frame { time: 0, link: LinkType::Ethernet, bytes: bytes.clone() };
+            frames.extend((0..100).map(|number| {
+                let client = 20_000 + round * 100 + number;
+                let ports = frame.ports().expect("it is TCP");
+                frame.with_ports(ports.map(|port| if port == 8082 { port } else { client }))
+            }));
+        }
+    }
+    let time = |(at, frame): (i64, Frame)| Frame { time: at * 1_000_000, ..frame };
+    let scene = Scene { frames: (0..).zip(frames).map(time).collect(), secrets: Vec::new() };
+    let told = scene.together(1, Limits::default());
+    assert!(!told.contains("\n    header_work: 0,"), "{}", &told[..2000]);
+    for threads in THREADS {
+        assert!(scene.together(threads, Limits::default()) == told, "{threads} threads tell something else");
     }
 }
 

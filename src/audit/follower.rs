@@ -238,5 +238,6 @@ impl<'p> Follower<'p> {
         account.evicted_flows += flows.evicted;
         account.stream_cap += flows.stream_refused;
         account.uncompared += flows.uncompared;
+        account.header_work += flows.unread;
     }
 }

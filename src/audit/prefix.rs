@@ -8,7 +8,7 @@ use super::intake::Intake;
 use super::pool::Feed;
 use crate::capture::{Filter, FilterError, Maps, Timestamp};
 use crate::flow::{FlowTable, Reader, Want};
-use crate::packet::{Gap, Side};
+use crate::packet::{Allowance, Gap, Side};
 use crate::report::Account;
 
 /// Filters, decodes, and puts packets into batches.
@@ -115,7 +115,7 @@ impl Reader for Deaf {
 
     fn begins(&mut self) {}
 
-    fn read(&mut self, _: Side, _: &[u8], _: Timestamp) -> Want {
+    fn read(&mut self, _: Side, _: &[u8], _: Timestamp, _: &mut Allowance) -> Want {
         Want::NOTHING
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::capture::Timestamp;
 use crate::flow::{Reader, Shared, Want};
-use crate::packet::{Gap, Side};
+use crate::packet::{Allowance, Gap, Side};
 use crate::protocol::tls::{Chain, KeyStore};
 use crate::protocol::{Conversation, Step};
 
@@ -29,8 +29,8 @@ impl Reader for FlowReader {
         self.conversation.begins();
     }
 
-    fn read(&mut self, side: Side, bytes: &[u8], at: Timestamp) -> Want {
-        match self.conversation.read(side, bytes, at.0) {
+    fn read(&mut self, side: Side, bytes: &[u8], at: Timestamp, allowance: &mut Allowance) -> Want {
+        match self.conversation.read(side, bytes, at.0, allowance) {
             Step::More { used } => Want { used, skip: 0, done: false },
             Step::Skip { used, skip } => Want { used, skip, done: false },
             // The conversation itself turns these into one of the others; nothing more is wanted.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 
 use super::reader::{Reader, Shared};
+use crate::packet::Allowance;
 
 /// What a reader kept when that was counted last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,18 +32,28 @@ pub(super) struct Budget {
     pub(super) uncompared: u64,
     /// What of `held` was lent, and is kept to be compared.
     pub(super) lent: usize,
+    /// What readers may spend.
+    pub(super) allowance: Allowance,
     /// How many readers keep what they have in common.
     shared: HashMap<u64, u32, RandomState>,
 }
 
 impl Budget {
     pub(super) fn new(cap: usize) -> Budget {
-        Budget { held: 0, cap, refused: 0, uncompared: 0, lent: 0, shared: HashMap::default() }
+        Budget {
+            held: 0,
+            cap,
+            refused: 0,
+            uncompared: 0,
+            lent: 0,
+            allowance: Allowance::new(),
+            shared: HashMap::default(),
+        }
     }
 
     /// Counts what a reader keeps, where that changed since `counted`. `false` if it kept more and there is no
     /// room: then it was made to let go of it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn settle(&mut self, counted: &mut Held, reader: &mut impl Reader) -> bool {
         let own = reader.held();
         if own == counted.own {
@@ -120,7 +131,7 @@ mod tests {
             Keeper::default()
         }
         fn begins(&mut self) {}
-        fn read(&mut self, _: Side, _: &[u8], _: Timestamp) -> Want {
+        fn read(&mut self, _: Side, _: &[u8], _: Timestamp, _: &mut Allowance) -> Want {
             Want::NOTHING
         }
         fn gap(&mut self, _: Side, _: Gap, _: u64, _: Timestamp) -> u64 {

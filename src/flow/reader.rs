@@ -1,7 +1,7 @@
 //! What reads the bytes of a flow, as the flow table sees it.
 
 use crate::capture::Timestamp;
-use crate::packet::{Gap, Side};
+use crate::packet::{Allowance, Gap, Side};
 
 /// What a reader makes of the bytes it was lent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +41,9 @@ pub trait Reader: Default {
     fn new(context: &Self::Context) -> Self;
     /// The connection's beginning is in the capture.
     fn begins(&mut self);
-    /// Reads the next bytes of a stream: never empty, always in order.
-    fn read(&mut self, side: Side, bytes: &[u8], at: Timestamp) -> Want;
+    /// Reads the next bytes of a stream: never empty, always in order. What they say may be read as far as the
+    /// allowance goes.
+    fn read(&mut self, side: Side, bytes: &[u8], at: Timestamp, allowance: &mut Allowance) -> Want;
     /// Bytes of this side are missing here; what is lent next comes after them. In all `covered` bytes are
     /// not lent, the first of them those that were lent and not used; says how many after these it does
     /// not need to see.

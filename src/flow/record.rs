@@ -371,6 +371,8 @@ impl<R: Reader> Cold<R> {
             Some(streams) => *streams,
             None => Streams::wake(&self.quiet, Held::default()),
         };
+        // Which packets it had is not asked any more: what it reads now, all packets earned.
+        budget.allowance.turn_to(0);
         let mut lender = Lender { reader: &mut self.reader, budget, at, home: Home::NOWHERE, doubt: None };
         if let Some(cause) = missed {
             streams.miss(cause, &mut lender);

@@ -575,7 +575,7 @@ impl Half {
             rest = &joined;
         }
         while !rest.is_empty() && !self.done {
-            let want = to.reader.read(side, rest, to.at);
+            let want = to.reader.read(side, rest, to.at, &mut to.budget.allowance);
             let (used, unused) = rest.split_at_checked(want.used).unwrap_or((rest, &[]));
             self.done = want.done;
             let passed = want.skip.min(unused.len() as u64) as usize;
@@ -655,6 +655,7 @@ fn is_after(a: u32, b: u32) -> bool {
 mod tests {
     use super::*;
     use crate::flow::Want;
+    use crate::packet::Allowance;
     use proptest::prelude::*;
 
     /// Collects what it is lent; `!` stands for a gap, `.` for a close.
@@ -675,7 +676,7 @@ mod tests {
             Tape::default()
         }
         fn begins(&mut self) {}
-        fn read(&mut self, _: Side, bytes: &[u8], _: Timestamp) -> Want {
+        fn read(&mut self, _: Side, bytes: &[u8], _: Timestamp, _: &mut Allowance) -> Want {
             if bytes.len() < self.at_least {
                 return Want { used: 0, skip: 0, done: false };
             }

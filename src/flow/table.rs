@@ -44,6 +44,8 @@ pub struct Account {
     pub stream_refused: u64,
     /// Times bytes that were read and acknowledged were let go for that reason: nothing was left to compare with.
     pub uncompared: u64,
+    /// Times a reader read no more of a direction because that would have cost more than packets earned.
+    pub unread: u64,
     /// The most flows held at once.
     pub most_flows: u64,
 }
@@ -151,7 +153,12 @@ impl<R: Reader> FlowTable<R> {
 
     /// What was counted so far.
     pub fn account(&self) -> Account {
-        Account { stream_refused: self.budget.refused, uncompared: self.budget.uncompared, ..self.account }
+        Account {
+            stream_refused: self.budget.refused,
+            uncompared: self.budget.uncompared,
+            unread: self.budget.allowance.refused(),
+            ..self.account
+        }
     }
 
     /// Looks up the flows of a run of packets, to be handed to [`FlowTable::packet_at`] one by one; some
@@ -193,6 +200,7 @@ impl<R: Reader> FlowTable<R> {
         ended: &mut Vec<Flow<R>>,
     ) {
         self.allowance = (self.allowance + WITH_EACH).min(AT_ONCE);
+        self.budget.allowance.earn();
         if !self.due.is_empty() {
             self.end_due_before(found.half, head, stamp.clock, ended);
         }
@@ -447,6 +455,7 @@ impl<R: Reader> FlowTable<R> {
             cold.tells(&segment, hot.initial(side), &mut self.awake, &mut self.budget);
             if segment.is_piece() {
                 let answered = hot.has_sent(side.other());
+                self.budget.allowance.turn_to(hot.packets.map(u64::from).iter().sum());
                 let (wanted, doubt) = cold.read(&segment, answered, &mut self.awake, &mut self.budget);
                 hot.set(READ, wanted);
                 self.news = cold.reader.has_news().then_some(id).or(self.news);

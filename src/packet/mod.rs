@@ -3,6 +3,7 @@
 //! Plain packets take a short way of our own; etherparse decodes every other one from the IP header on.
 //! Nothing here knows flows or protocols.
 
+mod allowance;
 mod decoder;
 mod encapsulation;
 mod ends;
@@ -16,6 +17,7 @@ mod vxlan;
 #[cfg(test)]
 mod corpus;
 
+pub use allowance::Allowance;
 pub use decoder::{Decoder, GivenUp, datagram};
 pub use encapsulation::{Encapsulation, Layer};
 pub use ends::{Addresses, Ends};

@@ -4,7 +4,7 @@
 use super::component::Shown;
 use super::{Circumstances, Judgement, Observed, OpenedBy, Options, Policy, Subject, Table};
 use crate::inventory::Builder;
-use crate::packet::{Endpoint, Side, Transport};
+use crate::packet::{Allowance, Endpoint, Side, Transport};
 use crate::protocol::Conversation;
 use crate::protocol::testing::Stream;
 
@@ -128,11 +128,12 @@ pub const WHOLE: Circumstances =
 /// What these bytes show, sent one after the other by the client, A, and the server, B.
 pub fn observed(sent: &[(Side, &[u8])], circumstances: Circumstances) -> Observed {
     let (mut stream, mut conversation) = (Stream::default(), Conversation::default());
+    let mut allowance = Allowance::new();
     if circumstances.from_start {
         conversation.begins();
     }
     for (at, (side, bytes)) in sent.iter().enumerate() {
-        stream.lend(*side, bytes, |side, bytes| conversation.read(side, bytes, at as i64));
+        stream.lend(*side, bytes, |side, bytes| conversation.read(side, bytes, at as i64, &mut allowance));
     }
     Observed::new(conversation.finish(), circumstances)
 }

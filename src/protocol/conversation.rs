@@ -10,7 +10,7 @@ use super::recognise::{Found, recognise, recognise_datagram};
 use super::talk::{Common, State};
 use super::tls::{self, KeyStore};
 use super::{Address, Evidence, Side, Step, http2};
-use crate::packet::Gap;
+use crate::packet::{Allowance, Gap};
 
 /// The state of one flow's recognition.
 #[derive(Debug, Default)]
@@ -23,6 +23,8 @@ pub struct Conversation {
 const MIDSTREAM_TRIES: u8 = 16;
 /// How many datagrams of one side are probed.
 const DATAGRAM_TRIES: u8 = 4;
+/// What records inside TLS may cost that were held back until a gap or the end.
+pub(super) const HELD_BACK: Allowance = Allowance::of_packets(64);
 /// First bytes that no recogniser is sure of are kept up to this many; then they are unrecognised. The longest
 /// request line (`http1::head::LINE_CAP`) is within it, and further bytes are not looked at, however they were
 /// cut into segments.
@@ -47,16 +49,16 @@ impl Conversation {
         self.state.expect();
     }
 
-    /// Reads the next bytes of one side of a stream; `at` is packet time in nanoseconds.
-    pub fn read(&mut self, side: Side, bytes: &[u8], at: i64) -> Step {
+    /// Reads the next bytes of one side of a stream, as far as the allowance goes; `at` is packet time in nanoseconds.
+    pub fn read(&mut self, side: Side, bytes: &[u8], at: i64, allowance: &mut Allowance) -> Step {
         let step = match &mut self.state {
-            State::Quiet(_) | State::Left(_) => return self.probe(side, bytes, at),
+            State::Quiet(_) | State::Left(_) => return self.probe(side, bytes, at, allowance),
             State::Tls(talk) => {
                 talk.common.spoke[side.index()] = true;
-                talk.parser.parser.advance(side, bytes, at, &mut talk.parser.inside)
+                talk.parser.parser.advance(side, bytes, at, &mut talk.parser.inside.within(allowance))
             }
             State::Http1(talk) => talk.parser.advance(side, bytes),
-            State::Http2(talk) => talk.parser.advance(side, bytes),
+            State::Http2(talk) => talk.parser.advance(side, bytes, allowance),
             State::Nats(talk) => talk.parser.advance(side, bytes),
             State::Dns(talk) => talk.parser.advance(side, bytes),
             State::Mysql(talk) => talk.parser.advance(side, bytes),
@@ -88,7 +90,7 @@ impl Conversation {
                 };
                 // Nothing used means that these bytes are that beginning: nobody lends them again before
                 // more of them come, and that may be never. A parser that is new uses something first.
-                if used == 0 { self.read(side, bytes, at) } else { Step::More { used } }
+                if used == 0 { self.read(side, bytes, at, allowance) } else { Step::More { used } }
             }
             Step::Broken => {
                 let mut left = std::mem::take(&mut self.state).leave();
@@ -115,7 +117,8 @@ impl Conversation {
             self.state.wake();
         }
         if let State::Tls(talk) = &mut self.state {
-            let rest = talk.parser.parser.gap(side, covered, &mut talk.parser.inside);
+            let mut allowance = HELD_BACK;
+            let rest = talk.parser.parser.gap(side, covered, &mut talk.parser.inside.within(&mut allowance));
             if let Some(rest) = rest {
                 // All that is missing is inside a record, as without keys.
                 return rest;
@@ -270,7 +273,7 @@ impl Conversation {
         evidence
     }
 
-    fn probe(&mut self, side: Side, bytes: &[u8], at: i64) -> Step {
+    fn probe(&mut self, side: Side, bytes: &[u8], at: i64, allowance: &mut Allowance) -> Step {
         let behind_prologue = match &self.state {
             State::Left(talk) => talk.past.as_ref().is_some_and(|past| past.has_prologue()),
             _ => false,
@@ -288,7 +291,7 @@ impl Conversation {
                 if let (State::Http1(talk), false) = (&mut self.state, from_start) {
                     talk.parser.joins(side.other());
                 }
-                self.read(side, bytes, at)
+                self.read(side, bytes, at, allowance)
             }
             Found::Unsure if bytes.len() < UNSURE_BYTES => Step::More { used: 0 },
             Found::Unsure | Found::No => {
@@ -332,7 +335,7 @@ mod tests {
         for (side, piece) in pieces {
             let mut rest = *piece;
             while !rest.is_empty() {
-                match conversation.read(*side, rest, 0) {
+                match conversation.read(*side, rest, 0, &mut Allowance::new()) {
                     Step::More { used } if used > 0 => rest = &rest[used..],
                     Step::More { .. } | Step::Skip { .. } | Step::Done => break,
                     step => panic!("{step:?} is the conversation's own"),
@@ -374,7 +377,7 @@ mod tests {
             [[(SERVER, GREETING), (CLIENT, SSL_REQUEST)], [(CLIENT, START_TLS), (SERVER, GRANTED)]]
         {
             let mut conversation = speak(&prologue);
-            conversation.read(CLIENT, &hello(1), 0);
+            conversation.read(CLIENT, &hello(1), 0, &mut Allowance::new());
             let tls = conversation.finish().tls.expect("a hello was sent");
             assert!(tls.client_hello().is_some());
         }
@@ -388,7 +391,9 @@ mod tests {
             conversation.begins();
             let mut kept = 0;
             for end in (size..line.len()).step_by(size).chain([line.len()]) {
-                if let Step::More { used } = conversation.read(CLIENT, &line.as_bytes()[kept..end], 0) {
+                if let Step::More { used } =
+                    conversation.read(CLIENT, &line.as_bytes()[kept..end], 0, &mut Allowance::new())
+                {
                     kept += used;
                 }
             }
@@ -425,10 +430,13 @@ mod tests {
     fn a_body_begun_before_the_capture_does_not_end_reading() {
         let request = b"GET / HTTP/1.1\r\n\r\n";
         let mut conversation = Conversation::default();
-        conversation.read(CLIENT, request, 0);
-        assert_eq!(conversation.read(SERVER, b"the end of a body", 0), Step::More { used: 17 });
-        conversation.read(CLIENT, request, 0);
-        conversation.read(SERVER, b"HTTP/1.1 404 Not Found\r\n\r\n", 0);
+        conversation.read(CLIENT, request, 0, &mut Allowance::new());
+        assert_eq!(
+            conversation.read(SERVER, b"the end of a body", 0, &mut Allowance::new()),
+            Step::More { used: 17 }
+        );
+        conversation.read(CLIENT, request, 0, &mut Allowance::new());
+        conversation.read(SERVER, b"HTTP/1.1 404 Not Found\r\n\r\n", 0, &mut Allowance::new());
         let evidence = conversation.finish();
         assert!(!evidence.broken);
         let requests = evidence.http1.expect("requests were sent").requests;

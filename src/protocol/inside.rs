@@ -1,7 +1,7 @@
 //! What keys let out of TLS: a conversation of its own, probed like any stream.
 
 use super::{Conversation, Evidence, Side, Step, tls};
-use crate::packet::Gap;
+use crate::packet::{Allowance, Gap};
 
 /// Decrypted bytes of one side kept for a recogniser that needs more of them to go on.
 pub const KEPT_CAP: usize = 128 * 1024;
@@ -50,6 +50,11 @@ impl Inside {
         })
     }
 
+    /// Takes what is let out, and reads it as far as the allowance goes.
+    pub(super) fn within<'a>(&'a mut self, allowance: &'a mut Allowance) -> Within<'a> {
+        Within { inside: self, allowance }
+    }
+
     fn nested(&mut self) -> &mut Nested {
         self.0.get_or_insert_with(|| {
             let mut conversation = Conversation::default();
@@ -59,19 +64,25 @@ impl Inside {
     }
 }
 
-impl tls::Plaintext for Inside {
+/// The conversation inside, while it may spend something.
+pub(super) struct Within<'a> {
+    inside: &'a mut Inside,
+    allowance: &'a mut Allowance,
+}
+
+impl tls::Plaintext for Within<'_> {
     fn read(&mut self, side: Side, bytes: &[u8], at: i64) {
-        let Nested { conversation, halves } = self.nested();
+        let Nested { conversation, halves } = self.inside.nested();
         let [a, b] = halves;
         let half = match side {
             Side::A => a,
             Side::B => b,
         };
-        half.read(conversation, side, bytes, at);
+        half.read(conversation, side, bytes, at, self.allowance);
     }
 
     fn gap(&mut self, side: Side) {
-        let Nested { conversation, halves } = self.nested();
+        let Nested { conversation, halves } = self.inside.nested();
         if let Some(half) = halves.get_mut(side.index()).filter(|half| !half.done) {
             *half = Half::default();
             conversation.gap(side, Gap::Loss, 0);
@@ -79,12 +90,22 @@ impl tls::Plaintext for Inside {
     }
 
     fn wants(&self, side: Side) -> bool {
-        self.0.as_ref().is_none_or(|nested| nested.halves.get(side.index()).is_some_and(|half| !half.done))
+        self.inside
+            .0
+            .as_ref()
+            .is_none_or(|nested| nested.halves.get(side.index()).is_some_and(|half| !half.done))
     }
 }
 
 impl Half {
-    fn read(&mut self, conversation: &mut Conversation, side: Side, bytes: &[u8], at: i64) {
+    fn read(
+        &mut self,
+        conversation: &mut Conversation,
+        side: Side,
+        bytes: &[u8],
+        at: i64,
+        allowance: &mut Allowance,
+    ) {
         let mut rest = self.after_skip(bytes);
         if rest.is_empty() || self.done {
             return;
@@ -97,7 +118,7 @@ impl Half {
             rest = &kept;
         }
         while !rest.is_empty() {
-            let used = match conversation.read(side, rest, at) {
+            let used = match conversation.read(side, rest, at, allowance) {
                 Step::More { used } => used,
                 Step::Skip { used, skip } => {
                     self.skip = skip;
@@ -146,16 +167,16 @@ mod tests {
         GET /b HTTP/1.1\r\nHost: uaa\r\n\r\n";
 
     fn evidence(sizes: &[usize], gap: Option<usize>) -> Evidence {
-        let mut inside = Inside::default();
+        let (mut inside, mut allowance) = (Inside::default(), Allowance::new());
         let mut sizes = sizes.iter().cycle();
         let (mut rest, mut pieces) = (REQUEST, 0);
         while !rest.is_empty() {
             let size = sizes.next().map_or(rest.len(), |size| (*size).clamp(1, rest.len()));
             let (piece, more) = rest.split_at(size);
             if gap == Some(pieces) {
-                inside.gap(Side::A);
+                inside.within(&mut allowance).gap(Side::A);
             } else {
-                inside.read(Side::A, piece, 0);
+                inside.within(&mut allowance).read(Side::A, piece, 0);
             }
             (rest, pieces) = (more, pieces + 1);
         }
@@ -165,15 +186,31 @@ mod tests {
     #[test]
     fn nothing_decrypted_is_nothing_inside() {
         let mut inside = Inside::default();
-        assert!(inside.wants(Side::A) && inside.finish().is_none());
+        assert!(inside.within(&mut Allowance::new()).wants(Side::A) && inside.finish().is_none());
     }
 
     #[test]
     fn bytes_that_no_recogniser_knows_are_not_wanted_for_long() {
         let mut inside = Inside::default();
-        inside.read(Side::B, b"\x00\x01\x02 nothing known \xff\xfe", 0);
-        assert!(!inside.wants(Side::B) && inside.wants(Side::A));
+        let mut allowance = Allowance::new();
+        let mut within = inside.within(&mut allowance);
+        within.read(Side::B, b"\x00\x01\x02 nothing known \xff\xfe", 0);
+        assert!(!within.wants(Side::B) && within.wants(Side::A));
         assert!(inside.finish().is_some_and(|evidence| evidence.unrecognised));
+    }
+
+    #[test]
+    fn headers_inside_are_paid_for_as_well() {
+        let request = b"\0\0\x03\x01\x04\0\0\0\x01\x82\x84\x86";
+        let (mut inside, mut allowance) = (Inside::default(), Allowance::of_packets(8));
+        let mut within = inside.within(&mut allowance);
+        within.read(Side::A, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", 0);
+        within.read(Side::A, request, 0);
+        assert!(within.wants(Side::A));
+        within.read(Side::A, &request.repeat(100), 0);
+        assert!(!within.wants(Side::A));
+        let http2 = inside.finish().and_then(|evidence| evidence.http2).expect("it is HTTP/2");
+        assert!(http2.requests.unread && http2.requests.none == 1 && allowance.refused() == 1);
     }
 
     proptest! {

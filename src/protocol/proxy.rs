@@ -178,6 +178,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::packet::Allowance;
     use crate::protocol::Conversation;
     use crate::protocol::testing::{self, Stream};
 
@@ -262,16 +263,16 @@ mod tests {
     fn what_follows_is_what_is_spoken() {
         let request = b"GET / HTTP/1.1\r\nHost: uaa\r\nAuthorization: bearer x\r\n\r\n";
         for header in [V1.to_vec(), v2_ipv4()] {
-            let mut conversation = Conversation::default();
+            let (mut conversation, allowance) = (Conversation::default(), &mut Allowance::new());
             conversation.begins();
             let all = [&header[..], request].concat();
-            let used = match conversation.read(Side::B, &all, 0) {
+            let used = match conversation.read(Side::B, &all, 0, allowance) {
                 Step::More { used } => used,
                 step => panic!("{step:?}"),
             };
             assert_eq!(used, header.len());
-            conversation.read(Side::B, &all[used..], 0);
-            conversation.read(Side::A, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 0);
+            conversation.read(Side::B, &all[used..], 0, allowance);
+            conversation.read(Side::A, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 0, allowance);
             let evidence = conversation.finish();
             assert_eq!(evidence.proxy.unwrap().client, client("192.0.2.7:51234"));
             assert_eq!((evidence.client, evidence.broken), (Some(Side::B), false));

@@ -4,6 +4,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use super::conversation::HELD_BACK;
 use super::inside::Inside;
 use super::recognise::Protocol;
 use super::rest::{RestingHttp1, RestingTls};
@@ -266,7 +267,7 @@ impl State {
             State::Quiet(common) => Talk { common, past: None, parser: () },
             State::Left(talk) => *talk,
             State::Tls(talk) => talk.leave(|Tls { mut parser, mut inside, watch }, evidence| {
-                parser.finish(&mut inside);
+                parser.finish(&mut inside.within(&mut HELD_BACK.clone()));
                 let client = parser.client();
                 evidence.tls = Some(parser.into_evidence(watch.told()));
                 evidence.inside = inside.finish();

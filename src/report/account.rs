@@ -35,6 +35,8 @@ pub struct Account {
     pub stream_cap: u64,
     /// Times bytes that were read were not kept to be compared for that reason; no finding rests on them.
     pub uncompared: u64,
+    /// Directions that were read no more because their headers made more work than packets earn.
+    pub header_work: u64,
     /// TLS sessions that could not be remembered for those that resume them, because there were too many.
     pub session_cap: u64,
     /// Key log lines left out because there were too many sessions.
@@ -93,6 +95,9 @@ impl Account {
             ("drops", "kernel", self.dropped[0]),
             ("drops", "interface", self.dropped[1]),
         ]);
+        if self.header_work > 0 {
+            lines.push(("caps", "header_work", self.header_work));
+        }
         if let Some(evidence) = self.evidence {
             lines.extend([
                 ("evidence", "files", evidence.files),

@@ -28,14 +28,12 @@ const AIM: f64 = 3.0;
 const FLOW_EACH: f64 = 5.0;
 /// What is missed where a packet is looked into three times, and makes one and a half flows with a row each.
 const TUNNELS: f64 = 6.0;
-/// What is missed where a packet is as full of header fields, text or blocks as an honest one could be.
-const FULL: f64 = 15.0;
 
 /// Ordinary traffic of the same make: requests and answers in clear.
 pub const ORDINARY: Attack =
     Attack { name: "ordinary requests", make: ordinary, small: 10, dropped: None, most: AIM };
 
-pub const ATTACKS: [Attack; 15] = [
+pub const ATTACKS: [Attack; 17] = [
     Attack {
         name: "SYN flood",
         make: syn_flood,
@@ -79,10 +77,42 @@ pub const ATTACKS: [Attack; 15] = [
         dropped: Some("caps,stream_bytes"),
         most: AIM,
     },
-    Attack { name: "HTTP/2 header tables", make: header_tables, small: 10, dropped: None, most: AIM },
-    Attack { name: "HTTP/2 fields of a byte", make: indexed_fields, small: 10, dropped: None, most: FULL },
-    Attack { name: "HTTP/2 coded text", make: coded_text, small: 10, dropped: None, most: FULL },
-    Attack { name: "HTTP/2 padded blocks", make: padded_blocks, small: 10, dropped: None, most: FULL },
+    Attack {
+        name: "HTTP/2 header tables",
+        make: header_tables,
+        small: 40,
+        dropped: Some("caps,header_work"),
+        most: AIM,
+    },
+    Attack {
+        name: "HTTP/2 fields of a byte",
+        make: indexed_fields,
+        small: 40,
+        dropped: Some("caps,header_work"),
+        most: AIM,
+    },
+    Attack {
+        name: "HTTP/2 coded text",
+        make: coded_text,
+        small: 40,
+        dropped: Some("caps,header_work"),
+        most: AIM,
+    },
+    Attack {
+        name: "HTTP/2 padded blocks",
+        make: padded_blocks,
+        small: 40,
+        dropped: Some("caps,header_work"),
+        most: AIM,
+    },
+    Attack {
+        name: "HTTP/2 empty frames",
+        make: empty_frames,
+        small: 80,
+        dropped: Some("caps,header_work"),
+        most: AIM,
+    },
+    Attack { name: "HTTP/2, all that is read", make: all_that_is_read, small: 10, dropped: None, most: AIM },
     Attack { name: "HTTP/2 CONTINUATION", make: continuation, small: 10, dropped: None, most: AIM },
     Attack {
         name: "hash flooding",
@@ -254,6 +284,17 @@ fn coded_text(output: &mut dyn Write, scale: u32) -> io::Result<()> {
 /// Requests of three bytes, each in a frame of its own that tells how long its padding is.
 fn padded_blocks(output: &mut dyn Write, scale: u32) -> io::Result<()> {
     requests(output, part(100_000, scale), &frame(1, 12, b"\0\x82\x84\x86").repeat(100), 8)
+}
+
+/// DATA of nothing, in as many frames as there is room for.
+fn empty_frames(output: &mut dyn Write, scale: u32) -> io::Result<()> {
+    requests(output, part(100_000, scale), &frame(0, 0, b"").repeat(155), 8)
+}
+
+/// As many requests as all packets of a connection earn, for as long as it goes on.
+fn all_that_is_read(output: &mut dyn Write, scale: u32) -> io::Result<()> {
+    let block = [frame(1, 4, b"\x82\x84\x86").repeat(5), frame(0, 0, &[b'x'; 1330])].concat();
+    requests(output, part(12_000, scale), &block, 100)
 }
 
 /// A header block that goes on and on, in frames of a few bytes.

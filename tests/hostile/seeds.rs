@@ -6,7 +6,7 @@ use std::fs;
 use etherparse::PacketBuilder;
 use flowaudit::capture::{Event, LinkType, Packet, Timestamp, open};
 use flowaudit::flow::{FlowTable, Limits, Reader, Stamp, Want};
-use flowaudit::packet::{Decoded, Decoder, Gap, Side};
+use flowaudit::packet::{Allowance, Decoded, Decoder, Gap, Side};
 
 use super::common::pcap::{Pcap, client_hello};
 use super::common::{capture, root};
@@ -198,7 +198,7 @@ impl Reader for Said {
 
     fn begins(&mut self) {}
 
-    fn read(&mut self, side: Side, bytes: &[u8], _: Timestamp) -> Want {
+    fn read(&mut self, side: Side, bytes: &[u8], _: Timestamp, _: &mut Allowance) -> Want {
         match self.0.last_mut() {
             Some((last, said)) if *last == side => said.extend(bytes),
             _ => self.0.push((side, bytes.to_vec())),

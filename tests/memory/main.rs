@@ -12,7 +12,7 @@ use std::fs;
 
 use common::capture;
 use common::pcap::{Pcap, payloads};
-use flowaudit::packet::Side;
+use flowaudit::packet::{Allowance, Side};
 use flowaudit::protocol::{Conversation, Step};
 
 /// The system's allocator, counting the bytes each thread holds.
@@ -187,7 +187,7 @@ fn speak(said: &[(Side, Vec<u8>)]) -> Conversation {
             if kept[at].is_empty() {
                 break;
             }
-            let used = match conversation.read(*side, &kept[at], 0) {
+            let used = match conversation.read(*side, &kept[at], 0, &mut Allowance::new()) {
                 Step::More { used } => used,
                 Step::Skip { used, skip: more } => {
                     skip[at] = more as usize;

@@ -4,7 +4,7 @@ use super::ending::*;
 use super::*;
 use crate::capture::Precision;
 use crate::flow::{Clock, ConnState, Opener, Want};
-use crate::packet::{Encapsulation, Endpoint, Ends, Gap, Tcp, TcpFlags};
+use crate::packet::{Allowance, Encapsulation, Endpoint, Ends, Gap, Tcp, TcpFlags};
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
 
@@ -27,7 +27,7 @@ impl Reader for Text {
         Text::default()
     }
     fn begins(&mut self) {}
-    fn read(&mut self, side: Side, bytes: &[u8], _: Timestamp) -> Want {
+    fn read(&mut self, side: Side, bytes: &[u8], _: Timestamp, _: &mut Allowance) -> Want {
         self.0[side.index()].extend_from_slice(bytes);
         Want { used: bytes.len(), skip: 0, done: false }
     }

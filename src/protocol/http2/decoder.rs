@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use h2::frame::PushPromise;
 
+use super::cost::{self, Left};
 use super::frame::{Header, Kind};
 use super::hpack::{Head, Refused, Table};
 
@@ -51,12 +52,14 @@ impl Decoder {
         piece: &[u8],
         is_last: bool,
         wants_authority: bool,
+        left: &mut Left,
     ) -> Result<Option<Head>, Refused> {
         if is_last && self.payload.is_empty() && frame.is_whole_block() {
             // Most have nothing to be put together.
             let block = frame.block(piece).ok_or(Refused)?;
-            return self.table.block(block, wants_authority).map(Some);
+            return self.table.block(block, wants_authority, left).map(Some);
         }
+        left.pay(cost::PIECE)?;
         self.payload.extend_from_slice(piece);
         if !is_last {
             return Ok(None);
@@ -73,7 +76,7 @@ impl Decoder {
             self.block = block;
             return Ok(None);
         }
-        let head = self.table.block(&block, wants_authority)?;
+        let head = self.table.block(&block, wants_authority, left)?;
         if block.capacity() <= BUFFER {
             self.payload = block;
             self.payload.clear();

@@ -2,8 +2,8 @@
 //! it says of its request. So a table costs little, however full, and so does a field that names an entry.
 
 use super::BLOCK_CAP;
+use super::cost::{self, Left};
 use super::field::{Field, Name, OVERHEAD, STATIC, Says};
-use super::frame::HEADER_LENGTH;
 use super::huffman;
 use crate::protocol::NAME_CAP;
 use crate::protocol::authorization::Credentials;
@@ -20,12 +20,8 @@ const TABLE_DEFAULT: usize = 4096;
 /// Fields of one block, counted as in a table, beyond which its direction is read no more.
 const LIST_CAP: usize = 4 * BLOCK_CAP;
 
-/// For how many bytes of header frames a sender may spell out a field, and how many it may spell out besides. Senders
-/// of requests and answers come nowhere near; who does only wants its fields read.
-const LITERAL: usize = 12;
-const LITERALS: usize = 128;
-
-/// The block does not follow the rules. The table may be out of step with the sender's: no later block is read.
+/// The block does not follow the rules, or costs too much. The table may be out of step with the sender's: no later
+/// block is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 
@@ -89,21 +85,12 @@ pub struct Table {
     /// What they count, and may count at most.
     size: usize,
     most: usize,
-    /// Bytes for which no literal field came yet.
-    allowance: usize,
 }
 
 impl Table {
     /// An empty one.
     pub fn new() -> Table {
-        Table {
-            ring: ring(TABLE_DEFAULT),
-            next: 0,
-            oldest: 0,
-            size: 0,
-            most: TABLE_DEFAULT,
-            allowance: LITERALS * LITERAL,
-        }
+        Table { ring: ring(TABLE_DEFAULT), next: 0, oldest: 0, size: 0, most: TABLE_DEFAULT }
     }
 
     /// Bytes on the heap.
@@ -112,16 +99,17 @@ impl Table {
     }
 
     /// Reads a whole header block; `wants_authority` to keep what the request is for.
-    pub fn block(&mut self, block: &[u8], wants_authority: bool) -> Result<Head, Refused> {
-        let mut reader = self.resize(Reader { bytes: block, at: 0 })?;
+    pub fn block(&mut self, block: &[u8], wants_authority: bool, left: &mut Left) -> Result<Head, Refused> {
+        left.pay(cost::BLOCK)?;
+        let mut reader = self.resize(Reader { bytes: block, at: 0 }, left)?;
         // What every field changes is kept in registers.
         let (mut size, mut says, mut head, mut scratch) = (0, Says::default(), Head::default(), Vec::new());
-        let mut allowance = self.allowance + block.len() + HEADER_LENGTH;
         while let Some(first) = reader.peek() {
             let field = if first & 0x80 != 0 {
+                left.pay(if first == 0xff { cost::INDEXED_FAR } else { cost::INDEXED })?;
                 self.get(reader.integer(0x7f)?)?
             } else {
-                allowance = allowance.checked_sub(LITERAL).ok_or(Refused)?;
+                left.pay(cost::LITERAL)?;
                 let (is_kept, prefix) = match first >> 5 {
                     2 | 3 => (true, 0x3f),
                     0 => (false, 0x0f),
@@ -129,10 +117,15 @@ impl Table {
                     _ => return Err(Refused),
                 };
                 let named = match reader.integer(prefix)? {
-                    0 => Field::named(reader.string(&mut scratch)?)?,
+                    0 => {
+                        let name = reader.string(&mut scratch, left)?;
+                        left.pay(cost::name(name.len()))?;
+                        Field::named(name)?
+                    }
                     index => self.get(index)?,
                 };
-                let value = reader.string(&mut scratch)?;
+                let value = reader.string(&mut scratch, left)?;
+                left.pay(cost::value(named.name(), value.len()))?;
                 let field = named.with(value)?;
                 // Only the first: a second one may be there to be read in the place of one that the table has.
                 if wants_authority && !says.has(field.name()) {
@@ -143,27 +136,25 @@ impl Table {
                 }
                 field
             };
-            if field.says().is_plain() {
-                // Where one is, there often are more.
-                let run = self.run(reader);
-                (reader.at, size) = (reader.at + run.length, size + run.size);
-                says.join(run.says);
-            } else if !says.allows(field.says()) {
-                return Err(Refused);
-            } else if field.name() == Name::Status {
-                head.status = Some(field.status());
+            if !field.says().is_plain() {
+                if !says.allows(field.says()) {
+                    return Err(Refused);
+                }
+                if field.name() == Name::Status {
+                    head.status = Some(field.status());
+                }
             }
             size += field.size();
             says.join(field.says());
         }
-        self.allowance = allowance;
         (head.size, head.says) = (size, says);
         if size > LIST_CAP { Err(Refused) } else { Ok(head) }
     }
 
     /// Follows what a block's start says of its table's size (RFC 7541 section 6.3).
-    fn resize<'b>(&mut self, mut reader: Reader<'b>) -> Result<Reader<'b>, Refused> {
+    fn resize<'b>(&mut self, mut reader: Reader<'b>, left: &mut Left) -> Result<Reader<'b>, Refused> {
         while reader.peek().is_some_and(|first| first & 0xe0 == 0x20) {
+            left.pay(cost::RESIZE)?;
             let most = reader.integer(0x1f)?;
             if most > TABLE_CAP {
                 return Err(Refused);
@@ -171,6 +162,7 @@ impl Table {
             self.most = most;
             self.shrink(most);
             if self.ring.len() < ring_length(most) {
+                left.pay(ring_length(most))?;
                 // The oldest first, as many as there are.
                 let oldest = self.place(self.oldest);
                 self.ring.rotate_left(oldest);
@@ -179,24 +171,6 @@ impl Table {
             }
         }
         Ok(reader)
-    }
-
-    /// The next fields that are in a table, have a short index and may stand anywhere. A block may be full of them, and
-    /// a loop of its own reads one in half the time.
-    #[inline(never)]
-    fn run(&self, reader: Reader<'_>) -> Run {
-        let mut run = Run { length: 0, size: 0, says: Says::default() };
-        for byte in reader.bytes.get(reader.at..).unwrap_or_default() {
-            let index = usize::from(byte.wrapping_sub(0x80));
-            let Ok(field) = self.get(index) else { break };
-            if index >= 0x7f || !field.says().is_plain() {
-                break;
-            }
-            run.length += 1;
-            run.size += field.size();
-            run.says.join(field.says());
-        }
-        run
     }
 
     #[inline]
@@ -247,13 +221,6 @@ fn ring_length(most: usize) -> usize {
     (most / OVERHEAD).next_power_of_two()
 }
 
-/// Fields in a row, joined, and how many they are.
-struct Run {
-    length: usize,
-    size: usize,
-    says: Says,
-}
-
 /// A header block and how far it was read. What is seldom gets a copy, so that this may stay in registers.
 #[derive(Clone, Copy)]
 struct Reader<'b> {
@@ -296,7 +263,7 @@ impl<'b> Reader<'b> {
 
     /// A string, written out in `scratch` if it is coded (RFC 7541 section 5.2).
     #[inline]
-    fn string<'s>(&mut self, scratch: &'s mut Vec<u8>) -> Result<&'s [u8], Refused>
+    fn string<'s>(&mut self, scratch: &'s mut Vec<u8>, left: &mut Left) -> Result<&'s [u8], Refused>
     where
         'b: 's,
     {
@@ -304,7 +271,11 @@ impl<'b> Reader<'b> {
         let length = self.integer(0x7f)?;
         let text = self.bytes.get(self.at..self.at + length).ok_or(Refused)?;
         self.at += length;
-        if is_coded { huffman::decode(text, scratch) } else { Ok(text) }
+        if !is_coded {
+            return Ok(text);
+        }
+        left.pay(cost::coded(length))?;
+        huffman::decode(text, scratch)
     }
 }
 
@@ -315,7 +286,7 @@ mod tests {
     /// Blocks of one direction, the last of which is told.
     fn last(blocks: &[&[u8]]) -> Result<Head, Refused> {
         let mut table = Table::new();
-        blocks.iter().try_fold(Head::default(), |_, block| table.block(block, true))
+        blocks.iter().try_fold(Head::default(), |_, block| table.block(block, true, &mut Left::new(u64::MAX)))
     }
 
     #[test]
@@ -334,7 +305,9 @@ mod tests {
         for blocks in [plain, coded] {
             assert_eq!(last(&blocks[..1]).unwrap().authority(), Some(&b"www.example.com"[..]));
             let mut table = Table::new();
-            let sizes = blocks.map(|block| table.block(block, false).map(|head| (head.method(), table.size)));
+            let sizes = blocks.map(|block| {
+                table.block(block, false, &mut Left::new(u64::MAX)).map(|head| (head.method(), table.size))
+            });
             assert_eq!(sizes, [Ok((true, 57)), Ok((true, 110)), Ok((true, 164))]);
         }
     }
@@ -392,10 +365,8 @@ mod tests {
         let mut table = Table::new();
         let newest = [0x7e, 1, b'x'].repeat(30);
         let fill = |begun: &[u8], table: &mut Table| {
-            // A long value is what lets a sender spell out so many.
-            let value = [&[0, 1, b'y', 0x7f, 0x81, 0x05][..], &[b'y'; 768]].concat();
-            let block = [begun, &value, &newest].concat();
-            table.block(&block, false).map(|_| table.next - table.oldest)
+            let block = [begun, &newest].concat();
+            table.block(&block, false, &mut Left::new(u64::MAX)).map(|_| table.next - table.oldest)
         };
         assert_eq!(fill(b"\x40\x01a\x00", &mut table), Ok(31));
         for count in [61, 91] {
@@ -414,14 +385,14 @@ mod tests {
     }
 
     #[test]
-    fn spelling_out_more_fields_than_anyone_needs_is_refused() {
-        let spelled = |count: usize| [&b"\x82\x84\x86"[..], &[0, 1, b'a', 0].repeat(count)].concat();
-        // 128, and one for every 12 bytes: four of each field, three of others, nine of the frame.
-        assert!(last(&[&spelled(193)]).is_ok() && last(&[&spelled(194)]).is_err());
-        // One request after another, each of which spells out one.
-        let mut table = Table::new();
-        for _ in 0..100_000 {
-            assert!(table.block(&spelled(1), false).is_ok());
-        }
+    fn what_cannot_be_paid_for_is_refused() {
+        let block = [&b"\x82\x84\x86\x0f\x0a\x86\xa8\xeb\x10\x64\x9c\xbf"[..], &[0x90; 9]].concat();
+        let read = |units: u64| {
+            let mut left = Left::new(units);
+            let head = Table::new().block(&block, false, &mut left);
+            (head.is_ok(), left.is_overdrawn())
+        };
+        let most = (0..1000).find(|units| read(*units).0).expect("it does not cost more");
+        assert_eq!((read(most), read(most - 1), read(0)), ((true, false), (false, true), (false, true)));
     }
 }

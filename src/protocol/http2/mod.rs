@@ -3,6 +3,7 @@
 //! A walk over the frame headers stands before the decoder: only header blocks reach it, every other
 //! payload is passed over. Each direction has its own decoder, made when its first block comes.
 
+mod cost;
 mod decoder;
 mod field;
 mod frame;
@@ -12,6 +13,8 @@ mod huffman;
 use std::sync::Arc;
 
 use super::{Http1, Probe, Requests, Side, Step, repeated};
+use crate::packet::Allowance;
+use cost::Left;
 use decoder::Decoder;
 use frame::{HEADER_LENGTH, Header, Kind, PREFACE};
 use hpack::Head;
@@ -64,6 +67,8 @@ pub struct Parser {
     readers: [Reader; 2],
     /// The highest stream a request came on.
     highest: u32,
+    /// What was spent of what this flow's packets earned.
+    spent: u64,
 }
 
 #[derive(Debug, Default)]
@@ -122,21 +127,34 @@ impl Parser {
             client: Some(client),
             readers: Default::default(),
             highest: 1,
+            spent: 0,
         }
     }
 
-    /// Reads on in one side's bytes.
-    pub fn advance(&mut self, side: Side, bytes: &[u8]) -> Step {
+    /// Reads on in one side's bytes. A side that asks for more work than the allowance has is read no more.
+    pub fn advance(&mut self, side: Side, bytes: &[u8], allowance: &mut Allowance) -> Step {
+        let before = allowance.left(self.spent);
+        let mut left = Left::new(before);
+        let step = self.walk(side, bytes, &mut left);
+        allowance.spend(&mut self.spent, before - left.units());
+        if left.is_overdrawn() {
+            allowance.refuse();
+        }
+        step
+    }
+
+    fn walk(&mut self, side: Side, bytes: &[u8], left: &mut Left) -> Step {
         let mut used = 0;
         loop {
             let rest = bytes.get(used..).unwrap_or_default();
             let outcome = match self.readers[side.index()].state {
                 State::Done => Outcome::Done,
                 _ if rest.is_empty() => Outcome::Need,
+                _ if left.pay(cost::FRAME).is_err() => self.give_up(side),
                 State::Start => self.start(side, rest),
-                State::Settings | State::Frame => self.frame(side, rest),
-                State::Block(frame, left) => self.block(side, frame, left, rest),
-                State::Midstream(left) => self.midstream(side, left, rest),
+                State::Settings | State::Frame => self.frame(side, rest, left),
+                State::Block(frame, missing) => self.block(side, frame, missing, rest, left),
+                State::Midstream(frames) => self.midstream(side, frames, rest),
             };
             match outcome {
                 Outcome::Need => return Step::More { used },
@@ -144,11 +162,11 @@ impl Parser {
                 Outcome::Broken => return Step::Broken,
                 Outcome::Used { used: more, skip } => {
                     used += more;
-                    let left = bytes.len().saturating_sub(used);
+                    let rest = bytes.len().saturating_sub(used);
                     match usize::try_from(skip) {
-                        Ok(skip) if skip <= left => used += skip,
+                        Ok(skip) if skip <= rest => used += skip,
                         _ => {
-                            let skip = skip - left as u64;
+                            let skip = skip - rest as u64;
                             return Step::Skip { used: bytes.len(), skip };
                         }
                     }
@@ -224,7 +242,7 @@ impl Parser {
         }
     }
 
-    fn frame(&mut self, side: Side, bytes: &[u8]) -> Outcome {
+    fn frame(&mut self, side: Side, bytes: &[u8], left: &mut Left) -> Outcome {
         let Some(header) = Header::read(bytes) else {
             return Outcome::Need;
         };
@@ -252,22 +270,22 @@ impl Parser {
         if so_far > BLOCK_CAP {
             return self.give_up(side);
         }
-        match self.block(side, header, length, bytes.get(HEADER_LENGTH..).unwrap_or_default()) {
+        match self.block(side, header, length, bytes.get(HEADER_LENGTH..).unwrap_or_default(), left) {
             Outcome::Used { used, skip } => Outcome::Used { used: HEADER_LENGTH + used, skip },
             other => other,
         }
     }
 
-    /// Gives the decoder what there is of a frame of which `left` bytes are still to come.
-    fn block(&mut self, side: Side, frame: Header, left: usize, bytes: &[u8]) -> Outcome {
-        let piece = bytes.get(..left).unwrap_or(bytes);
-        let left = left - piece.len();
+    /// Gives the decoder what there is of a frame of which `missing` bytes are still to come.
+    fn block(&mut self, side: Side, frame: Header, missing: usize, bytes: &[u8], left: &mut Left) -> Outcome {
+        let piece = bytes.get(..missing).unwrap_or(bytes);
+        let missing = missing - piece.len();
         let reader = &mut self.readers[side.index()];
-        reader.state = if left == 0 { State::Frame } else { State::Block(frame, left) };
+        reader.state = if missing == 0 { State::Frame } else { State::Block(frame, missing) };
         let decoder = reader.decoder.get_or_insert_with(|| Box::new(Decoder::new()));
         let from_client = self.client == Some(side);
         let is_first = from_client && self.evidence.requests.read == 0;
-        match decoder.feed(frame, piece, left == 0, is_first) {
+        match decoder.feed(frame, piece, missing == 0, is_first, left) {
             Ok(Some(head)) if from_client => {
                 request(&mut self.evidence, &mut self.highest, frame.stream(), &head)
             }

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::BLOCK_CAP;
+use super::cost::Left;
 use super::decoder::Decoder;
 use super::frame::{HEADER_LENGTH, Header};
 use super::huffman;
@@ -74,7 +75,7 @@ fn cut(name: &[u8]) -> Vec<u8> {
 
 fn ours(decoder: &mut Decoder, frame: &[u8]) -> Result<Option<Said>, ()> {
     let (header, payload) = (Header::read(frame).unwrap(), &frame[HEADER_LENGTH..]);
-    let head = decoder.feed(header, payload, true, true).map_err(|_| ())?;
+    let head = decoder.feed(header, payload, true, true, &mut Left::new(u64::MAX)).map_err(|_| ())?;
     Ok(head.map(|head| Said {
         method: head.method(),
         status: head.status,

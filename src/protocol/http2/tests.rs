@@ -139,7 +139,9 @@ fn talk(asks: &[Ask], table: u32) -> Conversation {
 }
 
 fn read_with(mut parser: Parser, conversation: &Conversation, sizes: &[usize]) -> (Parser, Stream) {
-    let stream = testing::read_in(conversation, sizes, |side, bytes| parser.advance(side, bytes));
+    let stream = testing::read_in(conversation, sizes, |side, bytes| {
+        parser.advance(side, bytes, &mut Allowance::new())
+    });
     (parser, stream)
 }
 
@@ -233,7 +235,7 @@ fn bodies_are_skipped_and_trailers_are_no_requests() {
 fn data_is_skipped_not_lent() {
     let mut parser = Parser::new();
     let opening = [PREFACE, b"\0\0\0\x04\0\0\0\0\0", b"\x01\0\0\0\0\0\0\0\x01abc"].concat();
-    let step = parser.advance(CLIENT, &opening);
+    let step = parser.advance(CLIENT, &opening, &mut Allowance::new());
     assert_eq!(step, Step::Skip { used: opening.len(), skip: 65536 - 3 });
 }
 
@@ -250,7 +252,10 @@ fn an_upgraded_connection_goes_on_counting() {
     assert_eq!((evidence.requests.read, evidence.requests.bearer), (1, 1));
     assert_eq!(evidence.requests.status_401, 1);
     assert_eq!(evidence.authority.as_deref(), Some(&b"uaa"[..]));
-    assert_eq!(Parser::upgraded(CLIENT, &before).advance(SERVER, b"HTTP/1.1 200 "), Step::Broken);
+    assert_eq!(
+        Parser::upgraded(CLIENT, &before).advance(SERVER, b"HTTP/1.1 200 ", &mut Allowance::new()),
+        Step::Broken
+    );
 }
 
 /// The frames of one side, without the preface.
@@ -288,7 +293,7 @@ fn a_gap_among_requests_is_unread_and_among_answers_is_not() {
         let mut parser = read(&conversation);
         parser.gap(side);
         assert_eq!(parser.evidence().requests.unread, unread);
-        assert_eq!(parser.advance(side, b"\0\0\0"), Step::Done);
+        assert_eq!(parser.advance(side, b"\0\0\0", &mut Allowance::new()), Step::Done);
     }
 }
 
@@ -297,7 +302,7 @@ fn blocks_over_the_cap_are_unread() {
     let opening = [PREFACE, b"\0\0\0\x04\0\0\0\0\0"].concat();
     let mut parser = Parser::new();
     let one = [&opening[..], b"\x01\0\x01\x01\x04\0\0\0\x01"].concat();
-    assert_eq!(parser.advance(CLIENT, &one), Step::Done);
+    assert_eq!(parser.advance(CLIENT, &one, &mut Allowance::new()), Step::Done);
     assert!(parser.evidence().requests.unread);
     let mut parser = Parser::new();
     let mut many = [&opening[..], b"\0\x40\0\x01\0\0\0\0\x01", &[0; 0x4000]].concat();
@@ -305,7 +310,7 @@ fn blocks_over_the_cap_are_unread() {
         many.extend(b"\0\x40\0\x09\0\0\0\0\x01");
         many.extend([0; 0x4000]);
     }
-    assert_eq!(parser.advance(CLIENT, &many), Step::Done);
+    assert_eq!(parser.advance(CLIENT, &many, &mut Allowance::new()), Step::Done);
     assert!(parser.evidence().requests.unread);
 }
 
@@ -320,12 +325,15 @@ fn what_breaks_the_rules_is_broken_and_unread() {
     ] {
         let mut parser = Parser::new();
         let bytes = [&opening[..], frame].concat();
-        assert_eq!(parser.advance(CLIENT, &bytes), Step::Broken, "{frame:?}");
+        assert_eq!(parser.advance(CLIENT, &bytes, &mut Allowance::new()), Step::Broken, "{frame:?}");
         assert!(parser.evidence().requests.unread);
     }
-    assert_eq!(Parser::new().advance(CLIENT, b"\x16\x03\x01\0\0\0\0\0\0"), Step::Broken);
+    assert_eq!(
+        Parser::new().advance(CLIENT, b"\x16\x03\x01\0\0\0\0\0\0", &mut Allowance::new()),
+        Step::Broken
+    );
     let mut parser = Parser::new();
-    let step = parser.advance(CLIENT, &[PREFACE, b"\0\0\x08\x06\0\0\0\0\0"].concat());
+    let step = parser.advance(CLIENT, &[PREFACE, b"\0\0\x08\x06\0\0\0\0\0"].concat(), &mut Allowance::new());
     assert_eq!(step, Step::Broken, "SETTINGS must come first");
 }
 
@@ -333,7 +341,7 @@ fn what_breaks_the_rules_is_broken_and_unread() {
 fn an_index_into_nothing_ends_the_reading() {
     let mut parser = Parser::new();
     let bytes = [PREFACE, b"\0\0\0\x04\0\0\0\0\0", b"\0\0\x01\x01\x05\0\0\0\x01\xff"].concat();
-    assert_eq!(parser.advance(CLIENT, &bytes), Step::Done);
+    assert_eq!(parser.advance(CLIENT, &bytes, &mut Allowance::new()), Step::Done);
     assert!(parser.evidence().requests.unread);
 }
 
@@ -386,5 +394,30 @@ proptest! {
         let pieces = read_with(Parser::new(), &conversation, &sizes);
         prop_assert_eq!(whole.0.evidence(), pieces.0.evidence());
         prop_assert_eq!(whole.0.client(), pieces.0.client());
+    }
+}
+
+#[test]
+fn a_burst_is_read_whole_and_a_flood_is_read_no_more() {
+    let request =
+        |stream: u8| [&b"\0\0\x07\x01\x05\0\0\0"[..], &[stream], b"\x83\x86\x84\x90\x90\x90\x90"].concat();
+    let segment: Vec<u8> = (1..200).step_by(2).flat_map(request).collect();
+    let opening = [PREFACE, b"\0\0\0\x04\0\0\0\0\0"].concat();
+    let (mut parser, mut allowance) = (Parser::new(), Allowance::new());
+    parser.advance(CLIENT, &opening, &mut allowance);
+    // As many as most servers take at once, a hundred times over.
+    for _ in 0..100 {
+        assert_eq!(parser.advance(CLIENT, &segment, &mut allowance), Step::More { used: 1600 });
+    }
+    assert!(!parser.evidence().requests.unread && allowance.refused() == 0);
+    let ends = (0..2000).find(|_| parser.advance(CLIENT, &segment, &mut allowance) == Step::Done);
+    assert!(ends.is_some() && parser.evidence().requests.unread && allowance.refused() == 1);
+    // Nothing is left but what the packets of a connection earned itself.
+    for (packets, read) in [(0, 0), (5, 1)] {
+        let mut other = Parser::new();
+        allowance.turn_to(packets);
+        other.advance(CLIENT, &[&opening[..], &request(1)].concat(), &mut allowance);
+        assert_eq!(other.evidence().requests.read, read, "{packets} packets");
+        assert_eq!(other.evidence().requests.unread, read == 0);
     }
 }

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use flowaudit::capture::{Precision, Timestamp};
 use flowaudit::flow::{Clock, Flow, FlowTable, Limits, Reader, Stamp, Want};
-use flowaudit::packet::{Encapsulation, Endpoint, Ends, Gap, Head, Side, Tcp, TcpFlags, Transport};
+use flowaudit::packet::{
+    Allowance, Encapsulation, Endpoint, Ends, Gap, Head, Side, Tcp, TcpFlags, Transport,
+};
 
 /// The most segments of one list.
 const SEGMENTS: usize = 4096;
@@ -134,7 +136,7 @@ impl Reader for Position {
 
     fn begins(&mut self) {}
 
-    fn read(&mut self, side: Side, bytes: &[u8], _: Timestamp) -> Want {
+    fn read(&mut self, side: Side, bytes: &[u8], _: Timestamp, _: &mut Allowance) -> Want {
         let i = side.index();
         assert!(!bytes.is_empty() && !self.done[i]);
         let first = *self.next[i].get_or_insert(bytes[0]);

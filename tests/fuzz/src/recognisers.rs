@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flowaudit::packet::{Gap, Side};
+use flowaudit::packet::{Allowance, Gap, Side};
 use flowaudit::protocol::tls::KeyStore;
 use flowaudit::protocol::{Conversation, Evidence, Probe, Step};
 use flowaudit::protocol::{
@@ -197,7 +197,7 @@ impl Half {
         self.kept.extend(bytes);
         let mut rest = &self.kept[..];
         while !rest.is_empty() {
-            let (used, skip) = match conversation.read(side, rest, at) {
+            let (used, skip) = match conversation.read(side, rest, at, &mut Allowance::new()) {
                 Step::More { used } => (used, 0),
                 Step::Skip { used, skip } => (used, skip),
                 Step::Done | Step::Switch { .. } | Step::Broken => {
