@@ -68,7 +68,7 @@ impl Conversation {
             State::Proxy(talk) => talk.parser.advance(side, bytes),
             State::RestingTls(_) | State::RestingHttp1(_) => {
                 self.state.wake();
-                return self.read(side, bytes, at);
+                return self.read(side, bytes, at, allowance);
             }
         };
         self.state.common().spoke[side.index()] = true;

@@ -166,6 +166,8 @@ impl State {
             State::Ldap(talk) => near(&**talk),
             State::Syslog(talk) => near(&**talk),
             State::Proxy(talk) => near(&**talk),
+            State::RestingTls(resting) => near(&**resting),
+            State::RestingHttp1(resting) => near(&**resting),
         }
     }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use flowaudit::capture::{Precision, Timestamp};
 use flowaudit::flow::{Clock, FlowTable, Limits, Reader, Shared, Stamp, Want};
-use flowaudit::packet::{Encapsulation, Endpoint, Ends, Gap, Head, Side, Tcp, TcpFlags, Transport};
+use flowaudit::packet::{
+    Allowance, Encapsulation, Endpoint, Ends, Gap, Head, Side, Tcp, TcpFlags, Transport,
+};
 use flowaudit::protocol::tls::{Chain, KeyStore};
 use flowaudit::protocol::{Conversation, Step};
 
@@ -300,6 +302,7 @@ fn ends(flow: u32, family: Family) -> Ends {
 }
 
 /// Hands a flow's bytes to its conversation, as the audit does.
+#[derive(Default)]
 struct Speaker(Conversation);
 
 impl Reader for Speaker {
@@ -313,8 +316,8 @@ impl Reader for Speaker {
         self.0.begins();
     }
 
-    fn read(&mut self, side: Side, bytes: &[u8], at: Timestamp) -> Want {
-        match self.0.read(side, bytes, at.0) {
+    fn read(&mut self, side: Side, bytes: &[u8], at: Timestamp, allowance: &mut Allowance) -> Want {
+        match self.0.read(side, bytes, at.0, allowance) {
             Step::More { used } => Want { used, skip: 0, done: false },
             Step::Skip { used, skip } => Want { used, skip, done: false },
             Step::Done | Step::Switch { .. } | Step::Broken => Want::NOTHING,
