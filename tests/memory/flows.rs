@@ -185,7 +185,7 @@ fn takes(most: isize, what: &str, family: Family, transport: Transport, said: im
     // Datagrams are not waited for as long as connections are.
     let (span, rest) = if transport == Transport::UDP { (60, 0) } else { (1000, 150) };
     let open = |flows: u32| {
-        let mut table = Table::new();
+        let mut table = Table::new(flows);
         let before = HELD.get();
         for flow in 0..flows {
             table.wait_until(i64::from(flow) * span * Timestamp::SECOND / i64::from(flows));
@@ -212,8 +212,9 @@ struct Table {
 }
 
 impl Table {
-    fn new() -> Table {
-        let limits = Limits { flows: MILLION as usize, stream_bytes: 4 << 30 };
+    /// One that so many flows fill.
+    fn new(flows: u32) -> Table {
+        let limits = Limits { flows: flows as usize, stream_bytes: 4 << 30 };
         let table = FlowTable::new(limits, Arc::new(KeyStore::default()));
         Table { table, clock: Clock::default(), now: Timestamp(0), packets: 0 }
     }

@@ -10,6 +10,10 @@ use crate::flow::wheel::Entry;
 pub(super) const REST: i64 = CLOSED;
 /// Of flows that wait, when they are very many, a part like this is looked at in each second that begins.
 const SHARE: usize = 16;
+/// While flows take up no more than such a part of the table, and their bytes no more than such a part of what these may
+/// be, they stay as they are: to take less costs more than it saves.
+const FLOWS: usize = 16;
+const BYTES: usize = 4;
 
 /// A flow that keeps something of its bytes, and when it is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +32,7 @@ impl<R: Reader> FlowTable<R> {
     /// Puts flows to rest that nothing was heard of for long enough; others are looked at again.
     pub(super) fn rest(&mut self, now: Timestamp) {
         let most = AT_ONCE.max(self.restless.len() / SHARE);
+        let is_roomy = self.live <= self.limits.flows / FLOWS && self.budget.held <= self.budget.cap / BYTES;
         for _ in 0..most {
             let Some(Restless { entry, .. }) = self.restless.pop_front_if(|next| next.due <= now) else {
                 break;
@@ -36,7 +41,7 @@ impl<R: Reader> FlowTable<R> {
                 continue;
             }
             let is_idle = self.hot[entry.id].touched.0.saturating_add(REST) <= now.0;
-            if !is_idle || !self.cold[entry.id].rest(&mut self.awake, &mut self.budget) {
+            if !is_idle || is_roomy || !self.cold[entry.id].rest(&mut self.awake, &mut self.budget) {
                 self.restless.push_back(Restless::new(entry, now));
             }
         }

@@ -192,7 +192,8 @@ impl Run {
 /// What is compared is let go after a silence, which is counted where it was missed, and nothing else is lost.
 #[test]
 fn a_connection_at_rest_keeps_nothing_and_goes_on() {
-    let mut run = Run::new(Limits::default());
+    // Without room for many, all are at rest that can be.
+    let mut run = Run::new(Limits { flows: 8, ..Limits::default() });
     for sent in &conversation(100, 500, "hello")[..5] {
         run.send(0, *sent);
     }
@@ -214,6 +215,19 @@ fn a_connection_at_rest_keeps_nothing_and_goes_on() {
     let flows = run.finish();
     assert_eq!(flows[0].reader.0, [b"hello again".to_vec(), b"ok".to_vec()]);
     assert_eq!(flows[0].ambiguity.map(|ambiguity| ambiguity.sequence), Some(7));
+}
+
+#[test]
+fn where_there_is_room_what_was_read_stays_to_be_compared() {
+    let mut run = Run::new(Limits::default());
+    for sent in &conversation(100, 500, "hello")[..5] {
+        run.send(0, *sent);
+    }
+    run.advance(200);
+    assert_eq!(run.table.awake.len(), 1);
+    run.send(202, tcp(CLIENT, SERVER, ACK, 101, 503, "HELLO"));
+    assert_eq!(run.table.account().uncompared, 0);
+    assert!(run.finish()[0].ambiguity.is_some());
 }
 
 fn run(all: &[(i64, Sent)]) -> Vec<Flow<Text>> {
