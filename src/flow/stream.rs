@@ -307,7 +307,9 @@ impl Streams {
         for side in [Side::A, Side::B] {
             let half = &mut self.halves[side.index()];
             if !half.closed {
+                half.release(to.budget);
                 half.lose(side, cause, u64::MAX, to);
+                half.hold(to.budget);
             }
         }
     }
@@ -424,7 +426,9 @@ impl Half {
             } else if distance < 0 || !self.ahead.is_empty() {
                 to.doubt =
                     self.difference(next, &piece, &to.home).map(|sequence| (Doubt::Segments, sequence));
-                to.budget.uncompared += u64::from(distance < 0 && self.has_forgotten(&piece));
+                // One byte is a keep-alive as a rule.
+                let is_missed = distance < 0 && piece.length > 1 && self.has_forgotten(&piece);
+                to.budget.uncompared += u64::from(is_missed);
             }
             if distance > 0 && distance as u64 > self.skip {
                 self.wait(side, next, piece, to);
@@ -720,6 +724,21 @@ mod tests {
 
     fn whole(sequence: u32, payload: &[u8]) -> (u32, &[u8], u32) {
         (sequence, payload, payload.len() as u32)
+    }
+
+    #[test]
+    fn what_is_missed_counts_no_more() {
+        let (mut tape, mut streams) = (Tape { at_least: 10, ..Tape::default() }, Streams::default());
+        let mut budget = Budget::new(1 << 20);
+        for side in [Side::A, Side::B] {
+            let (payload, length) = (&b"abc"[..], 3);
+            let piece = Piece { sequence: 100, payload, length, fin: false, urgent: false, answered: true };
+            streams.piece(side, piece, &mut lender(&mut tape, &mut budget));
+        }
+        assert!(budget.held > 0);
+        streams.miss(Gap::Cap, &mut lender(&mut tape, &mut budget));
+        streams.finish(&mut lender(&mut tape, &mut budget));
+        assert_eq!((budget.held, budget.lent), (0, 0));
     }
 
     #[test]

@@ -465,8 +465,7 @@ impl<R: Reader> FlowTable<R> {
                 }
             }
             if std::mem::take(&mut self.awake.woke) {
-                let entry = Entry { id, generation: cold.generation };
-                self.restless.push_back(Restless::new(entry, stamp.clock));
+                self.wait_for_rest(id, stamp.clock);
             }
         }
         closed

@@ -64,6 +64,10 @@ fn requests_finding(asked: Authentication, requests: &Requests, observed: &Obser
     if requests.unread {
         return Finding::unseen(Reason::UnseenAuthentication, Because::RequestsUnread);
     }
+    // All may have been refused.
+    if requests.answers_unread && answered == 0 {
+        return Finding::unseen(Reason::UnseenAuthentication, Because::AnswersUnread);
+    }
     if observed.missing == Some(Missing::Midstream) {
         return Finding::unseen(Reason::UnseenMidstream, Because::RequestsUnread);
     }
@@ -141,7 +145,9 @@ fn login_finding(login: Login, observed: &Observed) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use crate::policy::testing::{Case, LOG_API, NETWORKS, UAA, VMS, bind_tables, one_row, spoken_bytes};
+    use crate::policy::testing::{
+        Case, DOPPLER, LOG_API, NETWORKS, UAA, VMS, bind_tables, http, one_row, spoken_bytes,
+    };
     use crate::policy::{Options, Reason, Verdict};
 
     /// A MySQL greeting, a login with the native password, and the answer.
@@ -158,6 +164,25 @@ mod tests {
         login.extend([0; 23]);
         login.extend(b"root\0\x14abcdefghijklmnopqrstmysql_native_password\0");
         vec![(B, packet(0, &greeting)), (A, packet(1, &login)), (B, packet(2, answer))]
+    }
+
+    #[test]
+    fn answers_that_could_not_be_read_may_all_have_been_refusals() {
+        let row = "doppler,log_api,8082,TCP,HTTP,OAuth";
+        let policy = bind_tables(vec![one_row("t", row)], &[VMS, NETWORKS], Options::default());
+        let verdict = |answers_unread: bool, status: &str| {
+            let mut observed = http(Some("Bearer x"), status);
+            let http1 = observed.evidence.http1.as_mut().expect("it is HTTP/1");
+            http1.requests.answers_unread = answers_unread;
+            let judgement = Case::new(DOPPLER, LOG_API, 8082, observed).judge(&policy);
+            (judgement.verdict, judgement.reason)
+        };
+        let unproven = (Verdict::Unproven, Some(Reason::UnseenAuthentication));
+        let refused = (Verdict::Violation, Some(Reason::AuthenticationRefused));
+        let interim = "100 Continue";
+        assert_eq!(verdict(false, interim), (Verdict::Allowed, None));
+        assert_eq!([verdict(true, interim), verdict(true, "401 Unauthorized")], [unproven, refused]);
+        assert_eq!(verdict(true, "200 OK"), (Verdict::Allowed, None));
     }
 
     #[test]

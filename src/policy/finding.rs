@@ -320,6 +320,8 @@ pub enum Because {
     OtherCredentials,
     /// Some requests could not be read.
     RequestsUnread,
+    /// No answer to the credentials could be read.
+    AnswersUnread,
     /// No request was read.
     NoRequest,
     /// Nothing but 401 came back.

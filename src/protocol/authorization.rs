@@ -107,6 +107,8 @@ pub struct Requests {
     pub none: u32,
     /// Some requests could not be read: a gap, a cut packet, a head over the cap, a late start.
     pub unread: bool,
+    /// Some answers could not be read.
+    pub answers_unread: bool,
     /// Answers with status 401.
     pub status_401: u32,
     /// Answers with status 403.
@@ -323,6 +325,7 @@ mod tests {
             other: 1,
             none: 1,
             unread: false,
+            answers_unread: false,
             status_401: 1,
             status_403: 1,
             status_404: 1,

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use foldhash::fast::RandomState;
 
@@ -46,6 +46,45 @@ impl<V: Clone> Repeated<V> {
     }
 }
 
+/// Values of which there is one at any time of all that are alike, whichever thread or cache forgot it: so who counts
+/// what all keep may count it once. Looked at only where a cache knows nothing.
+pub(super) struct Once<T>(LazyLock<Mutex<Known<T>>>);
+
+struct Known<T> {
+    values: HashMap<u64, Weak<T>, RandomState>,
+    /// As long as this it is rid of values that are gone.
+    full: usize,
+}
+
+/// Values below which none are looked through for those that are gone.
+const FEW: usize = 1024;
+
+impl<T: PartialEq> Once<T> {
+    pub(super) const fn new() -> Once<T> {
+        Once(LazyLock::new(|| Mutex::new(Known { values: HashMap::default(), full: FEW })))
+    }
+
+    /// The one that is alike, or else this; `id` stands for all of it.
+    pub(super) fn get(&self, id: u64, new: T) -> Arc<T> {
+        let Known { values, full } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match values.get(&id).and_then(Weak::upgrade) {
+            Some(known) if *known == new => known,
+            known => {
+                let new = Arc::new(new);
+                // Two that have one number are two: it happens to nobody in practice.
+                if known.is_none() {
+                    values.insert(id, Arc::downgrade(&new));
+                }
+                if values.len() > *full {
+                    values.retain(|_, value| value.strong_count() > 0);
+                    *full = (2 * values.len()).max(FEW);
+                }
+                new
+            }
+        }
+    }
+}
+
 thread_local! {
     static NAMES: RefCell<Repeated<Arc<[u8]>>> = RefCell::default();
 }
@@ -71,6 +110,19 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &made(&mut cache, b"doppler")));
         assert_eq!(&*made(&mut cache, b"metron"), b"metron");
         assert!(cache.get(b"nothing", || None).is_none());
+    }
+
+    #[test]
+    fn there_is_one_of_all_that_are_alike_until_nobody_has_it() {
+        static ONCE: Once<Vec<u8>> = Once::new();
+        let first = ONCE.get(1, vec![1]);
+        assert!(Arc::ptr_eq(&first, &ONCE.get(1, vec![1])));
+        assert_eq!(*ONCE.get(1, vec![2]), [2], "a number alone says nothing");
+        for id in 2..10 * FEW as u64 {
+            ONCE.get(id, Vec::new());
+        }
+        assert!(Arc::ptr_eq(&first, &ONCE.get(1, vec![1])));
+        assert!(ONCE.0.lock().unwrap().values.len() <= FEW + 1);
     }
 
     #[test]

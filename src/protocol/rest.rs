@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 
 use super::http1;
 use super::inside::Inside;
-use super::repeated::CACHE_BYTES;
+use super::repeated::{CACHE_BYTES, Once};
 use super::talk::{Common, Talk, Tls};
 use super::tls::{self, Chain};
 
@@ -60,6 +60,9 @@ impl<T> Default for Cache<T> {
     }
 }
 
+static ONE_HTTP1: Once<Alike<http1::Parser>> = Once::new();
+static ONE_TLS: Once<Alike<tls::Shown>> = Once::new();
+
 thread_local! {
     static HTTP1: RefCell<Cache<http1::Parser>> = RefCell::default();
     static TLS: RefCell<Cache<tls::Shown>> = RefCell::default();
@@ -67,7 +70,7 @@ thread_local! {
 
 impl<T: Eq> Cache<T> {
     /// The one that is known, if any is alike; it keeps so many bytes besides its own.
-    fn get(&mut self, new: Alike<T>, held: usize) -> Arc<Alike<T>> {
+    fn get(&mut self, new: Alike<T>, held: usize, one_of_all: &Once<Alike<T>>) -> Arc<Alike<T>> {
         if let Some(known) = self.known.get(&new) {
             return Arc::clone(known);
         }
@@ -77,7 +80,7 @@ impl<T: Eq> Cache<T> {
             self.bytes = 0;
         }
         self.bytes += bytes;
-        let new = Arc::new(new);
+        let new = one_of_all.get(new.id, new);
         self.known.insert(Arc::clone(&new));
         new
     }
@@ -97,7 +100,7 @@ impl RestingHttp1 {
         let mut parser = talk.parser.clone();
         let counts = parser.take_counts()?;
         let held = parser.evidence().held();
-        let alike = HTTP1.with_borrow_mut(|cache| cache.get(Alike::new(common, parser), held));
+        let alike = HTTP1.with_borrow_mut(|cache| cache.get(Alike::new(common, parser), held, &ONE_HTTP1));
         Some(Box::new(RestingHttp1 { alike, counts }))
     }
 
@@ -130,7 +133,7 @@ impl RestingTls {
         let common = rests(talk).filter(|_| talk.parser.inside.is_empty())?;
         let (shown, own) = tls::Shown::take(&talk.parser.parser, &talk.parser.watch)?;
         let held = shown.held() + shown.chains().into_iter().flatten().map(Chain::held).sum::<usize>();
-        let alike = TLS.with_borrow_mut(|cache| cache.get(Alike::new(common, shown), held));
+        let alike = TLS.with_borrow_mut(|cache| cache.get(Alike::new(common, shown), held, &ONE_TLS));
         Some(Box::new(RestingTls { alike, own }))
     }
 

@@ -380,6 +380,9 @@ impl Words<'_> {
             Because::RequestsUnread => {
                 self.say(&[Text("some requests could not be read ("), Requests, Text(")")], out)
             }
+            Because::AnswersUnread => {
+                self.say(&[Text("the answers could not be read ("), Requests, Text(")")], out)
+            }
             Because::NoRequest => out.word("no request was read"),
             Because::Only401 => self.say(&[Text("nothing but 401 came back ("), Requests, Text(")")], out),
             Because::NatsPresented(presented) => out.word(nats_words(presented)),

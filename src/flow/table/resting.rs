@@ -1,7 +1,7 @@
 //! Flows that nothing is heard of for a while: what is kept of their bytes is made to take less.
 
 use super::FlowTable;
-use super::ending::{AT_ONCE, CLOSED, is_named};
+use super::ending::{AT_ONCE, CLOSED, STALE, is_named};
 use crate::capture::Timestamp;
 use crate::flow::reader::Reader;
 use crate::flow::wheel::Entry;
@@ -29,6 +29,20 @@ impl Restless {
 }
 
 impl<R: Reader> FlowTable<R> {
+    /// A flow began to keep something of its bytes.
+    pub(super) fn wait_for_rest(&mut self, id: u32, now: Timestamp) {
+        let entry = Entry { id, generation: self.cold[id].generation };
+        self.restless.push_back(Restless::new(entry, now));
+        if self.restless.len() > 2 * self.live + STALE {
+            // Flows that ended are still in it until they are due, and some more than once.
+            let Self { restless, hot, cold, .. } = self;
+            let mut is_in = vec![false; hot.len() as usize];
+            restless.retain(|Restless { entry, .. }| {
+                is_named(hot, cold, *entry) && !std::mem::replace(&mut is_in[entry.id as usize], true)
+            });
+        }
+    }
+
     /// Puts flows to rest that nothing was heard of for long enough; others are looked at again.
     pub(super) fn rest(&mut self, now: Timestamp) {
         let most = AT_ONCE.max(self.restless.len() / SHARE);

@@ -457,6 +457,17 @@ fn a_flood_leaves_no_more_in_the_wheel_than_some_times_what_the_table_holds() {
 }
 
 #[test]
+fn a_flood_leaves_no_more_that_waits_for_rest_than_some_times_what_the_table_holds() {
+    let mut run = Run::new(Limits { flows: 10, ..Limits::default() });
+    for number in 0..4 * STALE as u32 {
+        run.send(0, tcp(number as u16, SERVER, ACK, number >> 16, 500, "x"));
+        assert!(run.table.restless.len() <= 2 * 10 + STALE + 1);
+        run.ended.clear();
+    }
+    assert!(run.table.restless.len() > 10);
+}
+
+#[test]
 fn a_reader_that_grows_beyond_what_all_may_hold_lets_go() {
     let mut run = Run::new(Limits { stream_bytes: 8, ..Limits::default() });
     run.send(0, datagram(Transport::UDP, 1, "held"));

@@ -50,6 +50,7 @@ fn judges_every_request_of_a_connection() {
         other: 1,
         none: 1,
         unread: false,
+        answers_unread: false,
         status_401: 1,
         status_403: 1,
         status_404: 1,

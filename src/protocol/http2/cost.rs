@@ -46,30 +46,41 @@ pub fn value(name: Name, length: usize) -> usize {
     }
 }
 
-/// What may still be spent: less than nothing once it was not enough.
+/// What may still be spent.
 #[derive(Debug)]
-pub struct Left(i64);
+pub struct Left {
+    units: u64,
+    is_overdrawn: bool,
+}
 
 impl Left {
     /// So many units.
     pub fn new(units: u64) -> Left {
-        Left(i64::try_from(units).unwrap_or(i64::MAX))
+        Left { units, is_overdrawn: false }
     }
 
-    /// Pays for what is done next; what cannot be paid for is not to be done.
+    /// Pays for what is done next; what cannot be paid for is not to be done, and leaves what there is to others.
     #[inline]
     pub fn pay(&mut self, units: usize) -> Result<(), Refused> {
-        self.0 = self.0.saturating_sub_unsigned(units as u64);
-        if self.0 < 0 { Err(Refused) } else { Ok(()) }
+        match self.units.checked_sub(units as u64) {
+            Some(left) => {
+                self.units = left;
+                Ok(())
+            }
+            None => {
+                self.is_overdrawn = true;
+                Err(Refused)
+            }
+        }
     }
 
     /// How many are left.
     pub fn units(&self) -> u64 {
-        u64::try_from(self.0).unwrap_or(0)
+        self.units
     }
 
-    /// It was not enough.
+    /// Once it was not enough.
     pub fn is_overdrawn(&self) -> bool {
-        self.0 < 0
+        self.is_overdrawn
     }
 }

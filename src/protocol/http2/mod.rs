@@ -331,9 +331,13 @@ impl Parser {
 
     /// What this side sent cannot be read: a loss among the answers loses no request.
     fn unread(&mut self, side: Side) {
-        if self.client != Some(side.other()) {
-            self.evidence.requests.unread = true;
-        }
+        let requests = &mut self.evidence.requests;
+        let lost = if self.client == Some(side.other()) {
+            &mut requests.answers_unread
+        } else {
+            &mut requests.unread
+        };
+        *lost = true;
     }
 }
 

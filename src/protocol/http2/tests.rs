@@ -177,6 +177,7 @@ fn every_request_is_judged_also_from_the_dynamic_table() {
         other: 20,
         none: 20,
         unread: false,
+        answers_unread: false,
         status_401: 20,
         status_403: 20,
         status_404: 20,
@@ -292,7 +293,8 @@ fn a_gap_among_requests_is_unread_and_among_answers_is_not() {
     for (side, unread) in [(CLIENT, true), (SERVER, false)] {
         let mut parser = read(&conversation);
         parser.gap(side);
-        assert_eq!(parser.evidence().requests.unread, unread);
+        let requests = parser.evidence().requests;
+        assert_eq!((requests.unread, requests.answers_unread), (unread, !unread));
         assert_eq!(parser.advance(side, b"\0\0\0", &mut Allowance::new()), Step::Done);
     }
 }

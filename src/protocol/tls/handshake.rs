@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::decrypted::Extensions;
 use super::evidence::Chain;
 use crate::protocol::cursor::Cursor;
-use crate::protocol::repeated::Repeated;
+use crate::protocol::repeated::{Once, Repeated};
 
 /// The longest handshake message kept, in bytes; a longer one is passed over and marked.
 pub const MESSAGE_CAP: usize = 128 * 1024;
@@ -166,14 +166,14 @@ pub(super) fn looks_like_start(fragment: &[u8], record: u16) -> Option<bool> {
 /// Reads the body of a Certificate message of TLS 1.2 and before (RFC 5246 section 7.4.2).
 pub(super) fn certificates(body: &[u8]) -> Option<Arc<Chain>> {
     let list = Cursor::new(body).vector24()?;
-    CHAINS.with_borrow_mut(|chains| chains.get(list, || chain(list, false).map(Arc::new)))
+    CHAINS.with_borrow_mut(|chains| chains.get(list, || chain(list, false)))
 }
 
 /// Reads the body of a Certificate message of TLS 1.3 (RFC 8446 section 4.4.2).
 pub(super) fn certificates_modern(body: &[u8]) -> Option<Arc<Chain>> {
     let mut outer = Cursor::new(body);
     outer.vector8()?;
-    chain(outer.vector24()?, true).map(Arc::new)
+    chain(outer.vector24()?, true)
 }
 
 /// Reads the body of EncryptedExtensions (RFC 8446 section 4.3.1).
@@ -193,7 +193,7 @@ pub(super) fn encrypted_extensions(body: &[u8]) -> Option<Extensions> {
 }
 
 /// Certificates, each followed by extensions in TLS 1.3.
-fn chain(list: &[u8], extensions: bool) -> Option<Chain> {
+fn chain(list: &[u8], extensions: bool) -> Option<Arc<Chain>> {
     let mut list = Cursor::new(list);
     let (mut certificates, mut complete) = (Vec::new(), true);
     let mut kept = 0;
@@ -209,8 +209,11 @@ fn chain(list: &[u8], extensions: bool) -> Option<Chain> {
         }
         certificates.push(Box::from(certificate));
     }
-    Some(Chain::new(certificates, complete))
+    let chain = Chain::new(certificates, complete);
+    Some(ONE_OF_ALL.get(chain.id(), chain))
 }
+
+static ONE_OF_ALL: Once<Chain> = Once::new();
 
 thread_local! {
     /// The chains in clear that this thread's connections showed: most show one of a few.
