@@ -137,8 +137,9 @@ impl<'p> Follower<'p> {
 
     /// What the last packet answered, if it was DNS.
     fn answered(&mut self, order: Order, events: &mut Vec<Event>) {
-        let addresses = self.table.last_reader().map(|reader| reader.conversation.take_addresses());
-        if let Some(addresses) = addresses.filter(|addresses| !addresses.is_empty()) {
+        if self.table.last_reader().is_some_and(|reader| reader.conversation.has_addresses())
+            && let Some(addresses) = self.table.take_from_last(|reader| reader.conversation.take_addresses())
+        {
             events.push(Event { order, what: What::Answers(addresses) });
         }
     }

@@ -59,7 +59,7 @@ pub trait Reader: Default {
     }
     /// Reads one datagram, `cut` if the capture cut it; says whether more are wanted.
     fn datagram(&mut self, side: Side, bytes: &[u8], cut: bool, at: Timestamp) -> bool;
-    /// Bytes of its own that it keeps on the heap, which change only when it reads, is told of a gap or lets go.
+    /// Bytes of its own that it keeps on the heap, which change only when it reads, is told of a gap, lets go or is taken from.
     /// Asked whenever it did, so it is to cost next to nothing.
     fn held(&self) -> usize {
         0

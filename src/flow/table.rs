@@ -15,7 +15,7 @@ use names::{Choice, Named, is_opening};
 use resting::Restless;
 
 use super::ambiguity::Home;
-use super::budget::Budget;
+use super::budget::{Budget, Held};
 use super::interned::Interned;
 use super::limits::Limits;
 use super::losses::Losses;
@@ -252,9 +252,18 @@ impl<R: Reader> FlowTable<R> {
     }
 
     /// What read the last packet, if that was a datagram and wanted.
-    pub fn last_reader(&mut self) -> Option<&mut R> {
+    pub fn last_reader(&self) -> Option<&R> {
         let id = self.last.filter(|_| self.was_read)?;
-        self.hot.get(id)?.is(LIVE).then(|| &mut self.cold[id].reader)
+        self.hot.get(id)?.is(LIVE).then(|| &self.cold[id].reader)
+    }
+
+    /// Takes something out of [`FlowTable::last_reader`], which may hold less then.
+    pub fn take_from_last<T>(&mut self, take: impl FnOnce(&mut R) -> T) -> Option<T> {
+        let mut counted = Held::of(self.last_reader()?);
+        let reader = &mut self.cold[self.last?].reader;
+        let taken = take(reader);
+        self.budget.recount(&mut counted, reader);
+        Some(taken)
     }
 
     /// Whether there is news to take.

@@ -142,7 +142,8 @@ impl Conversation {
         0
     }
 
-    /// Bytes on the heap, but for [`Conversation::chains`] and [`Conversation::alike`]. Changes with what is read and with gaps only.
+    /// Bytes on the heap, but for [`Conversation::chains`] and [`Conversation::alike`]. Changes with what is read, with
+    /// gaps and with what is taken only.
     pub fn held(&self) -> usize {
         self.state.held()
     }
@@ -240,7 +241,12 @@ impl Conversation {
         step != Step::Done
     }
 
-    /// Addresses that DNS answers gave names to since this was last asked.
+    /// Whether there are any for [`Conversation::take_addresses`].
+    pub fn has_addresses(&self) -> bool {
+        matches!(&self.state, State::Dns(talk) if talk.parser.has_addresses())
+    }
+
+    /// Addresses that DNS answers gave names to since this was last asked. They are not held any more.
     pub fn take_addresses(&mut self) -> Vec<Address> {
         match &mut self.state {
             State::Dns(talk) => talk.parser.take_addresses(),

@@ -6,10 +6,12 @@
 
 mod records;
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{NAME_CAP, Probe, Side, Step, repeated};
+use super::repeated::Repeated;
+use super::{NAME_CAP, Probe, Side, Step};
 
 /// Evidence of DNS (RFC 1035).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,8 +44,8 @@ pub struct Address {
 pub const ADDRESSES_CAP: usize = 128;
 /// Identifiers of questions not answered yet, the latest; a resolver's flow seldom has more than two.
 const PENDING: usize = 8;
-// So that places go round without a jump where a byte does.
-const _: () = assert!(256 % PENDING == 0 && ADDRESSES_CAP < 256);
+// They are counted in a byte.
+const _: () = assert!(ADDRESSES_CAP < 256);
 
 impl Dns {
     /// Bytes on the heap.
@@ -78,16 +80,60 @@ pub fn probe(bytes: &[u8]) -> Probe {
 }
 
 /// Reads both sides of one DNS conversation.
+#[derive(Clone, Debug)]
+pub struct Parser(Kept);
+
+#[derive(Clone, Debug)]
+enum Kept {
+    Few(Few),
+    All(Box<All>),
+}
+
+/// All there is to know of most flows: short, at most one question open, no addresses left to take. There are
+/// very many of them.
 #[derive(Clone, Debug, Default)]
-pub struct Parser {
-    evidence: Dns,
-    client: Option<Side>,
-    /// Who asked, and the message's identifier.
-    pending: [Option<(Side, u16)>; PENDING],
-    next: u8,
-    /// Addresses read, and bytes they take, taken ones too.
+struct Few {
+    name: Option<Name>,
+    /// The client's question that is not answered yet.
+    pending: Option<u16>,
+    queries: u8,
+    answers: u8,
     read: u8,
+    client: Option<Side>,
+}
+
+/// What is known of any flow.
+#[derive(Clone, Debug, Default)]
+struct All {
+    name: Option<Name>,
+    queries: u32,
+    answers: u32,
+    /// Addresses not taken yet, and the bytes they take.
+    addresses: Vec<Address>,
     addresses_held: usize,
+    addresses_dropped: u32,
+    /// Who asked, and the message's identifier: the oldest first, and empty places last.
+    pending: [Option<(Side, u16)>; PENDING],
+    /// Addresses read, taken ones too.
+    read: u8,
+    client: Option<Side>,
+}
+
+/// One word, where a slice takes two.
+type Name = Arc<Arc<[u8]>>;
+
+thread_local! {
+    static NAMES: RefCell<Repeated<Name>> = RefCell::default();
+}
+
+fn held_name(name: Option<&Name>) -> usize {
+    name.map_or(0, |name| size_of_val(&**name) + name.len())
+}
+
+impl Default for Parser {
+    fn default() -> Parser {
+        Parser(Kept::Few(Few::default()))
+    }
 }
 
 impl Parser {
@@ -96,9 +142,12 @@ impl Parser {
         Parser::default()
     }
 
-    /// Bytes on the heap, as if no addresses were taken away.
+    /// Bytes on the heap.
     pub fn held(&self) -> usize {
-        self.evidence.name.as_deref().map_or(0, <[u8]>::len) + self.addresses_held
+        match &self.0 {
+            Kept::Few(few) => held_name(few.name.as_ref()),
+            Kept::All(all) => size_of_val(&**all) + held_name(all.name.as_ref()) + all.addresses_held,
+        }
     }
 
     /// Reads one UDP payload, whole or as far as it was captured.
@@ -141,45 +190,157 @@ impl Parser {
     pub fn gap(&mut self, _side: Side) {}
 
     /// What was seen so far.
-    pub fn evidence(&self) -> &Dns {
-        &self.evidence
+    pub fn evidence(&self) -> Dns {
+        let name = |name: &Option<Name>| name.as_deref().cloned();
+        match &self.0 {
+            Kept::Few(few) => Dns {
+                queries: few.queries.into(),
+                answers: few.answers.into(),
+                name: name(&few.name),
+                ..Dns::default()
+            },
+            Kept::All(all) => Dns {
+                queries: all.queries,
+                answers: all.answers,
+                name: name(&all.name),
+                addresses: all.addresses.clone(),
+                addresses_dropped: all.addresses_dropped,
+            },
+        }
     }
 
-    /// The addresses read since they were last taken.
+    /// Whether there are any to take.
+    pub fn has_addresses(&self) -> bool {
+        matches!(&self.0, Kept::All(all) if !all.addresses.is_empty())
+    }
+
+    /// The addresses read since they were last taken. What is held is less then.
     pub fn take_addresses(&mut self) -> Vec<Address> {
-        std::mem::take(&mut self.evidence.addresses)
+        let Kept::All(all) = &mut self.0 else { return Vec::new() };
+        all.addresses_held = 0;
+        let addresses = std::mem::take(&mut all.addresses);
+        self.pack();
+        addresses
     }
 
     /// What was seen, when nothing more is to come.
-    pub fn into_evidence(self) -> Dns {
-        self.evidence
+    pub fn into_evidence(mut self) -> Dns {
+        // Not to be copied.
+        let addresses = self.take_addresses();
+        Dns { addresses, ..self.evidence() }
     }
 
     /// Who asks, by the QR bit of the first message.
     pub fn client(&self) -> Option<Side> {
-        self.client
+        match &self.0 {
+            Kept::Few(few) => few.client,
+            Kept::All(all) => all.client,
+        }
+    }
+
+    fn count(&mut self, side: Side, message: &Message<'_>) {
+        match &mut self.0 {
+            Kept::Few(few) => {
+                let mut all = few.unpack();
+                all.count(side, message);
+                self.0 = match all.pack() {
+                    Some(few) => Kept::Few(few),
+                    None => Kept::All(Box::new(all)),
+                };
+            }
+            Kept::All(all) => {
+                all.count(side, message);
+                self.pack();
+            }
+        }
+    }
+
+    /// Takes less room if it can.
+    fn pack(&mut self) {
+        if let Kept::All(all) = &mut self.0
+            && let Some(few) = all.pack()
+        {
+            self.0 = Kept::Few(few);
+        }
+    }
+}
+
+impl Few {
+    /// Leaves no name here.
+    #[inline]
+    fn unpack(&mut self) -> All {
+        let mut pending = [None; PENDING];
+        pending[0] = self.client.zip(self.pending);
+        All {
+            name: self.name.take(),
+            queries: self.queries.into(),
+            answers: self.answers.into(),
+            pending,
+            read: self.read,
+            client: self.client,
+            ..All::default()
+        }
+    }
+}
+
+impl All {
+    /// If it fits; then it leaves no name here.
+    #[inline]
+    fn pack(&mut self) -> Option<Few> {
+        let [first, second, ..] = self.pending;
+        let is_client = first.is_none_or(|(asker, _)| self.client == Some(asker));
+        if !is_client || second.is_some() || !self.addresses.is_empty() || self.addresses_dropped > 0 {
+            return None;
+        }
+        Some(Few {
+            pending: first.map(|(_, id)| id),
+            queries: u8::try_from(self.queries).ok()?,
+            answers: u8::try_from(self.answers).ok()?,
+            read: self.read,
+            client: self.client,
+            name: self.name.take(),
+        })
     }
 
     fn count(&mut self, side: Side, message: &Message<'_>) {
         let asker = if message.answer { side.other() } else { side };
         self.client.get_or_insert(asker);
         let counter = match message.answer {
-            true => &mut self.evidence.answers,
-            false => &mut self.evidence.queries,
+            true => &mut self.answers,
+            false => &mut self.queries,
         };
         *counter = counter.saturating_add(1);
-        if let (None, Some(name)) = (&self.evidence.name, message.name) {
-            self.evidence.name = Some(repeated::name(&presentation(name)));
+        if let (None, Some(name)) = (&self.name, message.name) {
+            let name = presentation(name);
+            self.name = NAMES.with_borrow_mut(|names| names.get(&name, || Some(Arc::new(Arc::from(&*name)))));
         }
         if !message.answer {
-            self.pending[usize::from(self.next) % PENDING] = Some((side, message.id));
-            self.next = self.next.wrapping_add(1);
-        } else if let Some(asked) =
-            self.pending.iter_mut().find(|asked| **asked == Some((side.other(), message.id)))
-        {
-            *asked = None;
+            self.asked((side, message.id));
+        } else if self.was_asked((side.other(), message.id)) {
             self.addresses(message);
         }
+    }
+
+    /// The oldest question makes room.
+    fn asked(&mut self, question: (Side, u16)) {
+        let free = match self.pending.iter_mut().position(|pending| pending.is_none()) {
+            Some(free) => free,
+            None => {
+                self.pending.rotate_left(1);
+                PENDING - 1
+            }
+        };
+        self.pending[free] = Some(question);
+    }
+
+    /// One answer a question.
+    fn was_asked(&mut self, question: (Side, u16)) -> bool {
+        let Some(at) = self.pending.iter().position(|pending| *pending == Some(question)) else {
+            return false;
+        };
+        self.pending.copy_within(at + 1.., at);
+        self.pending[PENDING - 1] = None;
+        true
     }
 
     fn addresses(&mut self, message: &Message<'_>) {
@@ -188,13 +349,12 @@ impl Parser {
             let Some((address, next)) = records::address(message.bytes, at) else { return };
             if let Some(address) = address {
                 if usize::from(self.read) >= ADDRESSES_CAP {
-                    let dropped = &mut self.evidence.addresses_dropped;
-                    *dropped = dropped.saturating_add(1);
+                    self.addresses_dropped = self.addresses_dropped.saturating_add(1);
                 } else if let Some(name) = records::expand(message.bytes, at) {
                     self.read += 1;
                     let address = Address { name: presentation(&name), address };
                     self.addresses_held += address.held();
-                    self.evidence.addresses.push(address);
+                    self.addresses.push(address);
                 }
             }
             at = next;
@@ -401,7 +561,7 @@ mod tests {
             addresses: addresses.clone(),
             addresses_dropped: 0,
         };
-        assert_eq!(parser.evidence(), &expected);
+        assert_eq!(parser.evidence(), expected);
         assert_eq!(parser.client(), Some(Side::B));
         assert_eq!(parser.take_addresses(), addresses);
         assert!(parser.take_addresses().is_empty(), "taken once");
@@ -471,6 +631,58 @@ mod tests {
         parser.datagram(Side::B, &answer());
         assert_eq!(parser.evidence().addresses_dropped, 201 - ADDRESSES_CAP as u32);
         assert_eq!(parser.take_addresses().len(), ADDRESSES_CAP);
+    }
+
+    fn is_packed(parser: &Parser) -> bool {
+        matches!(parser.0, Kept::Few(_))
+    }
+
+    #[test]
+    fn what_most_flows_need_is_two_words() {
+        assert_eq!(size_of::<Parser>(), 16);
+        let mut parser = Parser::new();
+        for round in 1..=ADDRESSES_CAP as u32 {
+            parser.datagram(Side::A, QUERY);
+            assert!(is_packed(&parser));
+            let question = parser.held();
+            parser.datagram(Side::B, &answer());
+            assert!(parser.held() > question, "addresses are held");
+            assert_eq!(parser.take_addresses().len(), 1);
+            assert_eq!((is_packed(&parser), parser.held()), (true, question), "until they are taken");
+            assert_eq!((parser.evidence().queries, parser.evidence().answers), (round, round));
+        }
+        assert_eq!(parser.client(), Some(Side::A));
+    }
+
+    #[test]
+    fn what_few_flows_have_is_kept_as_long_as_they_have_it() {
+        let with_id = |message: &[u8], id: u8| [&[0x12, id], &message[2..]].concat();
+        let none = |id: u8| [&[0x12, id, 0x81, 0x80], &QUERY[4..]].concat();
+        let mut parser = Parser::new();
+        for id in 0..9 {
+            parser.datagram(Side::A, &with_id(QUERY, id));
+            assert_eq!(is_packed(&parser), id == 0);
+        }
+        parser.datagram(Side::B, &with_id(&answer(), 0));
+        assert!(parser.take_addresses().is_empty(), "the oldest made room");
+        for id in [3, 1, 2, 8, 6, 5, 7] {
+            assert!(!is_packed(&parser));
+            parser.datagram(Side::B, &none(id));
+        }
+        assert!(is_packed(&parser), "one question is left");
+        parser.datagram(Side::B, &with_id(&answer(), 4));
+        assert_eq!(parser.take_addresses().len(), 1);
+        // A question from the other side, and counts over a byte.
+        parser.datagram(Side::B, QUERY);
+        assert!(!is_packed(&parser));
+        parser.datagram(Side::A, &none(0x34));
+        assert!(is_packed(&parser));
+        for _ in 0..250 {
+            parser.datagram(Side::A, QUERY);
+            parser.datagram(Side::B, &none(0x34));
+        }
+        assert!(!is_packed(&parser));
+        assert_eq!((parser.evidence().queries, parser.evidence().answers), (260, 260));
     }
 
     #[test]
@@ -624,6 +836,6 @@ mod tests {
     fn read(conversation: &[(Side, Vec<u8>)], sizes: &[usize]) -> Dns {
         let mut parser = Parser::new();
         testing::read_in(conversation, sizes, |side, bytes| parser.advance(side, bytes));
-        parser.evidence().clone()
+        parser.evidence()
     }
 }

@@ -235,7 +235,7 @@ impl State {
                 parser.client()
             }),
             State::Dns(talk) => talk.so_far(|parser, evidence| {
-                evidence.dns = Some(Box::new(parser.evidence().clone()));
+                evidence.dns = Some(Box::new(parser.evidence()));
                 parser.client()
             }),
             State::Mysql(talk) => talk.so_far(|parser, evidence| {

@@ -93,7 +93,7 @@ fn dns() {
     };
     let held = measure(open);
     println!("{held} bytes on the heap");
-    assert!(held <= 128, "{held} bytes");
+    assert!(held <= 40, "{held} bytes");
 }
 
 /// A handshake and a little data: record headers are still kept, eight bytes each.

@@ -248,6 +248,17 @@ fn said(flow: &Flow<Text>) -> &str {
 }
 
 #[test]
+fn what_is_taken_from_a_reader_is_not_held_any_more() {
+    let mut run = Run::new(Limits::default());
+    run.send(0, datagram(Transport::UDP, CLIENT, "hello"));
+    assert_eq!(run.table.budget.held, 5);
+    let taken = run.table.take_from_last(std::mem::take).expect("it was read");
+    assert_eq!((taken.held(), run.table.budget.held), (5, 0));
+    run.send(0, tcp(CLIENT, SERVER, SYN, 1, 0, ""));
+    assert!(run.table.take_from_last(std::mem::take).is_none());
+}
+
+#[test]
 fn both_directions_are_one_flow_opened_by_the_syn() {
     let flows = run(&conversation(100, 900, "hello").map(|sent| (0, sent)));
     let [flow] = &flows[..] else { panic!("{flows:?}") };
