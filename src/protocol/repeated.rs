@@ -47,7 +47,7 @@ impl<V: Clone> Repeated<V> {
 }
 
 /// Values of which there is one at any time of all that are alike, whichever thread or cache forgot it: so who counts
-/// what all keep may count it once. Looked at only where a cache knows nothing.
+/// what all keep may count it once. Looked at where a cache knows nothing, and when a connection comes to rest.
 pub(super) struct Once<T>(LazyLock<Mutex<Known<T>>>);
 
 struct Known<T> {

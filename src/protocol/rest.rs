@@ -1,16 +1,14 @@
 //! Conversations that nothing is heard of for long: what they have in common with others is kept once,
 //! and each keeps what is its own.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, LazyLock};
 
 use foldhash::fast::RandomState;
 
 use super::http1;
 use super::inside::Inside;
-use super::repeated::{CACHE_BYTES, Once};
+use super::repeated::Once;
 use super::talk::{Common, Talk, Tls};
 use super::tls::{self, Chain};
 
@@ -39,52 +37,8 @@ impl<T: PartialEq> PartialEq for Alike<T> {
     }
 }
 
-impl<T: Eq> Eq for Alike<T> {}
-
-impl<T> Hash for Alike<T> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.id.hash(state);
-    }
-}
-
-/// Everyone has caches of its own, as of names: there is no lock, and what is forgotten costs memory for a while.
-#[derive(Debug)]
-struct Cache<T> {
-    known: HashSet<Arc<Alike<T>>, RandomState>,
-    bytes: usize,
-}
-
-impl<T> Default for Cache<T> {
-    fn default() -> Cache<T> {
-        Cache { known: HashSet::default(), bytes: 0 }
-    }
-}
-
 static ONE_HTTP1: Once<Alike<http1::Parser>> = Once::new();
 static ONE_TLS: Once<Alike<tls::Shown>> = Once::new();
-
-thread_local! {
-    static HTTP1: RefCell<Cache<http1::Parser>> = RefCell::default();
-    static TLS: RefCell<Cache<tls::Shown>> = RefCell::default();
-}
-
-impl<T: Eq> Cache<T> {
-    /// The one that is known, if any is alike; it keeps so many bytes besides its own.
-    fn get(&mut self, new: Alike<T>, held: usize, one_of_all: &Once<Alike<T>>) -> Arc<Alike<T>> {
-        if let Some(known) = self.known.get(&new) {
-            return Arc::clone(known);
-        }
-        let bytes = size_of::<Alike<T>>() + held;
-        if self.bytes + bytes > CACHE_BYTES {
-            self.known.clear();
-            self.bytes = 0;
-        }
-        self.bytes += bytes;
-        let new = one_of_all.get(new.id, new);
-        self.known.insert(Arc::clone(&new));
-        new
-    }
-}
 
 /// HTTP/1 at rest.
 #[derive(Debug)]
@@ -99,9 +53,8 @@ impl RestingHttp1 {
         let common = rests(talk)?;
         let mut parser = talk.parser.clone();
         let counts = parser.take_counts()?;
-        let held = parser.evidence().held();
-        let alike = HTTP1.with_borrow_mut(|cache| cache.get(Alike::new(common, parser), held, &ONE_HTTP1));
-        Some(Box::new(RestingHttp1 { alike, counts }))
+        let alike = Alike::new(common, parser);
+        Some(Box::new(RestingHttp1 { alike: ONE_HTTP1.get(alike.id, alike), counts }))
     }
 
     pub(super) fn wake(&self) -> Box<Talk<http1::Parser>> {
@@ -132,9 +85,8 @@ impl RestingTls {
     pub(super) fn of(talk: &Talk<Tls>) -> Option<Box<RestingTls>> {
         let common = rests(talk).filter(|_| talk.parser.inside.is_empty())?;
         let (shown, own) = tls::Shown::take(&talk.parser.parser, &talk.parser.watch)?;
-        let held = shown.held() + shown.chains().into_iter().flatten().map(Chain::held).sum::<usize>();
-        let alike = TLS.with_borrow_mut(|cache| cache.get(Alike::new(common, shown), held, &ONE_TLS));
-        Some(Box::new(RestingTls { alike, own }))
+        let alike = Alike::new(common, shown);
+        Some(Box::new(RestingTls { alike: ONE_TLS.get(alike.id, alike), own }))
     }
 
     pub(super) fn wake(&self) -> Box<Talk<Tls>> {
