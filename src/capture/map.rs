@@ -63,12 +63,12 @@ const LINE: usize = 64;
 #[cfg(target_arch = "x86_64")]
 const NEAR: usize = 8 * LINE;
 
-/// Asks for the two cache lines from `at` on, as [`near`] does; nothing happens where there are no such bytes.
+/// Asks for the cache lines of `length` bytes from `at` on, as [`near`] does; bytes that are not there are not asked
+/// for.
 #[inline(always)]
-pub(super) fn expect(bytes: &[u8], at: usize) {
-    if let Some(wanted) = bytes.get(at..).and_then(|rest| rest.first_chunk::<{ 2 * LINE }>()) {
-        near(wanted);
-    }
+pub(super) fn expect(bytes: &[u8], at: usize, length: usize) {
+    let rest = bytes.get(at..).unwrap_or_default();
+    rest.get(..length).unwrap_or(rest).iter().step_by(LINE).for_each(near);
 }
 
 /// Asks for the cache lines of a value, the first of them if it is large: they come nearer while something else is
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn what_is_not_there_may_be_asked_for() {
         for at in [0, 100, 128, 300, usize::MAX] {
-            expect(&[7; 256], at);
+            expect(&[7; 256], at, 100);
         }
         near(&[7u64; 1000]);
         near(&());

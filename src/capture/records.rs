@@ -10,6 +10,16 @@ use super::record::{Damage, Found, Record, SecretsRecord, array};
 use super::window::Window;
 use super::{CaptureError, Packet, Secrets, Timestamp};
 
+/// How far ahead of the record that is read bytes are asked for: a few small packets, which take as long to read as
+/// memory takes to answer.
+const AHEAD: usize = 1536;
+
+/// The most that is asked for there at once: of a larger packet the processor fetches the rest as it is read, if it is.
+const ASKED: usize = 512;
+
+/// What is asked for of a record whose place is known or guessed: its header, and those of the packet.
+const HEADERS: usize = 128;
+
 /// The packets of one capture, one of them read ahead: its bytes are lent when it is taken.
 pub(super) struct Records<W> {
     name: Box<str>,
@@ -212,9 +222,12 @@ impl<W: Window> Records<W> {
                 other => break Err(other),
             };
             self.number += 1;
-            // While this packet is dealt with, the next ones come nearer: packets of one length often follow each other.
-            expect(rest, record.size as usize);
-            expect(rest, 2 * record.size as usize);
+            // Where the next record stands is read from this one, so nothing could be fetched early but by asking:
+            // for the next record, for one as long after it, and for as many bytes ahead as this one has.
+            let size = record.size as usize;
+            expect(rest, size, HEADERS);
+            expect(rest, 2 * size, HEADERS);
+            expect(rest, AHEAD, size.min(ASKED));
             if let ControlFlow::Break(with) = each(&packet(self.capture, self.number, &record, rest)) {
                 self.head = Head::Lent(record.size);
                 break Ok(with);
