@@ -167,6 +167,9 @@ impl<R: Reader> FlowTable<R> {
         found.clear();
         found.extend(heads.into_iter().map(|head| self.hashed(&Key::of(head))));
         // Each of these loops asks for what the next one looks at: the waits of all packets overlap.
+        if self.live >= FEW {
+            found.iter().for_each(|found| self.near_place(found.half));
+        }
         for found in found.iter_mut() {
             let half = found.half;
             let same = |named: &Named| named.half == half;

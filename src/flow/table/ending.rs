@@ -56,6 +56,7 @@ impl<R: Reader> FlowTable<R> {
             let waiting = self.due.len();
             for entries in passed.chunks(ASKED_FOR) {
                 entries.iter().filter_map(|entry| self.hot.get(entry.id)).for_each(near);
+                entries.iter().filter_map(|entry| self.cold.get(entry.id)).for_each(near);
                 for entry in entries {
                     self.look_at(*entry, now);
                 }
@@ -104,7 +105,23 @@ impl<R: Reader> FlowTable<R> {
             self.hot.get(id).into_iter().for_each(near);
             self.cold.get(id).into_iter().for_each(near);
         }
-        ids.filter_map(|id| self.cold.get(id)).for_each(|cold| cold.expect(&self.awake));
+        ids.clone().filter_map(|id| self.cold.get(id)).for_each(|cold| cold.expect(&self.awake));
+        self.expect_names(ids);
+    }
+
+    /// As [`FlowTable::look_up`] does: the places of these flows in the index are asked for by looking.
+    fn expect_names(&self, ids: impl Iterator<Item = u32>) {
+        if self.index.is_empty() {
+            return;
+        }
+        let (mut names, mut count) = ([Named { half: 0, id: 0 }; TOGETHER], 0);
+        for (name, id) in names.iter_mut().zip(ids) {
+            *name = Named { half: self.hashed(&self.key(id)).half, id };
+            self.near_place(name.half);
+            count += 1;
+        }
+        let is_found = |name: &&Named| self.index.find(name.hash(), |named| named.id == name.id).is_some();
+        black_box(names[..count].iter().filter(is_found).count());
     }
 
     /// Lets go of some flows of those that [`FlowTable::remaining`] lists, last first, down to the first for which
@@ -231,13 +248,7 @@ impl<R: Reader> FlowTable<R> {
         found.sort_unstable_by_key(|candidate| Reverse(candidate.age()));
         // As in `look_up`: what the end of each will need is asked for together.
         self.worthless.iter().for_each(|candidate| near(&self.cold[candidate.id]));
-        let half = |candidate: &Candidate| self.hashed(&self.key(candidate.id)).half;
-        let mut halves = [0; TOGETHER];
-        halves.iter_mut().zip(&self.worthless).for_each(|(place, candidate)| *place = half(candidate));
-        let named =
-            |id: u32, half: u32| self.index.find(Named { half, id }.hash(), |named| named.id == id).is_some();
-        let halves = self.worthless.iter().zip(halves);
-        black_box(halves.filter(|(candidate, half)| named(candidate.id, *half)).count());
+        self.expect_names(self.worthless.iter().map(|candidate| candidate.id));
         for candidate in &mut self.worthless {
             candidate.generation = self.cold[candidate.id].generation;
         }

@@ -5,10 +5,14 @@ use std::hash::BuildHasher;
 use hashbrown::hash_table::OccupiedEntry;
 
 use super::{FlowTable, Found, NOWHERE};
+use crate::capture::near;
 use crate::flow::Key;
 use crate::flow::reader::Reader;
 use crate::flow::record::{FOLLOWS, Hot, NETWORK, OLD, WIDE};
 use crate::packet::{Addresses, Head, Side, Tcp, Transport};
+
+/// So many places of the index share a cache line.
+const NEIGHBOURS: usize = 64 / size_of::<Named>();
 
 impl<R: Reader> FlowTable<R> {
     /// Where to look for a key; not yet looked up.
@@ -95,6 +99,17 @@ impl<R: Reader> FlowTable<R> {
         let distance = |id: &u32| of(*id).distance(side, tcp.sequence, acknowledgement);
         // The first of the nearest, which is the newest of them.
         Choice::This(generations().min_by_key(distance).unwrap_or(newest))
+    }
+
+    /// Asks for where the index has a flow or will have it, by the flow there and one further on: an index that is
+    /// worth asking for is nearly full. Only a hint, as it takes for granted where a hash table begins to look.
+    #[inline(always)]
+    pub(super) fn near_place(&self, half: u32) {
+        let last = self.index.num_buckets().wrapping_sub(1);
+        let place = Named { half, id: 0 }.hash() as usize;
+        for at in [0, NEIGHBOURS] {
+            self.index.get_bucket(place.wrapping_add(at) & last).into_iter().for_each(near);
+        }
     }
 
     /// Takes a flow that ends out of the index, or out of the chain of flows that used the same key one
