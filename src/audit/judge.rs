@@ -13,7 +13,6 @@ use super::force::InForce;
 use super::{Plan, Sink, sockets};
 use crate::flow::First;
 use crate::inventory::Names;
-use crate::packet::Side;
 use crate::pki::Leaf;
 use crate::policy::{Likeness, Place, Shown, Subject, Verdict};
 use crate::protocol::tls;
@@ -116,21 +115,28 @@ impl<'p> Judge<'p> {
         let Plan { policy, deviations, only, .. } = &*plan;
         let Ended { key, source, opened_by, counted, observed, leaves, learnt, .. } = flow;
         let (source, opened_by, counted) = (*source, *opened_by, *counted);
-        let mut shown = |side: usize| match leaves.as_ref().and_then(|leaves| leaves.names[side].as_ref()) {
-            Some(leaf) => self.components.shown(leaf, policy.names()),
-            None => Shown::default(),
-        };
-        let (server, client) = (shown(0), shown(1));
         // Certificates belong to the TLS roles, which a flow opened the other way round turns about.
         let turned = observed.tls().and_then(tls::Evidence::client).is_some_and(|client| client != source);
-        let shown = if turned { [server, client] } else { [client, server] };
+        let (mut source_shown, mut destination_shown) = (Shown::default(), Shown::default());
+        if let Some(Leaves { names: [server, client], .. }) = leaves {
+            let (at_source, at_destination) = if turned { (server, client) } else { (client, server) };
+            let names = policy.names();
+            for (leaf, shown) in [(at_source, &mut source_shown), (at_destination, &mut destination_shown)] {
+                if let Some(leaf) = leaf {
+                    *shown = self.components.shown(leaf, names);
+                }
+            }
+        }
         // Inside a tunnel an address is not this machine's that has it outside.
         let owners = plan.owners.as_ref().filter(|_| counted.encapsulation.network().is_none());
-        let process = |side: Side| sockets::process(owners?, flow, side);
-        let more = |shown: Shown, side: Side| shown.learnt(learnt[side.index()].clone()).owned(process(side));
-        let [source_shown, destination_shown] = shown;
-        let (source_shown, destination_shown) =
-            (more(source_shown, source), more(destination_shown, source.other()));
+        for (side, shown) in [(source, &mut source_shown), (source.other(), &mut destination_shown)] {
+            if let Some(groups) = &learnt[side.index()] {
+                shown.learn(Arc::clone(groups));
+            }
+            if let Some(process) = owners.and_then(|owners| sockets::process(owners, flow, side)) {
+                shown.own(process);
+            }
+        }
         let subject = Subject {
             source: key.end(source),
             destination: key.end(source.other()),

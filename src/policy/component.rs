@@ -57,14 +57,14 @@ impl Shown {
         Shown { components, ..Shown::default() }
     }
 
-    /// The same, of an end whose address is learnt to be of these groups.
-    pub fn learnt(self, groups: Option<Arc<[LearntGroup]>>) -> Shown {
-        Shown { learnt: groups, ..self }
+    /// Adds that the address of the end is learnt to be of these groups.
+    pub fn learn(&mut self, groups: Arc<[LearntGroup]>) {
+        self.learnt = Some(groups);
     }
 
-    /// The same, of an end whose socket this process has.
-    pub fn owned(self, process: Option<Process>) -> Shown {
-        Shown { process: process.map(Box::new), ..self }
+    /// Adds that this process has the socket of the end.
+    pub fn own(&mut self, process: Process) {
+        self.process = Some(Box::new(process));
     }
 
     /// Where the components and groups are kept that are shown.
@@ -196,7 +196,8 @@ mod tests {
         let names = Names::shipped();
         let find = |job: Option<&str>, certificate: Option<&str>| {
             let process = Process::new(job, String::new());
-            let shown = Shown::by_certificate(certificate, &names).owned(Some(process));
+            let mut shown = Shown::by_certificate(certificate, &names);
+            shown.own(process);
             let component = Component::bind("Reverse Log Proxy", &names);
             let finding = component.find(Reason::WrongSource, Some(true), false, &shown);
             (finding.grade, finding.because().next())

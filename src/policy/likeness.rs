@@ -35,7 +35,10 @@ impl Likeness {
         let [source, destination] = ends;
         let is_like_no_other =
             ends.iter().any(Place::is_like_no_other) || Carried::tells_its_own(subject.observed);
-        (!is_like_no_other).then(|| Likeness {
+        if is_like_no_other {
+            return None;
+        }
+        Some(Likeness {
             transport: subject.transport,
             port: is_named.then_some(subject.destination.port),
             opened_by: subject.opened_by,
