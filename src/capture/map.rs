@@ -57,18 +57,19 @@ pub(crate) fn map(file: &File) -> io::Result<Mmap> {
 }
 
 /// A line of the processor's caches, in bytes.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 /// How much of a value is asked for, in bytes.
 #[cfg(target_arch = "x86_64")]
 const NEAR: usize = 8 * LINE;
 
-/// Asks for the cache lines of `length` bytes from `at` on, as [`near`] does; bytes that are not there are not asked
-/// for.
+/// Asks for the cache lines of the `N` bytes from `at` on, as [`near`] does; nothing happens where they are not all
+/// there.
 #[inline(always)]
-pub(super) fn expect(bytes: &[u8], at: usize, length: usize) {
-    let rest = bytes.get(at..).unwrap_or_default();
-    rest.get(..length).unwrap_or(rest).iter().step_by(LINE).for_each(near);
+pub(super) fn expect<const N: usize>(bytes: &[u8], at: usize) {
+    if let Some(wanted) = bytes.get(at..).and_then(|rest| rest.first_chunk::<N>()) {
+        near(wanted);
+    }
 }
 
 /// Asks for the cache lines of a value, the first of them if it is large: they come nearer while something else is
@@ -99,7 +100,7 @@ mod tests {
     #[test]
     fn what_is_not_there_may_be_asked_for() {
         for at in [0, 100, 128, 300, usize::MAX] {
-            expect(&[7; 256], at, 100);
+            expect::<100>(&[7; 256], at);
         }
         near(&[7u64; 1000]);
         near(&());

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::file::{FOREIGN, foreign};
-use super::map::expect;
+use super::map::{LINE, expect};
 use super::pcap::{FILE_HEADER, Pcap};
 use super::pcapng::{self, Pcapng};
 use super::record::{Damage, Found, Record, SecretsRecord, array};
@@ -225,9 +225,9 @@ impl<W: Window> Records<W> {
             // Where the next record stands is read from this one, so nothing could be fetched early but by asking:
             // for the next record, for one as long after it, and for as many bytes ahead as this one has.
             let size = record.size as usize;
-            expect(rest, size, HEADERS);
-            expect(rest, 2 * size, HEADERS);
-            expect(rest, AHEAD, size.min(ASKED));
+            expect::<HEADERS>(rest, size);
+            expect::<HEADERS>(rest, 2 * size);
+            (AHEAD..AHEAD + size.min(ASKED)).step_by(LINE).for_each(|at| expect::<1>(rest, at));
             if let ControlFlow::Break(with) = each(&packet(self.capture, self.number, &record, rest)) {
                 self.head = Head::Lent(record.size);
                 break Ok(with);
