@@ -19,6 +19,9 @@ use attacks::{ATTACKS, Attack, ORDINARY};
 use common::{BINARY, Folder, capture, flowaudit};
 use procfs::process::{ProcState, Process};
 
+/// What ratios of one build differ by from hour to hour, on a machine that others use too.
+const LEEWAY: f64 = 1.1;
+
 /// What a run took, and what it says.
 struct Taken {
     status: Option<i32>,
@@ -28,13 +31,25 @@ struct Taken {
     said: String,
 }
 
+impl Taken {
+    fn packets(&self) -> u64 {
+        count(&self.said, "packets,read")
+    }
+
+    /// Nanoseconds of processor time for each packet.
+    fn cost(&self) -> f64 {
+        self.cpu.as_nanos() as f64 / self.packets().max(1) as f64
+    }
+}
+
 /// How large attacks are, and how much memory there is for them.
 struct Scale {
     is_full: bool,
     memory: (&'static str, u64),
     /// Longest that one attack may take.
     patience: Duration,
-    /// How often each is run: that of the median time counts, since machines are shared.
+    /// How often each is run, in turn with ordinary traffic: the least time of either counts, since others on the
+    /// machine only ever add to it.
     runs: usize,
 }
 
@@ -57,36 +72,43 @@ impl Scale {
 #[test]
 fn attacks_stay_below_the_ceiling_and_are_told() {
     let scale = Scale::wanted();
-    let (mut ordinary, mut failures) = (None, Vec::new());
+    let mut failures = Vec::new();
     println!(
         "{:30} {:>10} {:>9} {:>8} {:>9} {:>6}  given up",
         "attack", "packets", "flows", "MiB", "ns/packet", "ratio"
     );
     for attack in [&ORDINARY].into_iter().chain(&ATTACKS) {
-        let mut runs: Vec<Taken> = (0..scale.runs).map(|_| audit(attack, &scale)).collect();
+        // Not a number until it is measured, and then the least.
+        let (mut ordinary, mut runs) = (f64::NAN, Vec::new());
+        for _ in 0..scale.runs {
+            if scale.is_full {
+                ordinary = ordinary.min(audit(&ORDINARY, &scale).cost());
+            }
+            runs.push(audit(attack, &scale));
+        }
         runs.sort_by_key(|taken| taken.cpu);
         let peak = runs.iter().map(|taken| taken.peak).max().unwrap_or_default();
-        let taken = runs.swap_remove(runs.len() / 2);
+        let taken = runs.swap_remove(0);
+        let ratio = taken.cost() / ordinary;
         let Attack { name, dropped, most, .. } = attack;
         let mut fails = |is: bool, what: String| failures.extend(is.then(|| format!("{name}: {what}")));
         fails(!matches!(taken.status, Some(0 | 1)), format!("{:?} {}", taken.status, taken.said));
-        let packets = count(&taken.said, "packets,read");
-        let cost = taken.cpu.as_nanos() as f64 / packets.max(1) as f64;
         // What is in a tunnel is a packet of a flow of its own, besides the one around it.
-        let followed = packets + count(&taken.said, "tunnels,in_flows");
-        let layers = followed as f64 / packets.max(1) as f64;
-        let ratio = cost / *ordinary.get_or_insert(cost);
+        let followed = taken.packets() + count(&taken.said, "tunnels,in_flows");
+        let layers = followed as f64 / taken.packets().max(1) as f64;
         let given_up: Vec<_> = given_up(&taken.said).collect();
         println!(
-            "{name:30} {packets:>10} {:>9} {:>8} {cost:>9.0} {ratio:>6.1}  {}",
+            "{name:30} {:>10} {:>9} {:>8} {:>9.0} {ratio:>6.1}  {}",
+            taken.packets(),
             count(&taken.said, "flows,total"),
             peak >> 20,
+            taken.cost(),
             given_up.join(", ")
         );
         fails(peak >= scale.memory.1, format!("{} MiB", peak >> 20));
         let is_told = dropped.is_none_or(|line| count(&taken.said, line) > 0);
         fails(!is_told, format!("nothing counted as {dropped:?}"));
-        fails(scale.is_full && ratio > most * layers, format!("{ratio:.1} times an ordinary packet"));
+        fails(ratio > most * layers * LEEWAY, format!("{ratio:.1} times an ordinary packet"));
     }
     assert!(failures.is_empty(), "{failures:#?}");
 }
