@@ -1,11 +1,9 @@
 //! How flows leave the table: when their time is over, when there is no room, and at the end.
 
 use std::cmp::Reverse;
-use std::hint::black_box;
 
 use hashbrown::HashTable;
 
-use super::names::Named;
 use super::{First, FlowTable};
 use crate::capture::{Timestamp, near};
 use crate::flow::budget::Held;
@@ -109,19 +107,11 @@ impl<R: Reader> FlowTable<R> {
         self.expect_names(ids);
     }
 
-    /// As [`FlowTable::look_up`] does: the places of these flows in the index are asked for by looking.
+    /// As [`FlowTable::look_up`] does, asks for the places of these flows in the index.
     fn expect_names(&self, ids: impl Iterator<Item = u32>) {
-        if self.index.is_empty() {
-            return;
+        if !self.index.is_empty() {
+            ids.for_each(|id| self.near_place(self.hashed(&self.key(id)).half));
         }
-        let (mut names, mut count) = ([Named { half: 0, id: 0 }; TOGETHER], 0);
-        for (name, id) in names.iter_mut().zip(ids) {
-            *name = Named { half: self.hashed(&self.key(id)).half, id };
-            self.near_place(name.half);
-            count += 1;
-        }
-        let is_found = |name: &&Named| self.index.find(name.hash(), |named| named.id == name.id).is_some();
-        black_box(names[..count].iter().filter(is_found).count());
     }
 
     /// Lets go of some flows of those that [`FlowTable::remaining`] lists, last first, down to the first for which
