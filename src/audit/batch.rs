@@ -10,7 +10,7 @@ use std::net::Ipv6Addr;
 use super::follower::{Event, Follower};
 use super::intake::{Downstream, Intake};
 use super::pool::Take;
-use crate::capture::{FilterError, Maps, Packet, Secrets, Timestamp, near};
+use crate::capture::{FilterError, Maps, Packet, Secrets, Timestamp, near, near_to_write};
 use crate::flow::{Limits, Stamp};
 use crate::packet::{Addresses, Head, Segment};
 use crate::protocol::tls::KeyStore;
@@ -269,6 +269,8 @@ impl Downstream for Pouring<'_> {
         let shard = self.spread.shard(&segment.head);
         if let Some(items) = self.batch.shards.get_mut(shard) {
             items.push(Item { head: segment.head, stamp: *stamp, payload });
+            // The follower that reads these places read them last, maybe on another processor.
+            items.spare_capacity_mut().get(1).into_iter().for_each(near_to_write);
         }
     }
 }
