@@ -50,7 +50,17 @@ struct Family {
     lengths: Vec<(u8, Ranges)>,
 }
 
-type Ranges = HashMap<IpNet, Vec<usize>, RandomState>;
+/// By the front bits that all addresses of a range have.
+type Ranges = HashMap<u128, Vec<usize>, RandomState>;
+
+/// The first bits of an address, as many as a prefix is long, before as many zeros as make it 128.
+fn front(address: IpAddr, length: u8) -> u128 {
+    let bits = match address {
+        IpAddr::V4(ip) => u128::from(ip.to_bits()) << 96,
+        IpAddr::V6(ip) => ip.to_bits(),
+    };
+    bits & !u128::MAX.checked_shr(length.into()).unwrap_or(0)
+}
 
 impl Subnets {
     /// Adds a subnet of a named network; one already known of that network and range gains the zones.
@@ -81,8 +91,7 @@ impl Subnets {
     pub(super) fn find(&self, address: IpAddr) -> SubnetLookup<'_> {
         let mut found = None;
         for (length, ranges) in &self.family(address).lengths {
-            let Ok(range) = IpNet::new(address, *length) else { continue };
-            for &index in ranges.get(&range.trunc()).into_iter().flatten() {
+            for &index in ranges.get(&front(address, *length)).into_iter().flatten() {
                 if found.is_some() {
                     return SubnetLookup::Overlapping;
                 }
@@ -102,10 +111,9 @@ impl Subnets {
     }
 
     fn index_of(&self, range: IpNet, accept: impl Fn(&Subnet) -> bool) -> Option<usize> {
-        let range = range.trunc();
         let lengths = &self.family(range.addr()).lengths;
-        let (_, ranges) = lengths.iter().find(|(length, _)| *length == range.prefix_len())?;
-        let indexes = ranges.get(&range)?;
+        let (length, ranges) = lengths.iter().find(|(length, _)| *length == range.prefix_len())?;
+        let indexes = ranges.get(&front(range.addr(), *length))?;
         indexes.iter().copied().find(|&index| self.subnets.get(index).is_some_and(&accept))
     }
 
@@ -113,9 +121,10 @@ impl Subnets {
         let index = self.subnets.len();
         let range = subnet.range;
         let family = if range.addr().is_ipv4() { &mut self.v4 } else { &mut self.v6 };
+        let front = front(range.addr(), range.prefix_len());
         match family.lengths.iter_mut().find(|(length, _)| *length == range.prefix_len()) {
-            Some((_, ranges)) => ranges.entry(range).or_default().push(index),
-            None => family.lengths.push((range.prefix_len(), Ranges::from_iter([(range, vec![index])]))),
+            Some((_, ranges)) => ranges.entry(front).or_default().push(index),
+            None => family.lengths.push((range.prefix_len(), Ranges::from_iter([(front, vec![index])]))),
         }
         self.subnets.push(subnet);
         index
