@@ -266,8 +266,7 @@ impl Conversation {
     /// The flow is over: everything that was seen.
     pub fn finish(self) -> Evidence {
         let probing = matches!(self.state, State::Quiet(_) | State::Left(_));
-        let left = self.state.leave();
-        let (common, mut evidence) = (left.common, left.past.map_or_else(Evidence::default, |past| *past));
+        let (common, mut evidence) = self.state.finish();
         let missed = probing && !common.over && common.misses != [0, 0] && common.gap.is_none();
         evidence.unrecognised = common.unrecognised || missed;
         evidence.spoke = common.spoke;

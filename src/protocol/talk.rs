@@ -268,54 +268,66 @@ impl State {
         match self {
             State::Quiet(common) => Talk { common, past: None, parser: () },
             State::Left(talk) => *talk,
-            State::Tls(talk) => talk.leave(|Tls { mut parser, mut inside, watch }, evidence| {
+            state => {
+                let (common, evidence) = state.finish();
+                Talk { common, past: Some(Box::new(evidence)), parser: () }
+            }
+        }
+    }
+
+    /// As [`State::leave`], of a flow that is over.
+    pub(super) fn finish(self) -> (Common, Evidence) {
+        match self {
+            State::Quiet(common) => (common, Evidence::default()),
+            State::Left(talk) => talk.finish(|(), _| None),
+            State::Tls(talk) => talk.finish(|Tls { mut parser, mut inside, watch }, evidence| {
                 parser.finish(&mut inside.within(&mut HELD_BACK.clone()));
                 let client = parser.client();
                 evidence.tls = Some(parser.into_evidence(watch.told()));
                 evidence.inside = inside.finish();
                 client
             }),
-            State::Http1(talk) => talk.leave(|parser, evidence| {
+            State::Http1(talk) => talk.finish(|parser, evidence| {
                 let client = parser.client();
                 evidence.http1 = Some(Box::new(parser.into_evidence()));
                 client
             }),
-            State::Http2(talk) => talk.leave(|parser, evidence| {
+            State::Http2(talk) => talk.finish(|parser, evidence| {
                 let client = parser.client();
                 evidence.http2 = Some(Box::new(parser.into_evidence()));
                 client
             }),
-            State::Nats(talk) => talk.leave(|parser, evidence| {
+            State::Nats(talk) => talk.finish(|parser, evidence| {
                 evidence.nats = Some(*parser.evidence());
                 parser.client()
             }),
-            State::Dns(talk) => talk.leave(|parser, evidence| {
+            State::Dns(talk) => talk.finish(|parser, evidence| {
                 let client = parser.client();
                 evidence.dns = Some(Box::new(parser.into_evidence()));
                 client
             }),
-            State::Mysql(talk) => talk.leave(|parser, evidence| {
+            State::Mysql(talk) => talk.finish(|parser, evidence| {
                 evidence.mysql = Some(Box::new(parser.evidence().clone()));
                 parser.client()
             }),
-            State::Ssh(talk) => talk.leave(|parser, evidence| {
+            State::Ssh(talk) => talk.finish(|parser, evidence| {
                 evidence.ssh = Some(Box::new(parser.evidence().clone()));
                 None
             }),
-            State::Ldap(talk) => talk.leave(|parser, evidence| {
+            State::Ldap(talk) => talk.finish(|parser, evidence| {
                 evidence.ldap = Some(Box::new(parser.evidence().clone()));
                 parser.client()
             }),
-            State::Syslog(talk) => talk.leave(|parser, evidence| {
+            State::Syslog(talk) => talk.finish(|parser, evidence| {
                 evidence.syslog = Some(*parser.evidence());
                 parser.client()
             }),
-            State::Proxy(talk) => talk.leave(|parser, evidence| {
+            State::Proxy(talk) => talk.finish(|parser, evidence| {
                 evidence.proxy = Some(parser.evidence());
                 parser.client()
             }),
-            State::RestingTls(resting) => State::Tls(resting.wake()).leave(),
-            State::RestingHttp1(resting) => State::Http1(resting.wake()).leave(),
+            State::RestingTls(resting) => State::Tls(resting.wake()).finish(),
+            State::RestingHttp1(resting) => State::Http1(resting.wake()).finish(),
         }
     }
 }
@@ -342,10 +354,10 @@ impl<P> Talk<P> {
     }
 
     /// Moves what the recogniser saw into the evidence; `keep` says which side is the client.
-    fn leave(self, keep: impl FnOnce(P, &mut Evidence) -> Option<Side>) -> Talk<()> {
-        let mut past = self.past.unwrap_or_default();
-        let client = keep(self.parser, &mut past);
-        past.client = past.client.or(client);
-        Talk { common: self.common, past: Some(past), parser: () }
+    fn finish(self, keep: impl FnOnce(P, &mut Evidence) -> Option<Side>) -> (Common, Evidence) {
+        let mut evidence = self.past.map_or_else(Evidence::default, |past| *past);
+        let client = keep(self.parser, &mut evidence);
+        evidence.client = evidence.client.or(client);
+        (self.common, evidence)
     }
 }
