@@ -285,7 +285,7 @@ impl<R: Reader> Cold<R> {
         if let Some(streams) = awake.of(&self.quiet) {
             streams.opens_at(side, sequence);
         } else if !self.quiet.opens_at(side, sequence) {
-            let mut streams = Box::new(Streams::wake(&self.quiet, Held::of(&self.reader)));
+            let mut streams = awake.wake(&self.quiet, Held::of(&self.reader));
             streams.opens_at(side, sequence);
             self.quiet = awake.add(streams);
         }
@@ -306,7 +306,8 @@ impl<R: Reader> Cold<R> {
         };
         let (wanted, doubt, quiet) = read_with(streams, &mut self.reader, segment, answered, budget);
         if let Some(quiet) = quiet {
-            awake.remove(&self.quiet);
+            let streams = awake.remove(&self.quiet);
+            streams.into_iter().for_each(|streams| awake.let_go(streams));
             self.quiet = quiet;
         }
         (wanted, doubt)
@@ -321,9 +322,15 @@ impl<R: Reader> Cold<R> {
         awake: &mut Awake,
         budget: &mut Budget,
     ) -> (bool, Option<(Doubt, u32)>) {
-        let mut streams = Streams::wake(&self.quiet, Held::of(&self.reader));
+        let mut streams = awake.wake(&self.quiet, Held::of(&self.reader));
         let (wanted, doubt, quiet) = read_with(&mut streams, &mut self.reader, segment, answered, budget);
-        self.quiet = quiet.unwrap_or_else(|| awake.add(Box::new(streams)));
+        self.quiet = match quiet {
+            Some(quiet) => {
+                awake.let_go(streams);
+                quiet
+            }
+            None => awake.add(streams),
+        };
         (wanted, doubt)
     }
 
@@ -368,8 +375,8 @@ impl<R: Reader> Cold<R> {
         budget: &mut Budget,
     ) {
         let mut streams = match awake.remove(&self.quiet) {
-            Some(streams) => *streams,
-            None => Streams::wake(&self.quiet, Held::default()),
+            Some(streams) => streams,
+            None => awake.wake(&self.quiet, Held::default()),
         };
         // Which packets it had is not asked any more: what it reads now, all packets earned.
         budget.allowance.turn_to(0);
@@ -378,6 +385,7 @@ impl<R: Reader> Cold<R> {
             streams.miss(cause, &mut lender);
         }
         streams.finish(&mut lender);
+        awake.let_go(streams);
     }
 }
 

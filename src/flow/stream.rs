@@ -97,13 +97,34 @@ impl Quiet {
 pub(super) struct Awake {
     streams: Vec<Option<Box<Streams>>>,
     free: Vec<u32>,
+    /// Boxes for the next to wake: many do for one message, and to move what is in them costs more than that.
+    #[expect(clippy::vec_box, reason = "they go back into the places they come from")]
+    spare: Vec<Box<Streams>>,
     /// There are more since this was taken back.
     pub(super) woke: bool,
 }
 
+/// Spare boxes: few are needed at once, one after the other.
+const SPARE: usize = 16;
+
 impl Awake {
     pub(super) fn new() -> Awake {
-        Awake { streams: Vec::new(), free: Vec::new(), woke: false }
+        Awake { streams: Vec::new(), free: Vec::new(), spare: Vec::new(), woke: false }
+    }
+
+    /// The streams of a connection that was quiet, to go on from there; `counted` is counted of what its reader keeps.
+    pub(super) fn wake(&mut self, quiet: &Quiet, counted: Held) -> Box<Streams> {
+        let mut streams = self.spare.pop().unwrap_or_default();
+        streams.go_on(quiet, counted);
+        streams
+    }
+
+    /// These are not needed any more.
+    pub(super) fn let_go(&mut self, mut streams: Box<Streams>) {
+        if self.spare.len() < SPARE {
+            *streams = Streams::default();
+            self.spare.push(streams);
+        }
     }
 
     /// The streams of a connection, unless it is quiet.
@@ -172,21 +193,18 @@ pub(super) struct Piece<'a> {
 }
 
 impl Streams {
-    /// Goes on from what was known so far.
-    pub(super) fn wake(quiet: &Quiet, counted: Held) -> Streams {
-        let half = |at: usize| {
-            let knows = |bit: u8| quiet.known[at] & bit != 0;
-            Half {
-                next: knows(NEXT).then_some(quiet.next[at]),
-                sent: knows(SENT).then_some(quiet.sent[at]),
-                closed: knows(CLOSED),
-                done: knows(DONE),
-                spoke: knows(SPOKE),
-                forgot: knows(FORGOT),
-                ..Half::default()
-            }
-        };
-        Streams { halves: [half(0), half(1)], counted }
+    /// Goes on from what was known so far, where nothing is known here.
+    fn go_on(&mut self, quiet: &Quiet, counted: Held) {
+        self.counted = counted;
+        for (at, half) in self.halves.iter_mut().enumerate() {
+            let (next, sent, known) = (quiet.next[at], quiet.sent[at], quiet.known[at]);
+            half.next = (known & NEXT != 0).then_some(next);
+            half.sent = (known & SENT != 0).then_some(sent);
+            half.closed = known & CLOSED != 0;
+            half.done = known & DONE != 0;
+            half.spoke = known & SPOKE != 0;
+            half.forgot = known & FORGOT != 0;
+        }
     }
 
     /// What is left to know, unless one direction keeps something or is in the middle of being read.
@@ -295,7 +313,7 @@ impl Streams {
     }
 
     /// The flow is over: what waits behind holes is lent after all, and holes are told.
-    pub(super) fn finish<R: Reader>(mut self, to: &mut Lender<'_, R>) {
+    pub(super) fn finish<R: Reader>(&mut self, to: &mut Lender<'_, R>) {
         self.let_go(to.budget);
         for side in [Side::A, Side::B] {
             self.halves[side.index()].finish(side, to);

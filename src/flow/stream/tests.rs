@@ -141,7 +141,7 @@ fn a_reset_does_not_settle_where_a_side_begins() {
     streams.starts_at(Side::A, 100);
     streams.reset(Side::A, 100, &mut lender(&mut tape, &mut budget));
     let quiet = streams.quiet().expect("nothing is kept");
-    let mut streams = Streams::wake(&quiet, Held::default());
+    let mut streams = Awake::new().wake(&quiet, Held::default());
     streams.opens_at(Side::A, 900);
     streams.acknowledged(Side::A, 900, &mut budget);
     let piece = Piece { sequence: 900, payload: b"ab", length: 2, fin: false, urgent: false, answered: true };
@@ -246,4 +246,22 @@ proptest! {
             prop_assert!(streams.halves[1].kept.len() <= KEPT_BYTES);
         }
     }
+}
+
+#[test]
+fn boxes_that_are_let_go_keep_nothing_and_are_few() {
+    let mut awake = Awake::new();
+    let all: Vec<_> = (0..2 * SPARE).map(|_| awake.wake(&Quiet::default(), Held::default())).collect();
+    let mut budget = Budget::new(1 << 20);
+    for mut streams in all {
+        let piece =
+            Piece { sequence: 9, payload: b"ab", length: 2, fin: false, urgent: false, answered: true };
+        streams.starts_at(Side::A, 5);
+        streams.piece(Side::A, piece, &mut lender(&mut Tape::default(), &mut budget));
+        assert!(budget.held > 0, "it waits for what comes before");
+        awake.let_go(streams);
+    }
+    assert_eq!(awake.spare.len(), SPARE);
+    let streams = awake.wake(&Quiet::default(), Held::default());
+    assert!(streams.halves.iter().all(|half| half.held() == 0 && half.next.is_none()));
 }
