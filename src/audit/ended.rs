@@ -59,9 +59,10 @@ pub(super) struct Leaves {
 }
 
 impl Ended {
-    pub(super) fn new(mut flow: Flow<FlowReader>, plan: &Plan) -> Box<Ended> {
+    /// Takes out of the flow what its reader saw.
+    pub(super) fn new(flow: &mut Flow<FlowReader>, plan: &Plan) -> Box<Ended> {
         let evidence = std::mem::take(&mut flow.reader.conversation).finish();
-        Ended::summed_up(&flow, evidence, None, plan)
+        Ended::summed_up(flow, evidence, None, plan)
     }
 
     /// A flow that goes on, as far as it went; packets of it may be lost.
@@ -86,20 +87,25 @@ impl Ended {
             observed.chains = judge_chains(observed.tls(), authorities, flow.start);
         }
         let unlearnt = observed.tls().filter(|tls| !tls.is_learnt());
-        let connection = unlearnt.and_then(|tls| Connection::new(flow, tls)).map(Box::new);
-        Box::new(Ended {
-            key: flow.key,
-            first: flow.first(),
-            open,
-            source,
-            opened_by,
-            counted: counted(flow, source),
-            capture: flow.first_packet.0,
-            leaves: observed.tls().map(Leaves::of),
-            observed,
-            connection,
-            learnt: [None, None],
-        })
+        let connection = unlearnt.and_then(|tls| Connection::new(flow, tls));
+        // The place first: it is written where it stays.
+        let place = Box::new_uninit();
+        Box::write(
+            place,
+            Ended {
+                key: flow.key,
+                first: flow.first(),
+                open,
+                source,
+                opened_by,
+                counted: counted(flow, source),
+                capture: flow.first_packet.0,
+                leaves: observed.tls().map(Leaves::of),
+                observed,
+                connection,
+                learnt: [None, None],
+            },
+        )
     }
 
     /// Its Community ID, as the report has it.

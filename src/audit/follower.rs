@@ -151,7 +151,7 @@ impl<'p> Follower<'p> {
             && let Some(tls) = flow.reader.conversation.tls()
             && let Some(connection) = Connection::new(&flow, tls)
         {
-            events.push(Event { order, what: What::Settled(Box::new(connection)) });
+            events.push(Event { order, what: What::Settled(connection) });
         }
     }
 
@@ -164,10 +164,11 @@ impl<'p> Follower<'p> {
     fn hand_on_ended(&mut self, order: impl Fn(First) -> Order, events: &mut Vec<Event>) {
         let Follower { ended, plan, .. } = self;
         // All together: as the room is there, each event is written where it stays.
-        events.extend(ended.drain(..).map(|flow| {
-            let flow = Ended::new(flow, plan);
-            Event { order: order(flow.first), what: What::Flow(flow) }
+        events.extend(ended.iter_mut().map(|flow| {
+            let order = order(flow.first());
+            Event { order, what: What::Flow(Ended::new(flow, plan)) }
         }));
+        ended.clear();
     }
 
     /// The captures are at their end: flows that are left end, those whose first packet comes before that

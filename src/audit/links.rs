@@ -61,21 +61,26 @@ enum Showing {
 
 impl Connection {
     /// A flow as a TLS connection, once its roles are known.
-    pub(super) fn new<R>(flow: &Flow<R>, tls: &tls::Evidence) -> Option<Connection> {
+    pub(super) fn new<R>(flow: &Flow<R>, tls: &tls::Evidence) -> Option<Box<Connection>> {
         let client = tls.client()?;
         let hello = tls.client_hello();
         let (authentication, given) = tls.authentication_and_given();
-        Some(Connection {
-            client: flow.key.end(client),
-            server: flow.key.end(client.other()),
-            server_name: hello.and_then(|hello| hello.server_name.clone()),
-            program: hello.and_then(|hello| hello.ja4?.ciphers().first_chunk().copied()),
-            start: flow.start,
-            ordinal: flow.first_ordinal,
-            shown: Showing::of(authentication, tls),
-            given: given.filter(|_| !tls.midstream()),
-            resumes: tls.resumes(),
-        })
+        // The place first: it is written where it stays.
+        let place = Box::new_uninit();
+        Some(Box::write(
+            place,
+            Connection {
+                client: flow.key.end(client),
+                server: flow.key.end(client.other()),
+                server_name: hello.and_then(|hello| hello.server_name.clone()),
+                program: hello.and_then(|hello| hello.ja4?.ciphers().first_chunk().copied()),
+                start: flow.start,
+                ordinal: flow.first_ordinal,
+                shown: Showing::of(authentication, tls),
+                given: given.filter(|_| !tls.midstream()),
+                resumes: tls.resumes(),
+            },
+        ))
     }
 }
 

@@ -140,32 +140,6 @@ impl Opener {
     }
 }
 
-impl Flow<()> {
-    fn read_by<R>(self, reader: R) -> Flow<R> {
-        let Flow {
-            key, sent, start, end, precision, first_sender, opener, first_packet, first_ordinal, ..
-        } = self;
-        let Flow { encapsulation, repeated, evicted, ambiguity, tcp, .. } = self;
-        Flow {
-            key,
-            sent,
-            start,
-            end,
-            precision,
-            first_sender,
-            opener,
-            first_packet,
-            first_ordinal,
-            encapsulation,
-            repeated,
-            evicted,
-            ambiguity,
-            reader,
-            tcp,
-        }
-    }
-}
-
 impl<R> Flow<R> {
     /// What orders it among others that end together.
     pub fn first(&self) -> First {

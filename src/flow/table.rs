@@ -284,7 +284,7 @@ impl<R: Reader> FlowTable<R> {
     /// The flow that has this number now; see [`FlowTable::last`].
     pub fn get(&self, id: u32) -> Option<Flow<&R>> {
         self.hot.get(id).filter(|hot| hot.is(LIVE))?;
-        Some(self.flow(id).read_by(&self.cold[id].reader))
+        Some(self.flow(id, false, &self.cold[id].reader))
     }
 
     /// The number of the flow the last packet went to. Another flow may have it once that one has ended.
@@ -322,8 +322,9 @@ impl<R: Reader> FlowTable<R> {
         self.losses.touch(flow.start, flow.is_over().then_some(flow.end))
     }
 
-    /// A live flow, all but its reader.
-    fn flow(&self, id: u32) -> Flow<()> {
+    /// A live flow, read by this.
+    #[inline(always)]
+    fn flow<T>(&self, id: u32, evicted: bool, reader: T) -> Flow<T> {
         let (hot, cold) = (&self.hot[id], &self.cold[id]);
         let carried = if self.carried.is_empty() { None } else { self.carried.get(&id) };
         let (around, (first_ordinal, _)) = (&self.around[cold.around], cold.first());
@@ -346,9 +347,9 @@ impl<R: Reader> FlowTable<R> {
             first_ordinal,
             encapsulation: around.encapsulation,
             repeated: u32::from(cold.repeated) + carried.map_or(0, |carried| carried.repeated),
-            evicted: false,
+            evicted,
             ambiguity: if self.ambiguous.is_empty() { None } else { self.ambiguous.get(&id).copied() },
-            reader: (),
+            reader,
             tcp: hot.connection(),
         }
     }

@@ -137,9 +137,34 @@ impl<R: Reader> FlowTable<R> {
 
     fn take_out(&mut self, id: u32, evicted: bool) -> Option<Flow<R>> {
         let hot = *self.hot.get(id).filter(|hot| hot.is(LIVE))?;
-        let flow = Flow { evicted, ..self.flow(id) };
+        let cold = &mut self.cold[id];
+        let is_over = hot.is_over();
+        let missed = match self.losses.touch(cold.start, is_over.then_some(hot.end)) {
+            true => Some(Gap::Loss),
+            false => (evicted && !is_over).then_some(Gap::Cap),
+        };
+        self.budget.release(&Held::of(&cold.reader));
+        match (Transport(hot.transport), missed) {
+            (Transport::TCP, _) if hot.is(READ) => {
+                cold.finish(missed, hot.end, &mut self.awake, &mut self.budget);
+            }
+            (Transport::UDP, Some(cause)) => {
+                for side in [Side::A, Side::B] {
+                    cold.reader.gap(side, cause, u64::MAX, hot.end);
+                }
+            }
+            _ => {}
+        }
+        let reader = std::mem::take(&mut cold.reader);
+        let flow = self.flow(id, evicted, reader);
+        self.forget(id, &hot, &flow.key);
+        Some(flow)
+    }
+
+    /// Its place is free, and nothing names it.
+    fn forget(&mut self, id: u32, hot: &Hot, key: &Key) {
         if !self.is_closing {
-            self.unname(id, &hot, &flow.key);
+            self.unname(id, hot, key);
         }
         if hot.is(WIDE) {
             self.wide.release(hot.a);
@@ -152,28 +177,11 @@ impl<R: Reader> FlowTable<R> {
             self.ambiguous.remove(&id);
         }
         self.hot[id].flags = 0;
+        let cold = &mut self.cold[id];
+        cold.generation = cold.generation.wrapping_add(1);
+        self.around.release(cold.around);
         self.free.push(id);
         self.live -= 1;
-        let missed = match self.has_lost(&flow) {
-            true => Some(Gap::Loss),
-            false => (evicted && !flow.is_over()).then_some(Gap::Cap),
-        };
-        let cold = &mut self.cold[id];
-        self.around.release(cold.around);
-        cold.generation = cold.generation.wrapping_add(1);
-        self.budget.release(&Held::of(&cold.reader));
-        match (flow.key.transport, missed) {
-            (Transport::TCP, _) if hot.is(READ) => {
-                cold.finish(missed, flow.end, &mut self.awake, &mut self.budget);
-            }
-            (Transport::UDP, Some(cause)) => {
-                for side in [Side::A, Side::B] {
-                    cold.reader.gap(side, cause, u64::MAX, flow.end);
-                }
-            }
-            _ => {}
-        }
-        Some(flow.read_by(std::mem::take(&mut cold.reader)))
     }
 
     /// Makes room for another flow. The flow that is worth least ends, of those the hand came by: a look at
