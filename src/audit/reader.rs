@@ -25,6 +25,14 @@ impl Reader for FlowReader {
         self.conversation.expect();
     }
 
+    fn expect_behind(&self, pointers: u8) {
+        self.conversation.expect_behind(pointers);
+    }
+
+    fn deepest(&self) -> u8 {
+        self.conversation.deepest()
+    }
+
     fn begins(&mut self) {
         self.conversation.begins();
     }

@@ -52,6 +52,13 @@ pub trait Reader: Default {
     fn closed(&mut self, side: Side, reset: bool, at: Timestamp);
     /// It reads soon: asks for what it has on the heap.
     fn expect(&self) {}
+    /// It is over soon: asks for what it will look at then, so many pointers (from 1) behind what
+    /// [`Reader::expect`] asks for.
+    fn expect_behind(&self, _pointers: u8) {}
+    /// Behind how many pointers there is something.
+    fn deepest(&self) -> u8 {
+        0
+    }
     /// Whether something came to be known that other flows wait for; asked after every packet that it read bytes
     /// of, and says so once.
     fn has_news(&mut self) -> bool {

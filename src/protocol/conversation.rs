@@ -49,6 +49,16 @@ impl Conversation {
         self.state.expect();
     }
 
+    /// It is over soon: what is so many pointers (from 1) behind what it keeps is asked for.
+    pub fn expect_behind(&self, pointers: u8) {
+        self.state.expect_behind(pointers);
+    }
+
+    /// Behind how many pointers there is something.
+    pub fn deepest(&self) -> u8 {
+        self.state.deepest()
+    }
+
     /// Reads the next bytes of one side of a stream, as far as the allowance goes; `at` is packet time in nanoseconds.
     pub fn read(&mut self, side: Side, bytes: &[u8], at: i64, allowance: &mut Allowance) -> Step {
         let step = match &mut self.state {

@@ -171,6 +171,22 @@ impl State {
         }
     }
 
+    /// As [`State::expect`], of what so many pointers behind that is asked of a flow that is over.
+    pub(super) fn expect_behind(&self, pointers: u8) {
+        if let State::Tls(talk) = self {
+            let evidence = talk.parser.parser.evidence();
+            match pointers {
+                1 => near(evidence),
+                _ => evidence.expect(),
+            }
+        }
+    }
+
+    /// Behind how many pointers there is something: TLS is asked most.
+    pub(super) fn deepest(&self) -> u8 {
+        if matches!(self, State::Tls(_)) { 2 } else { 0 }
+    }
+
     /// Hands a flow in which nothing is spoken to a recogniser that begins.
     pub(super) fn begin(&mut self, protocol: Protocol) {
         let left = std::mem::take(self).leave();

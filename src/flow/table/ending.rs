@@ -103,8 +103,17 @@ impl<R: Reader> FlowTable<R> {
             self.hot.get(id).into_iter().for_each(near);
             self.cold.get(id).into_iter().for_each(near);
         }
-        ids.clone().filter_map(|id| self.cold.get(id)).for_each(|cold| cold.expect(&self.awake));
-        self.expect_names(ids);
+        let mut deepest = 0;
+        for cold in ids.clone().filter_map(|id| self.cold.get(id)) {
+            cold.expect(&self.awake);
+            deepest = deepest.max(cold.reader.deepest());
+        }
+        self.expect_names(ids.clone());
+        for pointers in 1..=deepest {
+            for cold in ids.clone().filter_map(|id| self.cold.get(id)) {
+                cold.reader.expect_behind(pointers);
+            }
+        }
     }
 
     /// As [`FlowTable::look_up`] does, asks for the places of these flows in the index.

@@ -16,6 +16,7 @@ use super::record::Kind;
 use super::resume::{Given, Lesson, SessionName};
 use super::trace::Trace;
 use super::why::Why;
+use crate::capture::near;
 use crate::protocol::Side;
 
 /// Alerts in clear that are kept.
@@ -192,6 +193,13 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// It is asked for answers soon: the records they rest on are asked of memory.
+    pub(in crate::protocol) fn expect(&self) {
+        for side in [Side::A, Side::B] {
+            self.trace.side(side).records.first().into_iter().for_each(near);
+        }
+    }
+
     /// The side that sent the ClientHello, or did not send the ServerHello.
     pub fn client(&self) -> Option<Side> {
         self.client
