@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::compression::Compression;
 use super::map::{Mapped, map};
 use super::records::{Next, Records};
-use super::stream::{Buffer, Counted};
+use super::stream::{Buffer, Counted, widen};
 use super::window::Whole;
 use super::{CaptureError, Event, Packet, Secrets, Source, Timestamp};
 
@@ -22,6 +22,7 @@ use super::{CaptureError, Event, Packet, Secrets, Source, Timestamp};
 /// What cannot be opened, is empty, or is not a capture. A capture without packets is not an error.
 pub fn open(path: &str) -> Result<FileSource, CaptureError> {
     if path == "-" {
+        widen(io::stdin());
         return FileSource::read(path, io::stdin());
     }
     let fail = |error: io::Error| {
@@ -46,6 +47,7 @@ pub fn open(path: &str) -> Result<FileSource, CaptureError> {
     }
     // Files of no length may still have content, as in /proc; reading finds out.
     if !metadata.is_file() || metadata.len() == 0 {
+        widen(&file);
         return FileSource::read(path, file);
     }
     let size = Some(metadata.len());

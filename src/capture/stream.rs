@@ -1,8 +1,11 @@
 //! Captures that cannot be mapped: pipes, standard input, compressed files.
 
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 
 use super::record::MAX_BLOCK;
 use super::window::Window;
@@ -12,6 +15,14 @@ const FIRST_SIZE: usize = 256 << 10;
 
 /// The buffer's last size, in bytes: no parser asks for a window longer than one block.
 const LAST_SIZE: usize = MAX_BLOCK as usize;
+
+/// Lets a pipe hold as much as one read can take: with the 64 KiB it has at first, writer and reader wait for each other
+/// four times as often. Only advice: what is no pipe, and what the system refuses, is read as it is.
+pub(super) fn widen(pipe: impl AsFd) {
+    if fcntl_getpipe_size(&pipe).is_ok_and(|size| size < FIRST_SIZE) {
+        let _ = fcntl_setpipe_size(&pipe, FIRST_SIZE);
+    }
+}
 
 /// A window on a reader, in one buffer that is used over and over.
 pub(super) struct Buffer<R> {
@@ -126,6 +137,17 @@ pub(super) mod tests {
     use super::*;
     use crate::capture::window::Whole;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_pipe_is_widened_and_never_narrowed() {
+        let (reader, _writer) = io::pipe().unwrap();
+        widen(&reader);
+        assert_eq!(fcntl_getpipe_size(&reader), Ok(FIRST_SIZE));
+        fcntl_setpipe_size(&reader, 2 * FIRST_SIZE).unwrap();
+        widen(&reader);
+        assert_eq!(fcntl_getpipe_size(&reader), Ok(2 * FIRST_SIZE));
+        widen(std::fs::File::open("/dev/null").unwrap());
+    }
 
     /// A reader that gives as many bytes at a time as it is told, interrupted in between.
     pub struct Chunks {
