@@ -5,6 +5,7 @@
 //! Nothing here knows what the bytes mean. Time is packet time: the clock is the largest time seen.
 
 mod ambiguity;
+mod awake;
 mod budget;
 pub mod community_id;
 mod interned;

@@ -2,9 +2,10 @@
 //! which a classified flow does not touch until it ends.
 
 use super::ambiguity::{Doubt, Home};
+use super::awake::{Awake, Quiet};
 use super::budget::{Budget, Held};
 use super::reader::Reader;
-use super::stream::{Awake, Lender, Piece, Quiet, Streams};
+use super::stream::{Lender, Piece, Streams};
 use super::tcp::{self, Connection, Endpoint, is_after};
 use super::{First, Opener, Stamp};
 use crate::capture::{Precision, Timestamp};

@@ -5,9 +5,11 @@
 //! lies in bytes the reader said it does not need.
 
 use super::ambiguity::{Doubt, Home, Lent, difference};
+use super::awake::{CLOSED, DONE, FORGOT, NEXT, Quiet, SENT, SPOKE};
 use super::budget::{Budget, Held};
 use super::reader::Reader;
-use crate::capture::{Timestamp, near};
+use super::tcp::is_after;
+use crate::capture::Timestamp;
 use crate::packet::{Gap, Side};
 
 /// The most bytes of one direction that wait for a hole before them to fill.
@@ -37,139 +39,6 @@ pub(super) struct Lender<'a, R: Reader> {
     pub(super) doubt: Option<(Doubt, u32)>,
 }
 
-/// All there is to know of both directions while neither keeps anything: most connections of a capture
-/// are idle, or read to their end. Of others it says which [`Streams`] are theirs.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C, packed(2))]
-pub(super) struct Quiet {
-    /// The first is the number of its streams, if it is [`AWAKE`].
-    next: [u32; 2],
-    sent: [u32; 2],
-    /// For each side [`NEXT`], [`SENT`], [`CLOSED`], [`DONE`], [`SPOKE`] and [`FORGOT`].
-    known: [u8; 2],
-}
-
-const NEXT: u8 = 1;
-const SENT: u8 = 2;
-const CLOSED: u8 = 4;
-const DONE: u8 = 8;
-const SPOKE: u8 = 16;
-const FORGOT: u8 = 64;
-/// Of the first side: all of this is known elsewhere.
-const AWAKE: u8 = 32;
-
-impl Quiet {
-    #[inline]
-    fn awake(&self) -> Option<u32> {
-        (self.known[0] & AWAKE != 0).then_some(self.next[0])
-    }
-
-    /// The next byte of `side` has this sequence number, if nothing told before.
-    pub(super) fn starts_at(&mut self, side: Side, sequence: u32) {
-        let at = side.index();
-        if self.known[at] & NEXT == 0 {
-            self.known[at] |= NEXT;
-            self.next[at] = sequence;
-        }
-    }
-
-    /// As [`Streams::opens_at`]; `false` if it says so after another beginning was told, which is more
-    /// than can be kept here.
-    #[must_use]
-    pub(super) fn opens_at(&mut self, side: Side, sequence: u32) -> bool {
-        self.starts_at(side, sequence);
-        let at = side.index();
-        self.next[at] == sequence || self.known[at] & SPOKE != 0
-    }
-
-    /// `side` has sent everything up to `sequence`: it says so itself, or the other end acknowledged it.
-    pub(super) fn has_sent(&mut self, side: Side, sequence: u32) {
-        let at = side.index();
-        if self.known[at] & SENT == 0 || is_after(sequence, self.sent[at]) {
-            self.known[at] |= SENT;
-            self.sent[at] = sequence;
-        }
-    }
-}
-
-/// The streams of connections that keep something or are in the middle of being read: of few of all.
-#[derive(Debug)]
-pub(super) struct Awake {
-    streams: Vec<Option<Box<Streams>>>,
-    free: Vec<u32>,
-    /// Boxes for the next to wake: many do for one message, and to move what is in them costs more than that.
-    #[expect(clippy::vec_box, reason = "they go back into the places they come from")]
-    spare: Vec<Box<Streams>>,
-    /// There are more since this was taken back.
-    pub(super) woke: bool,
-}
-
-/// Spare boxes: few are needed at once, one after the other.
-const SPARE: usize = 16;
-
-impl Awake {
-    pub(super) fn new() -> Awake {
-        Awake { streams: Vec::new(), free: Vec::new(), spare: Vec::new(), woke: false }
-    }
-
-    /// The streams of a connection that was quiet, to go on from there; `counted` is counted of what its reader keeps.
-    pub(super) fn wake(&mut self, quiet: &Quiet, counted: Held) -> Box<Streams> {
-        let mut streams = self.spare.pop().unwrap_or_default();
-        streams.go_on(quiet, counted);
-        streams
-    }
-
-    /// These are not needed any more.
-    pub(super) fn let_go(&mut self, mut streams: Box<Streams>) {
-        if self.spare.len() < SPARE {
-            *streams = Streams::default();
-            self.spare.push(streams);
-        }
-    }
-
-    /// The streams of a connection, unless it is quiet.
-    #[inline]
-    pub(super) fn of(&mut self, quiet: &Quiet) -> Option<&mut Streams> {
-        self.streams.get_mut(quiet.awake()? as usize)?.as_deref_mut()
-    }
-
-    /// They are needed soon: memory is asked for them.
-    #[inline]
-    pub(super) fn expect(&self, quiet: &Quiet) {
-        let streams = quiet.awake().and_then(|at| self.streams.get(at as usize)?.as_deref());
-        streams.into_iter().for_each(near);
-    }
-
-    /// Keeps the streams of a connection, which says so from now on.
-    pub(super) fn add(&mut self, streams: Box<Streams>) -> Quiet {
-        let at = self.free.pop().unwrap_or_else(|| {
-            self.streams.push(None);
-            (self.streams.len() - 1) as u32
-        });
-        self.streams[at as usize] = Some(streams);
-        self.woke = true;
-        Quiet { next: [at, 0], known: [AWAKE, 0], ..Quiet::default() }
-    }
-
-    /// Lets go of the streams of a connection, unless it is quiet.
-    pub(super) fn remove(&mut self, quiet: &Quiet) -> Option<Box<Streams>> {
-        let at = quiet.awake()?;
-        let streams = self.streams[at as usize].take();
-        self.free.push(at);
-        if self.free.len() == self.streams.len() {
-            // Their memory goes too, whatever was needed when most were awake.
-            (self.streams, self.free) = (Vec::new(), Vec::new());
-        }
-        streams
-    }
-
-    /// Connections that are not quiet.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.streams.iter().flatten().count()
-    }
-}
-
 /// Both directions of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
@@ -194,7 +63,7 @@ pub(super) struct Piece<'a> {
 
 impl Streams {
     /// Goes on from what was known so far, where nothing is known here.
-    fn go_on(&mut self, quiet: &Quiet, counted: Held) {
+    pub(super) fn go_on(&mut self, quiet: &Quiet, counted: Held) {
         self.counted = counted;
         for (at, half) in self.halves.iter_mut().enumerate() {
             let (next, sent, known) = (quiet.next[at], quiet.sent[at], quiet.known[at]);
@@ -666,11 +535,6 @@ impl Half {
             left > 0 && left as u64 > self.skip
         })
     }
-}
-
-/// `a` comes after `b` in sequence space (RFC 9293 section 3.4).
-fn is_after(a: u32, b: u32) -> bool {
-    (a.wrapping_sub(b) as i32) > 0
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use names::{Choice, Named, is_opening};
 use resting::Restless;
 
 use super::ambiguity::Home;
+use super::awake::Awake;
 use super::budget::{Budget, Held};
 use super::interned::Interned;
 use super::limits::Limits;
@@ -22,7 +23,6 @@ use super::losses::Losses;
 use super::reader::Reader;
 use super::record::{Around, Cold, FOLLOWS, Hot, LIVE, NETWORK, OLD, READ, TcpSegment, WIDE};
 use super::slab::Slab;
-use super::stream::Awake;
 use super::wheel::{Entry, Wheel};
 use super::{Ambiguity, Counters, Doubt, Flow, Key, Stamp};
 use crate::capture::{Maps, Timestamp, near};

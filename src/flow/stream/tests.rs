@@ -1,3 +1,4 @@
+use super::super::awake::{Awake, SPARE};
 use super::*;
 use crate::flow::Want;
 use crate::packet::Allowance;
@@ -261,7 +262,7 @@ fn boxes_that_are_let_go_keep_nothing_and_are_few() {
         assert!(budget.held > 0, "it waits for what comes before");
         awake.let_go(streams);
     }
-    assert_eq!(awake.spare.len(), SPARE);
+    assert_eq!(awake.spares(), SPARE);
     let streams = awake.wake(&Quiet::default(), Held::default());
     assert!(streams.halves.iter().all(|half| half.held() == 0 && half.next.is_none()));
 }
