@@ -4,10 +4,12 @@
 //! ([`escape`]) before it reaches a file or a terminal.
 
 pub mod account;
+mod because;
 mod csv_report;
 mod escape;
 mod explain;
 mod fields;
+mod further;
 mod groups;
 mod packets;
 mod row;

@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use super::explain::{InheritedFrom, decryption_words, missing_words, nats_words, requests_words};
+use super::because::{InheritedFrom, missing_words, nats_words, requests_words};
+use super::further::decryption_words;
 use super::text::text;
 use super::{Record, clean, clean_bytes, number, spoken, words};
 use crate::packet::{Gap, Side};
